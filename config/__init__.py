@@ -1,0 +1,119 @@
+"""
+Settings: defaults in the script, then config files, then --key=value, each overriding what came before.
+
+    python train.py config/cpu.py config/k2.py --batch_size=64
+    python train.py --help
+
+A script lists its settings as commented globals and then calls override(globals()). A config file is
+Python that assigns to those names; it may compute with them (min_lr = learning_rate / 10).
+"""
+import ast
+import difflib
+import os
+import sys
+import tokenize
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SCRIPTS = ('prepare.py', 'sample_mix.py', 'train.py', 'eval_xe.py')  # those that have settings
+
+
+def fail(message):
+    """Ends the program over a user's mistake: one line on stderr, exit status 2 (raises SystemExit)."""
+    if os.environ.get('RANK', '0') == '0':  # under torchrun every rank finds the same mistake; one says it
+        print(f'{os.path.basename(sys.argv[0])}: {message}', file=sys.stderr)
+    sys.exit(2)
+
+
+def read_settings(path):
+    """
+    Returns {key: (default, comment)} of a script, read from its source: the literals that it assigns above
+    its call of override(globals()), and the comment that trails each.
+    """
+    with open(path, encoding='utf-8') as f:
+        source = f.read()
+    with open(path, 'rb') as f:
+        comments = {t.start[0]: t.string.lstrip('# ') for t in tokenize.tokenize(f.readline)
+                    if t.type == tokenize.COMMENT}
+    settings = {}
+    for node in ast.parse(source).body:
+        if 'override(globals())' in ast.get_source_segment(source, node):
+            break
+        if isinstance(node, ast.Assign):
+            settings[node.targets[0].id] = ast.literal_eval(node.value), comments.get(node.lineno, '')
+    return settings
+
+
+def checked(key, value, default, where):
+    """Returns value if it has the type of default (an int becomes a float where the default is one), else fails."""
+    if type(default) is float and type(value) is int:
+        value = float(value)
+    if type(value) is not type(default):
+        kind = 'True or False' if type(default) is bool else f'a value of type {type(default).__name__}'
+        fail(f'{where}{key}={value!r}: expected {kind}, such as the default {default!r}')
+    return value
+
+
+def run_file(path, known):
+    """Returns {key: value} of what a config file assigns; it can read the values in `known`, a dict."""
+    if not path.endswith('.py'):
+        fail(f'{path}: write --key=value to set a key, or name a config file that ends in .py')
+    found = path if os.path.exists(path) else os.path.join(ROOT, path)
+    if not os.path.isfile(found):
+        fail(f'no config file {path}; there are {", ".join(sorted(os.listdir(os.path.join(ROOT, "config"))))} in config/')
+    assigned = {}
+    try:
+        with open(found, encoding='utf-8') as f:
+            exec(compile(f.read(), path, 'exec'), dict(known), assigned)
+    except Exception as e:  # a config file is the user's program: whatever it raises is his to mend
+        line = e.lineno if isinstance(e, SyntaxError) else e.__traceback__.tb_next and e.__traceback__.tb_next.tb_lineno
+        fail(f'{path}, line {line}: {type(e).__name__}: {e}')
+    return {k: v for k, v in assigned.items() if not k.startswith('_')}
+
+
+def unknown(key, keys, where, otherwise=''):
+    close = difflib.get_close_matches(key, keys, n=1)
+    fail(f'unknown key {where}{key}{otherwise}' + (f'; did you mean {where}{close[0]}?' if close else '; see --help'))
+
+
+def override(script):
+    """
+    Applies sys.argv to a script's globals(), in place.
+
+    Returns the script's settings as a dict, or {} where the script is imported rather than run: then its
+    defaults stay as they are. A file may set a key that only another script knows, so that one file serves
+    all of them; a key that no script knows, or a value of another type than the default's, is an error.
+    """
+    if script['__name__'] != '__main__':
+        return {}
+    own = read_settings(script['__file__'])
+    everyone = {k: v for name in SCRIPTS for k, v in read_settings(os.path.join(ROOT, name)).items()} | own
+    if any(arg in ('-h', '--help') for arg in sys.argv[1:]):
+        print(script['__doc__'].strip() + '\n\nsettings, with their defaults:')
+        width = max(len(f'{k}={default!r}') for k, (default, _) in own.items())
+        for k, (default, comment) in own.items():
+            print(f'  --{f"{k}={default!r}":{width}}  {comment}')
+        sys.exit(0)
+    values = {k: default for k, (default, _) in everyone.items()}
+    for arg in sys.argv[1:]:
+        if not arg.startswith('--'):
+            for key, value in run_file(arg, values).items():
+                if key not in everyone:
+                    unknown(key, everyone, f'{arg}: ')
+                values[key] = checked(key, value, everyone[key][0], f'{arg}: ')
+            continue
+        key, equals, text = arg[2:].partition('=')
+        if key not in own:
+            others = [name for name in SCRIPTS if key in read_settings(os.path.join(ROOT, name))]
+            unknown(key, own, '--', f' (it belongs to {", ".join(others)})' if others else '')
+        if not equals:
+            fail(f'--{key} needs a value: --{key}={own[key][0]!r}, say')
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            value = text
+        if type(own[key][0]) is str and type(value) is not str:
+            value = text  # --dataset=2024 names a folder
+        values[key] = checked(key, value, own[key][0], '--')
+    settings = {k: values[k] for k in own}
+    script.update(settings)
+    return settings

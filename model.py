@@ -1,0 +1,110 @@
+"""
+A GPT-2 that returns its loss at every position.
+
+Parameter names and shapes are those of nanoGPT's model.py (and so of GPT-2), so a checkpoint of one loads in the
+other. Letters in shape comments: B windows, T tokens in each, C = n_embd channels, V = vocab_size.
+"""
+import math
+import os
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint as recompute_in_backward
+
+from config import fail
+
+HEAD_ROWS = 1024  # tokens whose logits exist at one time; 1024 x 32,000 in float32 are 131 MB
+
+
+class Block(nn.Module):
+    """One transformer layer: x + attention(LayerNorm(x)), then x + MLP(LayerNorm(x))."""
+
+    def __init__(self, n_layer, n_head, n_embd, dropout, bias):
+        super().__init__()
+        self.n_head, self.dropout = n_head, dropout
+        self.ln_1 = nn.LayerNorm(n_embd, bias=bias)
+        self.attn = nn.ModuleDict({'c_attn': nn.Linear(n_embd, 3 * n_embd, bias=bias),
+                                   'c_proj': nn.Linear(n_embd, n_embd, bias=bias)})
+        self.ln_2 = nn.LayerNorm(n_embd, bias=bias)
+        self.mlp = nn.ModuleDict({'c_fc': nn.Linear(n_embd, 4 * n_embd, bias=bias),
+                                  'c_proj': nn.Linear(4 * n_embd, n_embd, bias=bias)})
+
+    def drop(self, x):
+        return F.dropout(x, self.dropout, self.training)
+
+    def forward(self, x):  # (B, T, C) -> (B, T, C)
+        qkv = self.attn['c_attn'](self.ln_1(x)).unflatten(2, (3, self.n_head, -1))  # (B, T, 3, heads, C / heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, T, C / heads)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=self.dropout if self.training else 0.0)
+        x = x + self.drop(self.attn['c_proj'](y.transpose(1, 2).flatten(2)))
+        return x + self.drop(self.mlp['c_proj'](F.gelu(self.mlp['c_fc'](self.ln_2(x)))))
+
+
+class GPT(nn.Module):
+    """Learned positions, LayerNorm before each sub-layer, GELU, output weights tied to the token embedding."""
+
+    def __init__(self, vocab_size, block_size, n_layer, n_head, n_embd, dropout=0.0, bias=False):
+        super().__init__()
+        self.block_size, self.dropout = block_size, dropout
+        self.transformer = nn.ModuleDict({
+            'wte': nn.Embedding(vocab_size, n_embd),
+            'wpe': nn.Embedding(block_size, n_embd),
+            'h': nn.ModuleList([Block(n_layer, n_head, n_embd, dropout, bias) for _ in range(n_layer)]),
+            'ln_f': nn.LayerNorm(n_embd, bias=bias)})
+        self.lm_head = nn.Linear(n_embd, vocab_size, bias=False)
+        self.lm_head.weight = self.transformer['wte'].weight
+        self.init_weights(n_layer)
+
+    @torch.no_grad()
+    def init_weights(self, n_layer):
+        """GPT-2's: normal(0, .02), the projections back into the residual stream by a further 1/sqrt(2 n_layer)."""
+        for name, p in self.named_parameters():
+            if p.dim() == 2:
+                p.normal_(0, 0.02 / math.sqrt(2 * n_layer) if name.endswith('c_proj.weight') else 0.02)
+            else:  # LayerNorm scales are 1, every bias is 0
+                p.fill_(float('ln_' in name and name.endswith('weight')))
+
+    def hidden(self, idx):
+        """Token ids (B, T) to the final hidden states (B, T, C)."""
+        x = self.transformer['wte'](idx) + self.transformer['wpe'].weight[:idx.shape[1]]
+        x = F.dropout(x, self.dropout, self.training)
+        for block in self.transformer['h']:
+            x = block(x)
+        return self.transformer['ln_f'](x)
+
+    def logits(self, idx):
+        """Token ids (B, T) to the logits of the token that follows each, (B, T, V)."""
+        return self.lm_head(self.hidden(idx))
+
+    def forward(self, idx, targets):
+        """
+        Returns the cross entropy of each target in nats, (B, T) float32: losses[b, t] is
+        -ln p(targets[b, t] | idx[b, 0..t]). idx and targets are integer token ids, (B, T), T <= block_size.
+
+        The head runs in chunks of HEAD_ROWS tokens that the backward pass computes anew, so that the logits
+        of the whole batch, (B * T, V), never exist.
+        """
+        h, y = self.hidden(idx).flatten(0, 1), targets.flatten().long()  # (B * T, C), (B * T,)
+        losses = [recompute_in_backward(token_xe, rows, self.lm_head.weight, ids, use_reentrant=False)
+                  if torch.is_grad_enabled() else token_xe(rows, self.lm_head.weight, ids)
+                  for rows, ids in zip(h.split(HEAD_ROWS), y.split(HEAD_ROWS))]
+        return torch.cat(losses).view(targets.shape)
+
+
+def token_xe(h, weight, targets):
+    """Cross entropy in nats, float32 (N,), of targets (N,) under softmax(h weight^T); h is (N, C), weight (V, C)."""
+    return F.cross_entropy(F.linear(h, weight).float(), targets, reduction='none')
+
+
+def load_checkpoint(path, device='cpu'):
+    """Returns (the model in evaluation mode on the device, the checkpoint as a dict); fails on what is not one."""
+    if not os.path.isfile(path):
+        fail(f'{path} is not there: train the run first')
+    try:
+        checkpoint = torch.load(path, map_location=device, weights_only=True)
+        model = GPT(**checkpoint['model_args'])
+        model.load_state_dict(checkpoint['model'])
+    except Exception as e:  # torch, pickle and zipfile each raise their own kinds
+        fail(f'{path} is not a checkpoint of train.py ({type(e).__name__}): train the run again')
+    return model.to(device).eval(), checkpoint

@@ -1,0 +1,307 @@
+"""
+The mixture: picks K components, cuts the token budget exactly, and draws the windows. The other scripts import it.
+Run by itself it shows a mixture, and with a run's folder also what that run's model makes of it.
+
+    python sample_mix.py --k=3
+    python sample_mix.py config/cpu.py --components=cs.DS,math.ST --token_budget=100000
+    python sample_mix.py config/cpu.py --k=2 --out_dir=out/arxiv-cpu-k2-s0
+
+How a budget becomes windows, with T = block_size: each of the K components gives n = floor(token_budget / (K T))
+windows. A document of L tokens holds floor(L / T) windows; documents are drawn without replacement, in an order fixed
+by mix_seed and component alone, until they hold n, and the last one is cut. So what a component gives at a larger K is
+a prefix of what it gives at a smaller one, and the K sets of one mix_seed are nested.
+"""
+import hashlib
+import json
+import math
+import os
+
+import numpy as np
+import tiktoken
+import tokenizers
+import torch
+
+from config import fail, override
+from model import load_checkpoint
+
+# -----------------------------------------------------------------------------
+dataset = 'arxiv'        # folder under data/, written by prepare.py
+candidates = 'cs.DS,math.ST,math.GR,cs.IT,cs.PL'  # what the K components are chosen from ('' = all in the dataset)
+components = ''          # exactly these, overriding k, comma separated
+k = 2                    # number of components
+token_budget = 0         # training tokens of one epoch, the same for every K; 0 = what the smallest candidate holds
+mix_seed = 0             # which components, and which documents of each
+shuffle_components = False  # True: the control, documents are dealt to the components at random
+block_size = 100         # tokens in a window
+seed = 0                 # order of the windows that are shown, and what is sampled
+num_samples = 3          # windows to show
+out_dir = ''             # a run's folder: also let its best.pt continue the first half of each window
+temperature = 0.8        # of the continuation; below 1 is less random
+top_k = 200              # the continuation draws from this many likeliest tokens
+# -----------------------------------------------------------------------------
+override(globals())
+
+
+def random_stream(*name):
+    """A numpy Generator that depends on nothing but the name (strings and ints)."""
+    return np.random.default_rng(list(hashlib.sha256(repr(name).encode()).digest()))
+
+
+def split_names(text):
+    """'a,b' -> ['a', 'b']; fails where a name is there twice."""
+    names = [name.strip() for name in text.split(',') if name.strip()]
+    if len(set(names)) < len(names):
+        fail(f'{text}: a component is named twice')
+    return names
+
+
+def read_meta(dataset):
+    """Returns data/<dataset>/meta.json as a dict; fails where the data set is not prepared."""
+    path = os.path.join('data', dataset, 'meta.json')
+    if not os.path.isfile(path):
+        fail(f'data/{dataset} is not a prepared data set: run python prepare.py --dataset={dataset} first')
+    with open(path, encoding='utf-8') as f:
+        return json.load(f)
+
+
+def bin_path(meta, component, split):
+    return os.path.join('data', meta['dataset'], component, f'{split}.bin')
+
+
+def list_documents(meta, component, split, shuffle_components=False):
+    """
+    Returns the documents of one component as a structured array with the fields
+    source (index into sorted(meta['components']): whose .bin it lies in), doc (index into that .bin's idx.npy),
+    start and length (tokens, in that .bin).
+
+    With shuffle_components the documents of the whole data set are dealt anew: each component keeps its number of
+    documents but gets them from all of them at random, the same deal for every run.
+    """
+    names = sorted(meta['components'])
+    if component not in names:
+        fail(f'component {component!r} is not in data/{meta["dataset"]}; it has {",".join(names)}'
+             ' (--candidates= chooses from all of them)')
+    if shuffle_components:
+        pool = np.concatenate([list_documents(meta, name, split) for name in names])
+        ends = np.cumsum([meta['components'][name][split]['docs'] for name in names])
+        order = random_stream('shuffle_components', meta['dataset'], split).permutation(len(pool))
+        i = names.index(component)
+        return pool[order[ends[i] - meta['components'][component][split]['docs']:ends[i]]]
+
+    path, facts = bin_path(meta, component, split), meta['components'][component][split]
+    try:
+        offsets = np.load(path.removesuffix('.bin') + '.idx.npy')
+        size = os.path.getsize(path)
+    except (OSError, ValueError) as e:
+        fail(f'data/{meta["dataset"]} is damaged ({e}): prepare it again with --overwrite=True')
+    if size != 2 * facts['tokens'] or len(offsets) != facts['docs'] + 1 or offsets[-1] != facts['tokens']:
+        fail(f'{path} is not what meta.json says it is ({facts["tokens"]} tokens): prepare it again with --overwrite=True')
+    docs = np.zeros(facts['docs'], dtype=[('source', 'i8'), ('doc', 'i8'), ('start', 'i8'), ('length', 'i8')])
+    docs['source'], docs['doc'] = names.index(component), np.arange(facts['docs'])
+    docs['start'], docs['length'] = offsets[:-1], np.diff(offsets)
+    return docs
+
+
+def read_tokens(meta, split, docs):
+    """Returns the tokens of the documents end to end, int32."""
+    names = sorted(meta['components'])
+    files = {s: np.memmap(bin_path(meta, names[s], split), dtype='<u2', mode='r') for s in np.unique(docs['source'])}
+    return np.concatenate([files[s][start:start + length].astype(np.int32)
+                           for s, start, length in zip(docs['source'], docs['start'], docs['length'])])
+
+
+def choose_components(meta, k, candidates, components, mix_seed):
+    """Returns (the mixture's components, the candidates that the automatic budget looks at), lists of names."""
+    pool = sorted(split_names(candidates)) or sorted(meta['components'])
+    chosen = split_names(components)
+    if chosen:
+        return chosen, pool if set(chosen) <= set(pool) else chosen
+    if not 1 <= k <= len(pool):
+        fail(f'--k={k}: choose 1 to {len(pool)}, there are {len(pool)} candidates ({",".join(pool)})')
+    order = random_stream('components', mix_seed).permutation(len(pool))
+    return [pool[i] for i in order[:k]], pool
+
+
+def draw_mix(dataset, block_size, k=2, candidates='', components='', token_budget=0, mix_seed=0,
+             shuffle_components=False):
+    """
+    Chooses the components and their training documents (DESIGN.md section 4, and this file's docstring).
+
+    Returns (mix, record). mix holds the whole budget: tokens (N,) int32, and for each of the D documents in it
+    start, windows, slack and component, each (D,) int64: where in tokens it begins, how many windows it gives, by how
+    many tokens their phase can move, and which component (index into record['components']) it belongs to.
+    record is what mix.json says: components, and documents, windows, tokens and sha256 of each; all plain Python.
+    Fails where a component does not hold its share of the budget, naming the largest budget that would do.
+    """
+    T, meta = block_size, read_meta(dataset)
+    if T < 2:
+        fail(f'--block_size={T}: a window needs at least 2 tokens')
+    chosen, pool = choose_components(meta, k, candidates, components, mix_seed)
+    docs = {name: list_documents(meta, name, 'train', shuffle_components) for name in [*chosen, *pool]}
+    held = {name: int((d['length'] // T).sum()) for name, d in docs.items()}  # windows in each component
+    for name, n in held.items():
+        if n == 0:
+            fail(f'--block_size={T}: no document of {name} is that long, the longest has {docs[name]["length"].max()} tokens')
+    if token_budget == 0:
+        smallest = min(held[name] for name in pool)
+        multiple = math.lcm(*range(1, len(pool) + 1))  # of this many windows, every K gets exactly 1/K
+        rounded = smallest // multiple * multiple
+        token_budget = T * (rounded if smallest - rounded < 0.01 * smallest else smallest)
+    K = len(chosen)
+    n = token_budget // (K * T)
+    largest = min(held[name] for name in chosen) * K * T
+    if n == 0:
+        fail(f'--token_budget={token_budget} gives {K} components no window of {T} tokens each: at least {K * T}')
+    if token_budget > largest and n * K * T > largest:
+        small = min(chosen, key=held.get)
+        fail(f'--token_budget={token_budget}: {small} holds {held[small] * T} tokens in windows of {T}, not its 1/{K}'
+             f' ({n * T}); the largest budget for these components is {largest}')
+
+    parts, record = [], {'dataset': dataset, 'components': chosen, 'k': K, 'block_size': T, 'mix_seed': mix_seed,
+                         'shuffle_components': shuffle_components, 'token_budget': token_budget,
+                         'windows': n * K, 'tokens': n * K * T, 'of_each': {}}
+    for i, name in enumerate(chosen):
+        order = random_stream('documents', mix_seed, name).permutation(len(docs[name]))
+        drawn = docs[name][order]
+        drawn = drawn[drawn['length'] >= T]
+        total = np.cumsum(drawn['length'] // T)
+        drawn = drawn[:np.searchsorted(total, n) + 1].copy()
+        excess = total[len(drawn) - 1] - n  # windows of the last document that are not needed
+        if excess:
+            drawn['length'][-1] = T * (drawn['length'][-1] // T - excess)
+        parts.append((drawn, np.full(len(drawn), i)))
+        record['of_each'][name] = {'documents': len(drawn), 'windows': n, 'tokens': n * T,
+                                   'sha256': meta['components'][name]['train']['sha256']}
+    drawn, component = (np.concatenate(x) for x in zip(*parts))
+    mix = {'tokens': read_tokens(meta, 'train', drawn), 'start': np.cumsum(drawn['length']) - drawn['length'],
+           'windows': drawn['length'] // T, 'slack': drawn['length'] % T, 'component': component}
+    return mix, record
+
+
+def draw_epoch(mix, block_size, seed, epoch):
+    """
+    Returns the windows of one epoch in the order in which training reads them: start (N,) in mix['tokens'], and
+    component (N,), int64. Each document is cut from a phase of its own, uniform in its slack 0 .. L mod T.
+    """
+    rng = random_stream('windows', seed, epoch)
+    phase = rng.integers(0, mix['slack'] + 1)  # (D,)
+    doc = np.repeat(np.arange(len(mix['windows'])), mix['windows'])  # (N,) the document of each window
+    nth = np.arange(len(doc)) - np.repeat(np.cumsum(mix['windows']) - mix['windows'], mix['windows'])
+    start = (mix['start'] + phase)[doc] + block_size * nth
+    order = rng.permutation(len(doc))
+    return start[order], mix['component'][doc[order]]
+
+
+def draw_batches(mix, block_size, batch, seed, skip=0, device='cpu'):
+    """
+    Yields (start, component), int64 tensors (batch,) on the device, for ever: one epoch's windows after another's,
+    without a gap, so that a batch may hold the end of one and the beginning of the next. `skip` windows are left out.
+    """
+    N = int(mix['windows'].sum())
+    epoch, skip = divmod(skip, N)
+    ahead = torch.empty(2, 0, dtype=torch.int64, device=device)
+    while True:
+        while ahead.shape[1] < batch:
+            windows = np.stack(draw_epoch(mix, block_size, seed, epoch))[:, skip:]  # (2, N)
+            ahead = torch.cat((ahead, torch.from_numpy(windows).to(device)), dim=1)
+            epoch, skip = epoch + 1, 0
+        yield ahead[:, :batch]
+        ahead = ahead[:, batch:]
+
+
+def first_tokens(meta, components, tag):
+    """Returns the id that a window of each component begins with, a list: its tag if tag, else BOS for all."""
+    names = sorted(meta['components'])
+    return [meta['vocab_size'] + names.index(name) if tag else meta['bos_id'] for name in components]
+
+
+def with_first(windows, first):
+    """Returns the model's inputs [first, w_0 .. w_{T-2}], (B, T), for windows (B, T), its targets, and first (B,)."""
+    return torch.cat((first[:, None], windows[:, :-1]), dim=1)
+
+
+def eval_windows(meta, component, split, block_size, cap=0, shuffle_components=False):
+    """
+    Returns the evaluation windows of one component: tokens (N, T) int32, and source, doc and start (N,) int64 as in
+    list_documents (start is that of w_0 in the source's .bin).
+
+    They are cut from each document's start without overlap, one window of every document before a second of any, in
+    an order that depends on data set, split and component alone; a cap > 0 keeps the first so many.
+    """
+    T, docs = block_size, list_documents(meta, component, split, shuffle_components)
+    rank = random_stream('evaluation', meta['dataset'], split, component).permutation(len(docs))
+    windows = docs['length'] // T
+    doc = np.repeat(np.arange(len(docs)), windows)
+    nth = np.arange(len(doc)) - np.repeat(np.cumsum(windows) - windows, windows)
+    order = np.lexsort((rank[doc], nth))[:cap or None]
+    if len(order) == 0:
+        fail(f'--block_size={T}: no {split} document of {component} is that long')
+    chosen = docs[doc[order]]
+    chosen['start'] += T * nth[order]
+    chosen['length'] = T
+    return {'tokens': read_tokens(meta, split, chosen).reshape(-1, T),
+            'source': chosen['source'], 'doc': chosen['doc'], 'start': chosen['start']}
+
+
+def load_decoder(meta):
+    """Returns a function from a list of token ids to text."""
+    if meta['tokenizer'] == 'gpt2':
+        return tiktoken.get_encoding('gpt2').decode
+    tok = tokenizers.Tokenizer.from_file(os.path.join('data', meta['dataset'], 'tokenizer.json'))
+    return lambda ids: tok.decode(ids, skip_special_tokens=False)
+
+
+@torch.no_grad()
+def continue_window(model, prompt, length, temperature, top_k, generator):
+    """Returns `length` token ids (a list) sampled after the prompt (a list of ids, its first token BOS or a tag)."""
+    ids = torch.tensor([prompt])
+    for _ in range(length):
+        logits = model.logits(ids)[0, -1].float() / temperature  # (V,)
+        likely, choice = logits.topk(min(top_k, len(logits)))
+        ids = torch.cat((ids, choice[torch.multinomial(likely.softmax(0), 1, generator=generator)][None]), dim=1)
+    return ids[0, len(prompt):].tolist()
+
+
+if __name__ == '__main__':
+    T, meta, tag, model = block_size, read_meta(dataset), False, None
+    if out_dir:
+        model, checkpoint = load_checkpoint(os.path.join(out_dir, 'best.pt'))
+        if (checkpoint['config']['dataset'], model.block_size) != (dataset, T):
+            fail(f'{out_dir} was trained on {checkpoint["config"]["dataset"]} with block_size {model.block_size}:'
+                 ' give the same --dataset and --block_size')
+        tag = checkpoint['config']['tag']
+    mix, record = draw_mix(dataset, T, k, candidates, components, token_budget, mix_seed, shuffle_components)
+    names = record['components']
+
+    # a table of the components, from the tokens of the documents drawn
+    length = mix['windows'] * T + mix['slack']
+    owner = np.repeat(mix['component'], length)  # (N,) the component of each token
+    counts = np.stack([np.bincount(mix['tokens'][owner == i], minlength=meta['vocab_size']) for i in range(len(names))])
+    p = counts[:, counts.any(0)] / counts.sum(1, keepdims=True)  # (K, V that occur) unigram distributions
+    entropy = -(p * np.log(np.where(p > 0, p, 1))).sum(1)  # (K,) nats
+    # Jensen-Shannon divergence: the mean over components of KL(component || mean of the components), in nats
+    kl = (p * np.log(np.where(p > 0, p / p.mean(0), 1))).sum(1)  # (K,)
+    print(f'{"component":12} {"documents":>9} {"tokens":>11} {"share":>6} {"bytes/token":>11} {"median length":>13}'
+          f' {"unigram entropy":>15} {"KL to the mean":>14}')
+    for i, name in enumerate(names):
+        facts, whole = record['of_each'][name], meta['components'][name]['train']
+        print(f'{name:12} {facts["documents"]:9,} {facts["tokens"]:11,} {facts["tokens"] / record["tokens"]:6.1%}'
+              f' {whole["bytes"] / whole["tokens"]:11.2f} {np.median(length[mix["component"] == i]):13.0f}'
+              f' {entropy[i]:15.4f} {kl[i]:14.4f}')
+    print(f'{"all":12} {len(length):9,} {record["tokens"]:11,} {1:6.1%} {"":11} {np.median(length):13.0f}'
+          f' {"":15} {kl.mean():14.4f}')
+    print(f'one epoch: {record["windows"]:,} windows of {T} tokens, {record["windows"] // len(names):,} of each component'
+          f' (of a budget of {record["token_budget"]:,} tokens).\n'
+          f'Entropies in nats a token. The Jensen-Shannon divergence of the unigrams is the last column\'s mean,'
+          f' {kl.mean():.4f}; it is at most ln K = {abs(math.log(len(names))):.4f}.')
+
+    # the first windows that training reads, and what a model makes of their first halves
+    decode, (start, component) = load_decoder(meta), draw_epoch(mix, T, seed, 0)
+    generator = torch.Generator().manual_seed(seed)
+    for s, c in zip(start[:num_samples], component):
+        w = mix['tokens'][s:s + T].tolist()
+        print(f'\n--- {names[c]}, window\n{decode(w)}')
+        if model:
+            prompt = first_tokens(meta, [names[c]], tag) + w[:T // 2]
+            ids = continue_window(model, prompt, T - T // 2, temperature, top_k, generator)
+            print(f'--- {out_dir} continues its first {T // 2} tokens\n{decode(w[:T // 2])} [...] {decode(ids)}')

@@ -1,0 +1,329 @@
+"""
+Trains one model on one mixture: writes config.json, mix.json, log.csv, ckpt.pt and best.pt to out/<run>/.
+
+    python train.py config/k2.py                          # the experiment at K = 2, on a GPU
+    python train.py config/cpu.py config/k2.py            # on a laptop
+    python train.py config/cpu.py --components=cs.DS      # the K = 1 specialist of one component
+    torchrun --standalone --nproc_per_node=4 train.py config/k2.py
+    python train.py config/cpu.py config/k2.py --init_from=resume
+
+A step reads gradient_accumulation_steps x batch_size windows of block_size tokens, however many processes share
+them, and steps follow from the budget: epochs x windows in an epoch / windows in a step, rounded down.
+"""
+import csv
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from config import ROOT, fail, override
+from model import GPT, load_checkpoint
+from sample_mix import draw_batches, draw_mix, eval_windows, first_tokens, random_stream, read_meta, with_first
+
+# -----------------------------------------------------------------------------
+# the data: see sample_mix.py
+dataset = 'arxiv'           # folder under data/, written by prepare.py
+candidates = 'cs.DS,math.ST,math.GR,cs.IT,cs.PL'  # what the K components are chosen from ('' = all in the dataset)
+components = ''             # exactly these, overriding k, comma separated
+k = 2                       # number of components
+token_budget = 0            # training tokens of one epoch, the same for every K; 0 = what the smallest candidate holds
+mix_seed = 0                # which components, and which documents of each
+shuffle_components = False  # True: the control, documents are dealt to the components at random
+tag = False                 # True: the first token of a window names its component; False: one BOS for all
+block_size = 100            # tokens in a window: contexts of 0 .. 99 tokens
+# the model
+n_layer = 6                 # transformer blocks
+n_head = 4                  # attention heads in each
+n_embd = 256                # channels
+dropout = 0.1               # of embeddings, attention, and what each sub-layer adds
+bias = False                # True: biases in Linear and LayerNorm, as in GPT-2
+# the run
+out_dir = ''                # '' = out/<dataset>-k<K>-s<seed>, and what else sets the run apart
+init_from = 'scratch'       # or resume: go on from ckpt.pt in out_dir
+overwrite = False           # True: replace a run that is there already
+seed = 0                    # weights and the order of windows
+epochs = 20                 # passes over the budget
+max_iters = 0               # steps; 0 = as many as the epochs give
+batch_size = 512            # windows in a micro-step, over all processes
+gradient_accumulation_steps = 1  # micro-steps in a step
+# AdamW
+learning_rate = 5e-4        # the highest
+weight_decay = 0.1          # of matrices and embeddings, not of LayerNorm and biases
+beta1 = 0.9                 # decay of the gradient's mean
+beta2 = 0.95                # decay of its mean square
+grad_clip = 1.0             # largest norm of the gradient; 0 = any
+decay_lr = True             # False: constant after the warm-up
+warmup_iters = 100          # steps of linear warm-up
+lr_decay_iters = 0          # the cosine reaches min_lr here; 0 = at the last step
+min_lr = 5e-5               # a tenth of learning_rate
+# evaluation and logging
+eval_interval = 250         # steps between evaluations on the validation split, and checkpoints
+val_windows_per_component = 1024  # validation windows of each component; 0 = all
+patience = 0                # stop after so many evaluations without a new lowest val_xe; 0 = never: best.pt has the best
+log_interval = 10           # steps between rows of log.csv
+wandb_log = False           # True: log to Weights & Biases too (pip install wandb)
+wandb_project = 'nanoXE'    # its project
+wandb_run_name = ''         # its name for the run; '' = the folder's
+# the machine
+device = ''                 # cuda, cuda:1, mps or cpu; '' = the best there is
+dtype = ''                  # float32 or bfloat16 (autocast, weights stay float32); '' = bfloat16 where it is fast
+compile = True              # torch.compile: a minute at first, then faster steps
+backend = ''                # of torchrun's processes: nccl or gloo; '' = what fits the device
+# -----------------------------------------------------------------------------
+config = override(globals())
+
+# the machine: device, number type, processes
+rank, world_size = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
+if not device:
+    device = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
+    if device == 'cuda' and world_size > 1:
+        device = f'cuda:{os.environ["LOCAL_RANK"]}'
+device_type = device.partition(':')[0]
+there = {'cpu': True, 'cuda': torch.cuda.is_available(), 'mps': torch.backends.mps.is_available()}
+if not there.get(device_type):
+    fail(f'--device={device}: this machine has {", ".join(d for d in there if there[d])}')
+if not dtype:
+    fast = {'cuda': lambda: torch.cuda.is_bf16_supported(including_emulation=False), 'mps': lambda: False,
+            'cpu': lambda: torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()}
+    dtype = 'bfloat16' if fast[device_type]() else 'float32'
+if dtype not in ('float32', 'bfloat16'):
+    fail(f'--dtype={dtype}: choose float32 or bfloat16')
+if device_type == 'cuda':
+    torch.cuda.set_device(device)
+    torch.set_float32_matmul_precision('high')  # TF32 where the type is float32
+autocast = torch.autocast(device_type, torch.bfloat16) if dtype == 'bfloat16' else nullcontext()
+
+# the settings that a mistake would break
+for key in ('n_layer', 'n_head', 'n_embd', 'batch_size', 'gradient_accumulation_steps', 'epochs', 'eval_interval',
+            'log_interval'):
+    if globals()[key] < 1:
+        fail(f'--{key}={globals()[key]}: at least 1')
+if n_embd % n_head:
+    fail(f'--n_embd={n_embd} does not divide into --n_head={n_head} heads')
+if batch_size % world_size:
+    fail(f'--batch_size={batch_size} does not divide among {world_size} processes')
+if init_from not in ('scratch', 'resume'):
+    fail(f'--init_from={init_from}: choose scratch or resume')
+
+# the mixture: the whole budget in one array on the device
+meta = read_meta(dataset)
+mix, record = draw_mix(dataset, block_size, k, candidates, components, token_budget, mix_seed, shuffle_components)
+names, T = record['components'], block_size
+k, token_budget = len(names), record['token_budget']
+windows_per_step = gradient_accumulation_steps * batch_size
+if max_iters == 0:
+    max_iters = epochs * record['windows'] // windows_per_step
+if max_iters < 1:
+    fail(f'{epochs} epochs of {record["windows"]} windows are less than one step of {windows_per_step}:'
+         ' lower --batch_size or raise --epochs')
+lr_decay_iters = lr_decay_iters or max_iters
+train_tokens = torch.from_numpy(mix['tokens']).to(device)  # (N,) int32
+first = torch.tensor(first_tokens(meta, names, tag), dtype=torch.int32, device=device)  # (K,) BOS, or the tags
+
+# validation windows, the same at every evaluation: rank r takes each world_size-th, filled up to whole batches
+val = [eval_windows(meta, name, 'val', T, val_windows_per_component, shuffle_components)['tokens'] for name in names]
+n_val = np.array([len(w) for w in val])  # (K,)
+share = batch_size // world_size  # windows that one process takes at once
+val_component = np.repeat(np.arange(k), n_val)[rank::world_size]
+fill = -len(val_component) % share
+val_component = torch.from_numpy(np.pad(val_component, (0, fill), constant_values=k))  # component k: not counted
+val_tokens = torch.from_numpy(np.pad(np.concatenate(val)[rank::world_size], ((0, fill), (0, 0)))).to(device)
+val_first = first[val_component.clamp(max=k - 1).to(device)]
+
+# the run's folder; nothing is written before this line
+if not out_dir:
+    out_dir = f'out/{dataset}-k{k}-s{seed}' + (f'-{"+".join(names)}' if components else '') + (
+        f'-m{mix_seed}' if mix_seed else '') + ('-tag' if tag else '') + ('-shuffled' if shuffle_components else '')
+ckpt_path, best_path, log_path = (os.path.join(out_dir, name) for name in ('ckpt.pt', 'best.pt', 'log.csv'))
+if init_from == 'scratch' and os.path.exists(log_path) and not overwrite:
+    fail(f'{out_dir} holds a run already: go on with it by --init_from=resume, replace it by --overwrite=True,'
+         ' or choose another --out_dir')
+config = {key: globals()[key] for key in config}  # with what was derived above
+
+# the model and its optimizer
+model_args = dict(n_layer=n_layer, n_head=n_head, n_embd=n_embd, block_size=block_size, bias=bias,
+                  vocab_size=meta['vocab_size'] + (len(meta['components']) if tag else 0), dropout=dropout)
+torch.manual_seed(seed)
+iter_num, best_val_loss, best_iter, model, checkpoint = 0, math.inf, 0, GPT(**model_args), None
+if init_from == 'resume':
+    model, checkpoint = load_checkpoint(ckpt_path)
+    iter_num, best_val_loss, best_iter = (checkpoint[key] for key in ('iter_num', 'best_val_loss', 'best_iter'))
+    free = {'out_dir', 'init_from', 'overwrite', 'epochs', 'max_iters', 'lr_decay_iters', 'eval_interval', 'patience',
+            'log_interval', 'wandb_log', 'wandb_project', 'wandb_run_name', 'device', 'compile', 'backend'}
+    for key in config.keys() - free:
+        if config[key] != checkpoint['config'][key]:
+            fail(f'--init_from=resume: {out_dir} was trained with {key}={checkpoint["config"][key]!r}, not {config[key]!r}')
+    if checkpoint['mix'] != record:
+        fail(f'--init_from=resume: data/{dataset} is not the data that {out_dir} was trained on')
+    if iter_num >= max_iters:
+        fail(f'{out_dir} has trained its {iter_num} steps: nothing to resume (raise --epochs or --max_iters)')
+model.to(device)
+decayed = [p for p in model.parameters() if p.dim() >= 2]
+others = [p for p in model.parameters() if p.dim() < 2]
+optimizer = torch.optim.AdamW([{'params': decayed, 'weight_decay': weight_decay}, {'params': others, 'weight_decay': 0.0}],
+                              lr=learning_rate, betas=(beta1, beta2), fused=device_type in ('cpu', 'cuda'))
+torch.manual_seed(int(random_stream('dropout', seed, rank).integers(2**62)))
+if checkpoint:
+    optimizer.load_state_dict(checkpoint['optimizer'])
+    torch.set_rng_state(checkpoint['rng']['cpu'].cpu())
+    if device_type == 'cuda' and 'cuda' in checkpoint['rng']:
+        torch.cuda.set_rng_state(checkpoint['rng']['cuda'].cpu(), device)
+if compile:
+    model.compile(fullgraph=True, dynamic=False)  # in place: the parameters keep their names
+net = model  # what a training step calls
+if world_size > 1:
+    dist.init_process_group(backend or ('nccl' if device_type == 'cuda' else 'gloo'))
+    net = DistributedDataParallel(model)  # averages the gradient over processes
+
+
+def get_lr(it):
+    """The learning rate of step it = 0, 1, ..: linear warm-up, then a cosine from learning_rate to min_lr."""
+    if it < warmup_iters:
+        return learning_rate * (it + 1) / (warmup_iters + 1)
+    if not decay_lr:
+        return learning_rate
+    done = min(1, (it - warmup_iters) / max(1, lr_decay_iters - warmup_iters))
+    return min_lr + (learning_rate - min_lr) * (1 + math.cos(math.pi * done)) / 2
+
+
+def total_over_processes(x):
+    """Sums a tensor over the processes, in place, and returns it as a numpy array."""
+    if world_size > 1:
+        dist.all_reduce(x)
+    return x.cpu().numpy()
+
+
+@torch.no_grad()
+def evaluate():
+    """Returns the mean validation XE of each component in nats a token, (K,) float64."""
+    model.eval()
+    with autocast:
+        xe = torch.cat([model(with_first(w, f), w).mean(1) for w, f in zip(val_tokens.split(share), val_first.split(share))])
+    model.train()
+    total = torch.zeros(k + 1, dtype=torch.float64).index_add_(0, val_component, xe.cpu().double())
+    return total_over_processes(total.float().to(device) if device_type == 'mps' else total.to(device))[:k] / n_val
+
+
+def save(path):
+    """Writes a checkpoint: to a temporary file, synced, renamed, so that a file of that name is always whole."""
+    rng = {'cpu': torch.get_rng_state()} | ({'cuda': torch.cuda.get_rng_state(device)} if device_type == 'cuda' else {})
+    with open(path + '.tmp', 'wb') as f:
+        torch.save({'model': model.state_dict(), 'optimizer': optimizer.state_dict(), 'model_args': model_args,
+                    'iter_num': iter_num, 'best_val_loss': best_val_loss, 'best_iter': best_iter, 'config': config,
+                    'rng': rng, 'order': {'seed': seed, 'windows_read': iter_num * windows_per_step}, 'mix': record}, f)
+        f.flush()
+        os.fsync(f.fileno())
+    os.replace(path + '.tmp', path)
+
+
+# what this run is, written before it starts
+master = rank == 0
+columns = ['iter', 'tokens', 'seconds', 'lr', 'train_xe', 'val_xe', *(f'val_xe_{name}' for name in names), 'grad_norm',
+           'tokens_per_second']
+seconds_before = 0.0
+if master:
+    os.makedirs(out_dir, exist_ok=True)
+    git = subprocess.run(['git', '-C', ROOT, 'describe', '--always', '--dirty', '--abbrev=40'], capture_output=True, text=True)
+    about = {'versions': {'python': platform.python_version(), 'torch': torch.__version__, 'numpy': np.__version__},
+             'commit': git.stdout.strip(), 'command': [os.path.basename(sys.argv[0]), *sys.argv[1:]],
+             'world_size': world_size, 'parameters': sum(p.numel() for p in model.parameters())}
+    for name, content in (('config.json', config | about), ('mix.json', record)):
+        with open(os.path.join(out_dir, name), 'w') as f:
+            json.dump(content, f, indent=1)
+    rows = []
+    if checkpoint:  # the rows up to the checkpoint stay
+        with open(log_path, newline='') as f:
+            rows = [row for row in csv.DictReader(f) if int(row['iter']) <= iter_num]
+        seconds_before = float(rows[-1]['seconds'])
+    log_file = open(log_path, 'w', newline='')
+    log = csv.DictWriter(log_file, columns)
+    log.writeheader()
+    log.writerows(rows)
+    log_file.flush()
+    print(f'K = {k} ({", ".join(names)}): {record["windows"]:,} windows of {T} tokens an epoch, {record["tokens"]:,} tokens\n'
+          f'{about["parameters"] / 1e6:.2f} M parameters on {device} in {dtype}: {max_iters:,} steps x {windows_per_step}'
+          f' windows x {T} tokens = {max_iters * windows_per_step * T:,} tokens,'
+          f' {max_iters * windows_per_step / record["windows"]:.2f} epochs -> {out_dir}', flush=True)
+    if wandb_log:
+        import wandb
+        wandb.init(project=wandb_project, name=wandb_run_name or os.path.basename(out_dir), config=config)
+
+batches = draw_batches(mix, T, batch_size, seed, skip=iter_num * windows_per_step, device=device)
+offsets = torch.arange(T, device=device)
+bar = tqdm(total=max_iters, initial=iter_num, unit=' steps', disable=not master, dynamic_ncols=True)
+train_xe, steps, step_seconds, grad_norm = torch.zeros((), device=device), 0, 0.0, None  # since the last row of log.csv
+began = t0 = time.perf_counter()
+val_xe = None
+model.train()
+while True:
+    # evaluate, at the first step, every eval_interval and at the last; a resumed run has done so before it stopped
+    if iter_num % eval_interval == 0 or iter_num == max_iters:
+        step_seconds += time.perf_counter() - t0
+        if not (checkpoint and steps == 0 and iter_num == checkpoint['iter_num']):
+            val_xe = evaluate()
+            if val_xe.mean() < best_val_loss:
+                best_val_loss, best_iter = float(val_xe.mean()), iter_num
+                if master:
+                    save(best_path)
+        t0 = time.perf_counter()
+
+    if val_xe is not None or (steps and iter_num % log_interval == 0):
+        if steps:
+            train_xe = total_over_processes(train_xe) / (steps * world_size)
+        step_seconds += time.perf_counter() - t0
+        row = {'iter': iter_num, 'tokens': iter_num * windows_per_step * T,
+               'seconds': round(seconds_before + time.perf_counter() - began, 2), 'lr': get_lr(max(0, iter_num - 1))}
+        if steps:
+            row |= {'train_xe': float(train_xe), 'grad_norm': float(grad_norm),
+                    'tokens_per_second': round(steps * windows_per_step * T / step_seconds)}
+        if val_xe is not None:
+            row |= {'val_xe': val_xe.mean(), **{f'val_xe_{name}': x for name, x in zip(names, val_xe)}}
+        if master:
+            log.writerow(row)
+            log_file.flush()
+            bar.set_postfix_str(f'train {row.get("train_xe", math.nan):.3f}, val {best_val_loss:.3f} (best)')
+            if wandb_log:
+                wandb.log(row, step=iter_num)
+        if val_xe is not None and master:
+            save(ckpt_path)
+        train_xe, steps, step_seconds, val_xe = torch.zeros((), device=device), 0, 0.0, None
+        t0 = time.perf_counter()
+    if iter_num == max_iters or (patience and iter_num - best_iter >= patience * eval_interval):
+        break
+
+    # one step
+    lr = get_lr(iter_num)
+    for group in optimizer.param_groups:
+        group['lr'] = lr
+    for micro_step in range(gradient_accumulation_steps):
+        start, component = next(batches)[:, rank * share:(rank + 1) * share]  # this process's windows, (B,) each
+        w = train_tokens[start[:, None] + offsets]  # (B, T)
+        wait = world_size > 1 and micro_step < gradient_accumulation_steps - 1  # the gradient travels once a step
+        with net.no_sync() if wait else nullcontext():
+            with autocast:
+                loss = net(with_first(w, first[component]), w).mean() / gradient_accumulation_steps
+            loss.backward()
+        train_xe += loss.detach()
+    grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip or math.inf)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    iter_num, steps = iter_num + 1, steps + 1
+    bar.update()
+
+bar.close()
+if master:
+    log_file.close()
+    print(f'best val_xe {best_val_loss:.4f} nats at step {best_iter:,} of {iter_num:,}'
+          f' | {iter_num * windows_per_step * T:,} tokens in {time.perf_counter() - began:.0f} s | {best_path}')
+if world_size > 1:
+    dist.destroy_process_group()
