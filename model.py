@@ -108,3 +108,12 @@ def load_checkpoint(path, device='cpu'):
     except Exception as e:  # torch, pickle and zipfile each raise their own kinds
         fail(f'{path} is not a checkpoint of train.py ({type(e).__name__}): train the run again')
     return model.to(device).eval(), checkpoint
+
+
+def choose_device(device=''):
+    """Returns the device asked for, or where none is, the best there is; fails where it is not on this machine."""
+    there = {'cuda': torch.cuda.is_available(), 'mps': torch.backends.mps.is_available(), 'cpu': True}
+    device = device or next(name for name, is_there in there.items() if is_there)
+    if not there.get(device.partition(':')[0]):
+        fail(f'--device={device}: this machine has {", ".join(name for name in there if there[name])}')
+    return device

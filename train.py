@@ -27,7 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from config import ROOT, fail, override
-from model import GPT, load_checkpoint
+from model import GPT, choose_device, load_checkpoint
 from sample_mix import draw_batches, draw_mix, eval_windows, first_tokens, random_stream, read_meta, with_first
 
 # -----------------------------------------------------------------------------
@@ -84,14 +84,8 @@ config = override(globals())
 
 # the machine: device, number type, processes
 rank, world_size = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
-if not device:
-    device = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
-    if device == 'cuda' and world_size > 1:
-        device = f'cuda:{os.environ["LOCAL_RANK"]}'
+device = choose_device(device or (f'cuda:{os.environ["LOCAL_RANK"]}' if world_size > 1 and torch.cuda.is_available() else ''))
 device_type = device.partition(':')[0]
-there = {'cpu': True, 'cuda': torch.cuda.is_available(), 'mps': torch.backends.mps.is_available()}
-if not there.get(device_type):
-    fail(f'--device={device}: this machine has {", ".join(d for d in there if there[d])}')
 if not dtype:
     fast = {'cuda': lambda: torch.cuda.is_bf16_supported(including_emulation=False), 'mps': lambda: False,
             'cpu': lambda: torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()}
@@ -112,6 +106,11 @@ if n_embd % n_head:
     fail(f'--n_embd={n_embd} does not divide into --n_head={n_head} heads')
 if batch_size % world_size:
     fail(f'--batch_size={batch_size} does not divide among {world_size} processes')
+if wandb_log:
+    try:
+        import wandb
+    except ImportError:
+        fail('--wandb_log=True needs a package that is not installed: pip install wandb')
 if init_from not in ('scratch', 'resume'):
     fail(f'--init_from={init_from}: choose scratch or resume')
 
@@ -255,49 +254,42 @@ if master:
           f' windows x {T} tokens = {max_iters * windows_per_step * T:,} tokens,'
           f' {max_iters * windows_per_step / record["windows"]:.2f} epochs -> {out_dir}', flush=True)
     if wandb_log:
-        import wandb
         wandb.init(project=wandb_project, name=wandb_run_name or os.path.basename(out_dir), config=config)
 
 batches = draw_batches(mix, T, batch_size, seed, skip=iter_num * windows_per_step, device=device)
 offsets = torch.arange(T, device=device)
 bar = tqdm(total=max_iters, initial=iter_num, unit=' steps', disable=not master, dynamic_ncols=True)
-train_xe, steps, step_seconds, grad_norm = torch.zeros((), device=device), 0, 0.0, None  # since the last row of log.csv
+logged = iter_num if checkpoint else -1  # the step of log.csv's last row
+loss_sum, steps = torch.zeros((), device=device), 0  # since that row
 began = t0 = time.perf_counter()
-val_xe = None
 model.train()
 while True:
-    # evaluate, at the first step, every eval_interval and at the last; a resumed run has done so before it stopped
-    if iter_num % eval_interval == 0 or iter_num == max_iters:
-        step_seconds += time.perf_counter() - t0
-        if not (checkpoint and steps == 0 and iter_num == checkpoint['iter_num']):
+    # a row of log.csv; evaluation at the first step, every eval_interval and at the last
+    evaluating = iter_num % eval_interval == 0 or iter_num == max_iters
+    if iter_num != logged and (evaluating or iter_num % log_interval == 0):
+        row = {'iter': iter_num, 'tokens': iter_num * windows_per_step * T, 'lr': get_lr(max(0, iter_num - 1))}
+        if steps:
+            row['train_xe'] = float(total_over_processes(loss_sum)) / steps / world_size  # waits for the device
+            row['tokens_per_second'] = round(steps * windows_per_step * T / (time.perf_counter() - t0))
+            row['grad_norm'] = float(grad_norm)
+        if evaluating:
             val_xe = evaluate()
+            row |= {'val_xe': val_xe.mean()} | {f'val_xe_{name}': xe for name, xe in zip(names, val_xe)}
             if val_xe.mean() < best_val_loss:
                 best_val_loss, best_iter = float(val_xe.mean()), iter_num
                 if master:
                     save(best_path)
-        t0 = time.perf_counter()
-
-    if val_xe is not None or (steps and iter_num % log_interval == 0):
-        if steps:
-            train_xe = total_over_processes(train_xe) / (steps * world_size)
-        step_seconds += time.perf_counter() - t0
-        row = {'iter': iter_num, 'tokens': iter_num * windows_per_step * T,
-               'seconds': round(seconds_before + time.perf_counter() - began, 2), 'lr': get_lr(max(0, iter_num - 1))}
-        if steps:
-            row |= {'train_xe': float(train_xe), 'grad_norm': float(grad_norm),
-                    'tokens_per_second': round(steps * windows_per_step * T / step_seconds)}
-        if val_xe is not None:
-            row |= {'val_xe': val_xe.mean(), **{f'val_xe_{name}': x for name, x in zip(names, val_xe)}}
+        row['seconds'] = round(seconds_before + time.perf_counter() - began, 2)
         if master:
             log.writerow(row)
             log_file.flush()
-            bar.set_postfix_str(f'train {row.get("train_xe", math.nan):.3f}, val {best_val_loss:.3f} (best)')
+            bar.set_postfix_str((f'train {row["train_xe"]:.3f}, ' if steps else '') + f'best val {best_val_loss:.3f}')
             if wandb_log:
                 wandb.log(row, step=iter_num)
-        if val_xe is not None and master:
-            save(ckpt_path)
-        train_xe, steps, step_seconds, val_xe = torch.zeros((), device=device), 0, 0.0, None
-        t0 = time.perf_counter()
+            if evaluating:
+                save(ckpt_path)
+        logged, steps, t0 = iter_num, 0, time.perf_counter()
+        loss_sum.zero_()
     if iter_num == max_iters or (patience and iter_num - best_iter >= patience * eval_interval):
         break
 
@@ -313,7 +305,7 @@ while True:
             with autocast:
                 loss = net(with_first(w, first[component]), w).mean() / gradient_accumulation_steps
             loss.backward()
-        train_xe += loss.detach()
+        loss_sum += loss.detach()
     grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip or math.inf)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
