@@ -244,7 +244,7 @@ if __name__ == '__main__':
 
     # the losses of every run on the windows of every component
     n_cells = sum(len(split_names(components) or run['mix']['components']) for run in found)
-    with tqdm(total=n_cells, unit=' components', desc='evaluating', dynamic_ncols=True) as bar:
+    with tqdm(total=n_cells, unit=' components', desc='evaluating', dynamic_ncols=True, leave=False) as bar:
         for run in found:
             run['cells'] = evaluate_run(run, bar)
 

@@ -20,6 +20,7 @@ import sys
 import tempfile
 
 import datasets
+import huggingface_hub
 import numpy as np
 import tiktoken
 import tokenizers
@@ -51,6 +52,7 @@ def load_source(source, source_config, cache_dir):
 
     A local source is read anew into cache_dir each time: datasets' own cache can serve an old copy of a changed file.
     """
+    huggingface_hub.logging.set_verbosity_error()  # no line for each retry
     local = os.path.exists(source)
     if local:
         datasets.disable_progress_bars()
@@ -130,7 +132,10 @@ def train_bpe(rows, vocab_size):
 def load_tokenizer(name, rows):
     """Returns (encode, vocab_size, bos_id, tok): encode maps a list of texts to a list of id lists."""
     if name == 'gpt2':
-        enc = tiktoken.get_encoding('gpt2')
+        try:
+            enc = tiktoken.get_encoding('gpt2')
+        except OSError as e:  # requests' errors are OSErrors
+            fail(f'--tokenizer=gpt2: its merges cannot be fetched ({type(e).__name__}); --tokenizer=bpe needs no network')
         return enc.encode_ordinary_batch, enc.n_vocab, enc.eot_token, None
     if name == 'bpe':
         tok = train_bpe(rows, vocab_size)

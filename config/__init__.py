@@ -13,6 +13,8 @@ import os
 import sys
 import tokenize
 
+from tqdm import tqdm
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCRIPTS = ('prepare.py', 'sample_mix.py', 'train.py', 'eval_xe.py')  # those that have settings
 
@@ -20,7 +22,7 @@ SCRIPTS = ('prepare.py', 'sample_mix.py', 'train.py', 'eval_xe.py')  # those tha
 def fail(message):
     """Ends the program over a user's mistake: one line on stderr, exit status 2 (raises SystemExit)."""
     if os.environ.get('RANK', '0') == '0':  # under torchrun every rank finds the same mistake; one says it
-        print(f'{os.path.basename(sys.argv[0])}: {message}', file=sys.stderr)
+        tqdm.write(f'{os.path.basename(sys.argv[0])}: {message}', file=sys.stderr)  # clears a progress bar first
     sys.exit(2)
 
 
@@ -70,9 +72,10 @@ def run_file(path, known):
     return {k: v for k, v in assigned.items() if not k.startswith('_')}
 
 
-def unknown(key, keys, where, otherwise=''):
+def unknown(key, keys, where='', dashes=''):
+    """Fails over a key that is not among the keys, naming the nearest."""
     close = difflib.get_close_matches(key, keys, n=1)
-    fail(f'unknown key {where}{key}{otherwise}' + (f'; did you mean {where}{close[0]}?' if close else '; see --help'))
+    fail(f'{where}unknown key {dashes}{key}' + (f'; did you mean {dashes}{close[0]}?' if close else '; see --help'))
 
 
 def override(script):
@@ -98,13 +101,15 @@ def override(script):
         if not arg.startswith('--'):
             for key, value in run_file(arg, values).items():
                 if key not in everyone:
-                    unknown(key, everyone, f'{arg}: ')
+                    unknown(key, everyone, where=f'{arg}: ')
                 values[key] = checked(key, value, everyone[key][0], f'{arg}: ')
             continue
         key, equals, text = arg[2:].partition('=')
+        if key in everyone and key not in own:
+            others = ', '.join(name for name in SCRIPTS if key in read_settings(os.path.join(ROOT, name)))
+            fail(f'--{key} is not a key of this script: it belongs to {others}')
         if key not in own:
-            others = [name for name in SCRIPTS if key in read_settings(os.path.join(ROOT, name))]
-            unknown(key, own, '--', f' (it belongs to {", ".join(others)})' if others else '')
+            unknown(key, own, dashes='--')
         if not equals:
             fail(f'--{key} needs a value: --{key}={own[key][0]!r}, say')
         try:

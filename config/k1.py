@@ -1,1 +1,1 @@
-k = 1
+k = 1  # one component with the whole budget

@@ -1,1 +1,1 @@
-k = 2
+k = 2  # two components with half of the budget each

@@ -1,1 +1,1 @@
-k = 3
+k = 3  # three components with a third of the budget each

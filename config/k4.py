@@ -1,1 +1,1 @@
-k = 4
+k = 4  # four components with a quarter of the budget each

@@ -1,1 +1,1 @@
-k = 5
+k = 5  # all five default candidates with a fifth of the budget each

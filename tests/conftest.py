@@ -1,0 +1,83 @@
+"""Runs the scripts in this process, on a small corpus made here: three components, documents of many lengths."""
+import os
+import random
+import runpy
+import sys
+
+os.environ['HF_HUB_OFFLINE'] = '1'  # a missing source fails at once, not after five retries
+os.environ['OMP_NUM_THREADS'] = '1'  # these models are too small for two threads
+
+import datasets
+import pytest
+import torch
+
+torch.set_num_threads(1)
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+
+SMALL = ['--dataset=small', '--candidates=', '--block_size=16']
+MODEL = ['--n_layer=1', '--n_head=2', '--n_embd=16', '--dropout=0.0', '--compile=False', '--device=cpu']
+TRAIN = [*SMALL, *MODEL, '--batch_size=8', '--epochs=2', '--eval_interval=10', '--warmup_iters=2', '--learning_rate=3e-3']
+
+
+def run(script, *args):
+    """Runs a script as `python script args` would, in the current folder; returns its globals."""
+    argv, sys.argv = sys.argv, [script, *args]
+    try:
+        return runpy.run_path(os.path.join(ROOT, script), run_name='__main__')
+    finally:
+        sys.argv = argv
+
+
+@pytest.fixture
+def fails(capsys):
+    """fails(script, *args): asserts status 2 and one line on stderr, without a traceback; returns that line."""
+    def check(script, *args):
+        with pytest.raises(SystemExit) as e:
+            run(script, *args)
+        err = capsys.readouterr().err
+        lines = [line for line in err.splitlines() if line.startswith(f'{script}: ')]
+        assert e.value.code == 2 and len(lines) == 1 and 'Traceback' not in err, err
+        return lines[0]
+    return check
+
+
+def make_texts(n, words, rng):
+    """n documents of 1 to 80 words, some with what a tokenizer may stumble over."""
+    odd = ['', ' ', '\r\n', 'emoji 🙂🏽', '$\\alpha_{i} \\to \\infty$', '<|endoftext|>', 'é\u0301 ﬁ 中文', '\t\x00\x7f']
+    return [' '.join(rng.choices(words, k=rng.randint(1, 80))) + rng.choice(odd) for _ in range(n)]
+
+
+@pytest.fixture(scope='session')
+def corpus(tmp_path_factory):
+    """A folder with corpus/{train,validation,test}.parquet, as a hub data set would be laid out."""
+    folder, rng = tmp_path_factory.mktemp('work'), random.Random(0)
+    names = ['a', 'b.B', 'c']
+    words = {name: [f'{name[0]}{i}' for i in range(20)] + ['the', 'of'] for name in names}
+    features = datasets.Features({'text': datasets.Value('string'), 'label': datasets.ClassLabel(names=names)})
+    for split, n in (('train', 150), ('validation', 12), ('test', 12)):
+        rows = [(text, i) for i, name in enumerate(names) for text in make_texts(n, words[name], rng)] + [('', 0)]
+        rng.shuffle(rows)
+        os.makedirs(folder / 'corpus', exist_ok=True)
+        datasets.Dataset.from_dict({'text': [r[0] for r in rows], 'label': [r[1] for r in rows]},
+                                   features=features).to_parquet(folder / 'corpus' / f'{split}.parquet')
+    return folder
+
+
+@pytest.fixture(scope='session')
+def prepared(corpus):
+    """The folder in which data/small is prepared."""
+    here = os.getcwd()
+    os.chdir(corpus)
+    try:
+        run('prepare.py', '--dataset=small', '--source=corpus', '--vocab_size=300')
+    finally:
+        os.chdir(here)
+    return corpus
+
+
+@pytest.fixture
+def small(prepared, monkeypatch):
+    """Works in the folder that has data/small."""
+    monkeypatch.chdir(prepared)
+    return prepared

@@ -1,0 +1,141 @@
+"""The model: causal, exact losses, GPT-2's parameters, and a training step that does not change unnoticed."""
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import model as model_module
+from model import GPT
+
+ARGS = dict(vocab_size=37, block_size=12, n_layer=2, n_head=2, n_embd=16)
+
+
+def made(**args):
+    torch.manual_seed(0)
+    return GPT(**ARGS | args)
+
+
+def some_tokens(b=4, t=12):
+    return torch.randint(37, (2, b, t), generator=torch.Generator().manual_seed(1))
+
+
+def test_no_loss_depends_on_a_later_token():
+    """By gradient: the loss at position t moves with the embeddings of inputs 0 .. t and of no later one."""
+    net, (idx, targets) = made(), some_tokens(b=1)
+    kept = {}
+
+    def keep(module, inputs, output):
+        kept['x'] = output.detach().requires_grad_()
+        return kept['x']
+    net.transformer['wte'].register_forward_hook(keep)
+    losses = net(idx, targets)[0]  # (T,)
+    for t in range(12):
+        grad, = torch.autograd.grad(losses[t], kept['x'], retain_graph=True)
+        moved = grad[0].abs().sum(1) > 0  # (T,)
+        assert moved[:t + 1].all() and not moved[t + 1:].any()
+
+
+def direct_losses(net, idx, targets, n_head=2):
+    """GPT-2 written out in float64 from the state dict alone: explicit mask, softmax and log."""
+    p = {name: x.double() for name, x in net.state_dict().items()}
+    B, T = idx.shape
+
+    def norm(x, name):
+        x = (x - x.mean(-1, keepdim=True)) / torch.sqrt(x.var(-1, unbiased=False, keepdim=True) + 1e-5)
+        return x * p[name + '.weight'] + p.get(name + '.bias', 0)
+
+    def linear(x, name):
+        return x @ p[name + '.weight'].T + p.get(name + '.bias', 0)
+    x = p['transformer.wte.weight'][idx] + p['transformer.wpe.weight'][:T]
+    mask = torch.ones(T, T, dtype=torch.bool).tril()
+    for i in range(2):
+        h = f'transformer.h.{i}.'
+        q, key, v = linear(norm(x, h + 'ln_1'), h + 'attn.c_attn').chunk(3, dim=-1)
+        heads = []
+        for j in range(n_head):
+            part = slice(j * 16 // n_head, (j + 1) * 16 // n_head)
+            att = q[..., part] @ key[..., part].transpose(1, 2) / math.sqrt(16 / n_head)
+            heads.append(att.masked_fill(~mask, -math.inf).softmax(-1) @ v[..., part])
+        x = x + linear(torch.cat(heads, -1), h + 'attn.c_proj')
+        u = linear(norm(x, h + 'ln_2'), h + 'mlp.c_fc')
+        x = x + linear(u * 0.5 * (1 + torch.erf(u / math.sqrt(2))), h + 'mlp.c_proj')
+    log_p = (norm(x, 'transformer.ln_f') @ p['lm_head.weight'].T).log_softmax(-1)
+    return -log_p.gather(2, targets[..., None])[..., 0]
+
+
+@pytest.mark.parametrize('bias', [False, True])
+def test_losses_are_those_of_a_direct_float64_computation(bias, monkeypatch):
+    monkeypatch.setattr(model_module, 'HEAD_ROWS', 7)  # chunks that do not divide B * T
+    net, (idx, targets) = made(bias=bias), some_tokens()
+    with torch.no_grad():
+        for p in net.parameters():  # large weights, so that the losses differ from ln V
+            p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())) * 0.3)
+    losses, expected = net(idx, targets), direct_losses(net, idx, targets)
+    assert losses.shape == (4, 12) and losses.dtype == torch.float32 and expected.std() > 1
+    torch.testing.assert_close(losses.double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(  # evaluation takes the same head without recomputation
+        net.eval()(idx, targets), F.cross_entropy(net.logits(idx).transpose(1, 2), targets, reduction='none'))
+
+
+def test_gradients_of_the_chunked_head_are_those_of_the_plain_loss(monkeypatch):
+    monkeypatch.setattr(model_module, 'HEAD_ROWS', 7)
+    net, (idx, targets) = made(), some_tokens()
+    weight = torch.rand(4, 12)
+    grads = []
+    for loss in ((net(idx, targets) * weight).sum(),
+                 (F.cross_entropy(net.logits(idx).transpose(1, 2), targets, reduction='none') * weight).sum()):
+        net.zero_grad()
+        loss.backward()
+        grads.append([p.grad.clone() for p in net.parameters()])
+    for a, b in zip(*grads):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_parameters_have_the_names_and_shapes_of_gpt2():
+    found = {name: tuple(p.shape) for name, p in made(bias=True).state_dict().items()}
+    block = {'ln_1.weight': (16,), 'ln_1.bias': (16,), 'attn.c_attn.weight': (48, 16), 'attn.c_attn.bias': (48,),
+             'attn.c_proj.weight': (16, 16), 'attn.c_proj.bias': (16,), 'ln_2.weight': (16,), 'ln_2.bias': (16,),
+             'mlp.c_fc.weight': (64, 16), 'mlp.c_fc.bias': (64,), 'mlp.c_proj.weight': (16, 64), 'mlp.c_proj.bias': (16,)}
+    assert found == {'transformer.wte.weight': (37, 16), 'transformer.wpe.weight': (12, 16),
+                     'transformer.ln_f.weight': (16,), 'transformer.ln_f.bias': (16,), 'lm_head.weight': (37, 16),
+                     **{f'transformer.h.{i}.{name}': shape for i in (0, 1) for name, shape in block.items()}}
+    net = made()
+    assert net.lm_head.weight is net.transformer['wte'].weight
+
+
+def test_an_untrained_model_knows_nothing():
+    idx, targets = some_tokens(b=64)
+    assert abs(made()(idx, targets).mean().item() - math.log(37)) < 0.02
+
+
+def test_golden_step():
+    """
+    Losses and gradient norm of two AdamW steps from a fixed start. If a change to the model or to PyTorch's
+    initialisation moves them on purpose, put the new numbers here, and say in the commit why they moved.
+    """
+    net, (idx, targets) = made(), some_tokens()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2, betas=(0.9, 0.95), weight_decay=0.1)
+    seen = []
+    for _ in range(2):
+        loss = net(idx, targets).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        seen += [loss.item(), norm.item()]
+    assert seen == pytest.approx(GOLDEN, abs=2e-5)
+
+
+GOLDEN = [3.602273, 0.845595, 3.429368, 0.855433]  # loss, gradient norm; loss, gradient norm
+
+
+def test_one_batch_is_learnt_by_heart():
+    net, (idx, targets) = made(n_embd=32), some_tokens()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss = net(idx, targets).mean()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.05  # from ln 37 = 3.6

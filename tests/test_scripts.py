@@ -1,0 +1,255 @@
+"""The scripts from end to end on a small corpus: what they write, and that it is right."""
+import csv
+import glob
+import json
+import os
+import subprocess
+import sys
+
+import datasets
+import numpy as np
+import pytest
+import tokenizers
+import torch
+from conftest import ROOT, SMALL, TRAIN, run
+from test_model import direct_losses
+
+from sample_mix import draw_mix, read_meta
+
+
+def rows(path):
+    with open(path, newline='') as f:
+        return list(csv.DictReader(f))
+
+
+def weights(folder):
+    return torch.load(os.path.join(folder, 'ckpt.pt'), weights_only=True)['model']
+
+
+# ---- prepare.py
+
+def test_decoding_gives_the_documents_back_byte_for_byte(small):
+    meta, tok = read_meta('small'), tokenizers.Tokenizer.from_file('data/small/tokenizer.json')
+    for theirs, ours in (('train', 'train'), ('validation', 'val'), ('test', 'test')):
+        source = datasets.Dataset.from_parquet(f'corpus/{theirs}.parquet', cache_dir='cache')
+        for name, facts in meta['components'].items():
+            texts = [r['text'] for r in source if source.features['label'].int2str(r['label']) == name]
+            tokens = np.fromfile(f'data/small/{name}/{ours}.bin', dtype='<u2')
+            offsets = np.load(f'data/small/{name}/{ours}.idx.npy')
+            assert offsets.dtype == np.int64 and len(offsets) == len(texts) + 1 == facts[ours]['docs'] + 1
+            assert offsets[-1] == len(tokens) == facts[ours]['tokens']
+            assert facts[ours]['bytes'] == sum(len(t.encode()) for t in texts)
+            decoded = [tok.decode(tokens[a:b].tolist(), skip_special_tokens=False) for a, b in zip(offsets, offsets[1:])]
+            assert [d.encode() for d in decoded] == [t.encode() for t in texts]
+            assert meta['bos_id'] not in tokens  # text that spells <|endoftext|> is text
+    assert meta['vocab_size'] == tok.get_vocab_size() == 300
+
+
+def test_the_same_source_gives_the_same_bytes_and_a_changed_one_other_bytes(small):
+    def digest(name):
+        return json.dumps(read_meta(name)['components'])
+    rng_rows = [{'text': f'word{i} ' * (5 + i % 7), 'label': 'xy'[i % 2]} for i in range(300)]
+    for name, n in (('again1', 300), ('again2', 300), ('again3', 200)):
+        with open('lines.jsonl', 'w') as f:
+            f.writelines(json.dumps(row) + '\n' for row in rng_rows[:n])
+        run('prepare.py', f'--dataset={name}', '--source=lines.jsonl', '--vocab_size=260')
+    assert digest('again1') == digest('again2') != digest('again3')
+    counts = read_meta('again3')['components']
+    assert sum(facts[split]['docs'] for facts in counts.values() for split in facts) == 200  # splits cut from train
+    assert all(facts['val']['docs'] and facts['test']['docs'] for facts in counts.values())
+
+
+@pytest.mark.parametrize('args, says', [
+    (['--text_column=body'], "has no column 'body'; it has text, label"),
+    (['--label_column=field'], "has no column 'field'; it has text, label"),
+    (['--labels=a,zz'], 'component zz has no documents in train, val, test; leave it out: --labels=a'),
+    (['--vocab_size=70000'], '257 to 65,535'),
+    (['--vocab_size=60000'], 'fewer than --vocab_size=60000'),
+    (['--tokenizer=missing.json'], 'write bpe, gpt2 or the path of a tokenizer.json'),
+    (['--source=corpus/none'], 'cannot be loaded'),
+    (['--dataset=small'], 'data/small is there already'),
+])
+def test_a_mistake_in_preparing_writes_nothing(small, fails, args, says):
+    before = sorted(glob.glob('data/*') + glob.glob('data/.*'))
+    assert says in fails('prepare.py', *(['--dataset=bad', '--source=corpus', '--vocab_size=300'] + args))
+    assert sorted(glob.glob('data/*') + glob.glob('data/.*')) == before
+
+
+def test_an_empty_component_is_named(small, fails):
+    with open('few.jsonl', 'w') as f:
+        f.writelines(json.dumps({'text': f'some text {i}', 'label': 'many' if i else 'one'}) + '\n' for i in range(200))
+    assert 'component one has no documents in' in fails('prepare.py', '--dataset=bad', '--source=few.jsonl', '--vocab_size=260')
+
+
+# ---- train.py
+
+@pytest.fixture(scope='module')
+def trained(prepared):
+    """Runs at K = 1 (each component) and K = 2, in out/."""
+    here = os.getcwd()
+    os.chdir(prepared)
+    try:
+        for name in ('a', 'b.B', 'c'):
+            run('train.py', *TRAIN, f'--components={name}')
+        run('train.py', *TRAIN, '--k=2')
+    finally:
+        os.chdir(here)
+    return prepared
+
+
+def test_a_run_trains_exactly_the_budget(small, trained):
+    record = draw_mix('small', 16, k=2)[1]
+    log, config = rows('out/small-k2-s0/log.csv'), json.load(open('out/small-k2-s0/config.json'))
+    steps = 2 * record['windows'] // 8
+    assert config['max_iters'] == steps == int(log[-1]['iter']) and int(log[-1]['tokens']) == steps * 8 * 16
+    assert 0 <= 2 * record['tokens'] - steps * 8 * 16 < 8 * 16
+    assert json.load(open('out/small-k2-s0/mix.json')) == record
+    assert [r['iter'] for r in log if r['val_xe']] == [str(i) for i in range(0, steps, 10)] + [str(steps)] * (steps % 10 > 0)
+    assert float(log[-1]['val_xe']) < 0.8 * float(log[0]['val_xe'])
+    by_component = [float(log[-1][f'val_xe_{name}']) for name in record['components']]
+    assert float(log[-1]['val_xe']) == pytest.approx(np.mean(by_component))
+    best = torch.load('out/small-k2-s0/best.pt', weights_only=True)
+    assert best['best_val_loss'] == pytest.approx(min(float(r['val_xe']) for r in log if r['val_xe']))
+    assert {'model', 'optimizer', 'model_args', 'iter_num', 'best_val_loss', 'config', 'rng', 'order', 'mix'} <= set(best)
+
+
+def test_evaluation_interval_and_machine_do_not_move_the_training(small, trained):
+    run('train.py', *TRAIN, '--k=2', '--eval_interval=7', '--log_interval=3', '--val_windows_per_component=5', '--out_dir=out2/e')
+    for a, b in zip(weights('out2/e').values(), weights('out/small-k2-s0').values()):
+        assert torch.equal(a, b)
+
+
+def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(small):
+    args = [*TRAIN, '--k=2', '--dropout=0.1', '--max_iters=25', '--lr_decay_iters=25']
+    run('train.py', *args, '--out_dir=out2/whole')
+    run('train.py', *args, '--out_dir=out2/parts', '--max_iters=10')
+    run('train.py', *args, '--out_dir=out2/parts', '--init_from=resume')
+    for a, b in zip(weights('out2/whole').values(), weights('out2/parts').values()):
+        assert torch.equal(a, b)
+    timing = {'seconds', 'tokens_per_second'}
+    assert [{key: r[key] for key in r.keys() - timing} for r in rows('out2/whole/log.csv')] == [
+        {key: r[key] for key in r.keys() - timing} for r in rows('out2/parts/log.csv')]
+
+
+def test_two_processes_and_accumulation_equal_one(small):
+    args = [*TRAIN, '--k=2', '--max_iters=20', '--log_interval=1']
+    run('train.py', *args, '--out_dir=out2/one')
+    run('train.py', *args, '--out_dir=out2/accumulated', '--batch_size=4', '--gradient_accumulation_steps=2')
+    done = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2',
+                           os.path.join(ROOT, 'train.py'), *args, '--out_dir=out2/two'], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for other in ('out2/two', 'out2/accumulated'):
+        for r, s in zip(rows('out2/one/log.csv'), rows(f'{other}/log.csv'), strict=True):
+            assert all(float(r[c] or 0) == pytest.approx(float(s[c] or 0), abs=1e-5) for c in r
+                       if c not in ('seconds', 'tokens_per_second'))
+        for a, b in zip(weights('out2/one').values(), weights(other).values()):
+            torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_tag_and_shuffled_control_train_and_evaluate(small, trained):
+    run('train.py', *TRAIN, '--k=2', '--tag=True', '--max_iters=5')
+    run('train.py', *TRAIN, '--k=2', '--shuffle_components=True', '--max_iters=5')
+    tagged = torch.load('out/small-k2-s0-tag/best.pt', weights_only=True)
+    assert tagged['model_args']['vocab_size'] == 303
+    run('eval_xe.py', '--runs=out/small-k2-s0-tag,out/small-k2-s0-shuffled', '--results_dir=results2')
+    assert {r['run'] for r in rows('results2/xe_by_component.csv')} == {'small-k2-s0-tag', 'small-k2-s0-shuffled'}
+
+
+@pytest.mark.parametrize('args, says', [
+    ([], 'holds a run already'),
+    (['--init_from=resume'], 'nothing to resume'),
+    (['--init_from=resume', '--n_embd=32'], 'was trained with n_embd=16, not 32'),
+    (['--init_from=again'], 'choose scratch or resume'),
+    (['--n_embd=15'], 'does not divide into'),
+    (['--batch_size=100000'], 'less than one step'),
+    (['--epochs=0'], '--epochs=0: at least 1'),
+    (['--dtype=float16'], 'choose float32 or bfloat16'),
+    (['--device=cuda:9'], 'this machine has'),
+    (['--k=7'], 'there are 3 candidates'),
+    (['--token_budget=99999999'], 'the largest budget for these components is'),
+])
+def test_a_mistake_in_training_writes_nothing(small, trained, fails, args, says):
+    before = {path: os.path.getmtime(path) for path in glob.glob('out/**', recursive=True)}
+    assert says in fails('train.py', *TRAIN, '--k=2', *args)
+    assert {path: os.path.getmtime(path) for path in glob.glob('out/**', recursive=True)} == before
+
+
+# ---- eval_xe.py and sample_mix.py
+
+def test_evaluation_writes_what_the_design_says(small, trained):
+    run('eval_xe.py', '--runs=out/small-k?-s0,out/small-k1-s0-[abc]*', '--dump=True')
+    by_position, by_component, vs_k = (rows(f'results/xe_{name}.csv') for name in ('by_position', 'by_component', 'vs_k'))
+    run_columns = ['run', 'dataset', 'split', 'k', 'seed', 'mix_seed', 'components', 'component']
+    assert list(by_position[0])[:16] == [*run_columns, 'position', 'n_windows', 'n_docs', 'xe', 'se', 'ci_low', 'ci_high', 'bayes_xe']
+    assert list(by_component[0])[:21] == [*run_columns, *'n_windows n_docs n_tokens xe se ci_low ci_high perplexity bits_per_byte'
+                                          ' xe_k1 delta_xe delta_ci_low delta_ci_high'.split()]
+    assert len(by_position) == 5 * 16 and len(by_component) == 5 and [r['k'] for r in vs_k] == ['1', '2']
+
+    # a run's losses, computed anew in float64 from the dumped tokens and best.pt
+    dumped = np.load('out/small-k2-s0/xe_windows.npz')
+    best = torch.load('out/small-k2-s0/best.pt', weights_only=True)
+    w = torch.from_numpy(dumped['tokens']).long()
+    idx = torch.cat((torch.full((len(w), 1), read_meta('small')['bos_id']), w[:, :-1]), dim=1)
+
+    class Net:
+        def state_dict(self):
+            return {**best['model'], **{name.replace('h.0.', 'h.1.'): torch.zeros_like(x)  # a second layer that does nothing
+                                        for name, x in best['model'].items() if 'h.0.' in name}}
+    np.testing.assert_allclose(direct_losses(Net(), idx, w), dumped['xe'], atol=1e-4)
+
+    # and the tables are means of them
+    for i, name in enumerate(dumped['names']):
+        own = dumped['xe'][dumped['component'] == i]
+        row, = [r for r in by_component if (r['k'], r['component']) == ('2', name)]
+        assert float(row['xe']) == pytest.approx(own.mean(), abs=1e-5) and int(row['n_windows']) == len(own)
+        assert float(row['ci_low']) < float(row['xe']) < float(row['ci_high'])
+        single, = [r for r in by_component if (r['k'], r['component']) == ('1', name)]
+        assert float(row['xe_k1']) == float(single['xe']) and float(single['delta_xe']) == 0
+        assert float(row['delta_xe']) == pytest.approx(float(row['xe']) - float(single['xe']))
+        at = [float(r['xe']) for r in by_position if (r['k'], r['component']) == ('2', name)]
+        np.testing.assert_allclose(at, own.mean(0), atol=1e-5)
+        raw = np.fromfile(f'data/small/{name}/test.bin', dtype='<u2')
+        starts = dumped['start'][dumped['component'] == i]
+        assert np.array_equal(raw[starts[:, None] + np.arange(16)], dumped['tokens'][dumped['component'] == i])
+    two = [r for r in by_component if r['k'] == '2']
+    assert float(vs_k[1]['xe']) == pytest.approx(np.mean([float(r['xe']) for r in two]))
+    assert float(vs_k[1]['delta_xe']) == pytest.approx(np.mean([float(r['delta_xe']) for r in two]))
+    assert os.path.getsize('results/xe_by_position.png') > 10000 and os.path.getsize('results/xe_vs_k.png') > 10000
+
+
+def test_runs_of_different_settings_are_not_averaged(small, trained):
+    run('train.py', *TRAIN, '--k=2', '--max_iters=5', '--out_dir=out/other')
+    run('eval_xe.py', '--runs=out/other,out/small-k2-s0', '--results_dir=results3')
+    vs_k = rows('results3/xe_vs_k.csv')
+    assert [r['n_runs'] for r in vs_k] == ['1', '1'] and {'max_iters=5' in r['setting'] for r in vs_k} == {True, False}
+
+
+def test_missing_specialists_are_named_by_their_command(small, trained, capsys):
+    run('eval_xe.py', '--runs=out/small-k2-s0', '--results_dir=results4')
+    assert '--components=' in capsys.readouterr().out
+    assert rows('results4/xe_vs_k.csv')[0]['delta_xe'] == ''
+
+
+def test_a_component_outside_the_mixture_is_marked(small, trained):
+    run('eval_xe.py', '--runs=out/small-k1-s0-a', '--components=a,c', '--results_dir=results5')
+    marks = {r['component']: r['in_training'] for r in rows('results5/xe_by_component.csv')}
+    assert marks == {'a': 'True', 'c': 'False'}
+
+
+def test_runs_on_other_data_and_broken_checkpoints_are_refused(small, trained, fails):
+    run('train.py', *TRAIN, '--k=1', '--max_iters=2', '--out_dir=out2/broken')
+    with open('out2/broken/best.pt', 'r+b') as f:
+        f.truncate(1000)
+    assert 'is not a checkpoint' in fails('eval_xe.py', '--runs=out2/broken')
+    record = json.load(open('out2/broken/mix.json'))
+    record['of_each'][record['components'][0]]['sha256'] = 'other'
+    json.dump(record, open('out2/broken/mix.json', 'w'))
+    assert 'was trained on other data' in fails('eval_xe.py', '--runs=out2/broken')
+
+
+def test_a_mixture_is_shown_and_continued(small, trained, capsys):
+    run('sample_mix.py', *SMALL, '--k=2', '--out_dir=out/small-k2-s0', '--num_samples=2')
+    text = capsys.readouterr().out
+    record = draw_mix('small', 16, k=2)[1]
+    assert all(f'{name} ' in text for name in record['components']) and f'{record["windows"]:,} windows' in text
+    assert text.count('continues its first 8 tokens') == 2
