@@ -20,13 +20,15 @@ import os
 
 import matplotlib
 import numpy as np
+import scipy.special
 import scipy.stats
 import torch
 from tqdm import tqdm
 
 from config import fail, override
 from model import choose_device, load_checkpoint
-from sample_mix import eval_windows, first_tokens, random_stream, read_meta, split_names, with_first
+from sample_mix import (eval_windows, first_tokens, list_documents, random_stream, read_meta, read_process, read_tokens,
+                        split_names, stationary, with_first)
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
@@ -106,15 +108,104 @@ def simultaneous_band(mean, boot):
     return mean - reach * se, mean + reach * se
 
 
+def log_bins(T):
+    """Returns the bin of each position 0 .. T-1, (T,) int: 0, 1, 2-3, 4-7, 8-15 and so on."""
+    return np.ceil(np.log2(np.arange(T) + 1)).astype(int)
+
+
+# -----------------------------------------------------------------------------
+# what theory says: the Bayes-optimal XE of synthetic processes T[v, i, j] (see prepare.py)
+
+
+def component_losses(process, tokens):
+    """
+    Returns -ln P(w_t | w_0 .. w_{t-1}) under the process, (N, T) float64 nats, for windows of stationary documents,
+    tokens (N, T); inf for what it cannot emit there. This is the loss of the best predictor that knows the process.
+
+    The forward algorithm (Rabiner 1989, Proc. IEEE 77, 257): alpha is P(state | past), at first the stationary
+    distribution, and alpha T[w_t] sums to P(w_t | past).
+    """
+    (V, S, _), (N, T) = process.shape, tokens.shape
+    start, step = stationary(process), process.transpose(1, 0, 2).reshape(S, V * S)
+    alpha, losses = np.tile(start, (N, 1)), np.empty((N, T))
+    with np.errstate(divide='ignore', invalid='ignore'):
+        for t in range(T):
+            joint = (alpha @ step).reshape(N, V, S)[np.arange(N), tokens[:, t]]  # (N, S) P(w_t, next state | past)
+            p = joint.sum(1, keepdims=True)
+            losses[:, t] = -np.log(p[:, 0])
+            alpha = np.where(p > 0, joint / p, start)  # after what is impossible the loss is inf already: any state will do
+    return losses
+
+
+def mixture_losses(losses):
+    """
+    Returns the loss of the best predictor that knows the K processes, but not which one a window is from, (N, T), from
+    their component_losses (K, N, T): by Bayes' rule, with a uniform prior,
+    P(w_t | past) = sum_k P_k(w_0 .. w_t) / sum_k P_k(w_0 .. w_{t-1}).
+    """
+    seen = np.pad(losses.cumsum(2), ((0, 0), (0, 0), (1, 0)))  # (K, N, T + 1) -ln P_k of the first 0 .. T tokens
+    with np.errstate(invalid='ignore'):  # inf - inf, after what none of the processes can emit
+        return np.nan_to_num(np.diff(-scipy.special.logsumexp(-seen, axis=0), axis=1), nan=np.inf, posinf=np.inf)
+
+
+def entropy_rate(process, documents=None):
+    """
+    Returns (rate, standard error) in nats a token. Where state and symbol determine the next state the rate is that of
+    a symbol given the state (Shannon 1948), exact, with error 0. Elsewhere it is the mean loss of the forward
+    algorithm over the second half of long documents, (D, L) tokens of the process.
+    """
+    if ((process > 0).sum(2) <= 1).all():
+        p = process.sum(2)  # (V, S) P(v | state)
+        return float(scipy.special.entr(p).sum(0) @ stationary(process)), 0.0
+    losses = component_losses(process, documents)[:, documents.shape[1] // 2:].mean(1)  # (D,)
+    return float(losses.mean()), float(losses.std(ddof=1) / math.sqrt(len(losses)))
+
+
+def unigram_xe(processes):
+    """Returns the XE in nats a token of the best predictor without context, for a uniform mixture of processes."""
+    p = np.stack([process.sum(2) @ stationary(process) for process in processes])  # (K, V)
+    return float(scipy.special.entr(p.mean(0)).sum())
+
+
+@functools.cache
+def theory(dataset, component, split):
+    """Returns (process, rate, its standard error) of a synthetic component."""
+    meta = read_meta(dataset)
+    process = read_process(meta, component)
+    docs = list_documents(meta, component, split)
+    return process, *entropy_rate(process, read_tokens(meta, split, docs).reshape(len(docs), -1))
+
+
+@functools.cache
+def losses_under(dataset, process_of, component, split, T, cap, shuffled):
+    """component_losses of one component's evaluation windows under the process of another."""
+    windows = eval_windows(read_meta(dataset), component, split, T, cap, shuffled)
+    return component_losses(theory(dataset, process_of, split)[0], windows['tokens'])
+
+
+def bayes_losses(run, meta, component):
+    """The least possible loss on the evaluation windows, (N, T), of a model that knows what the run's training data tell."""
+    known = [component] if run['tag'] else run['mix']['components']
+    if run['shuffle_components']:  # whatever it is called, a component holds documents of all
+        known = sorted(meta['components'])
+    key = component, split, run['block_size'], windows_per_component, run['shuffle_components']
+    return mixture_losses(np.stack([losses_under(run['dataset'], name, *key) for name in known]))
+
+
+# -----------------------------------------------------------------------------
+
+
 def read_run(folder):
     """Returns a run's config (a dict, with the folder's name under 'run' and mix.json under 'mix'), or None if it is no run."""
     try:
         with open(os.path.join(folder, 'config.json')) as f, open(os.path.join(folder, 'mix.json')) as g:
-            return json.load(f) | {'run': os.path.basename(os.path.normpath(folder)), 'folder': folder, 'mix': json.load(g)}
+            run = json.load(f) | {'run': os.path.basename(os.path.normpath(folder)), 'folder': folder, 'mix': json.load(g)}
+            [run[key] for key in SETTING]
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as e:
-        fail(f'{folder}: config.json or mix.json cannot be read ({e}): train the run again, or leave it out of --runs')
+    except (OSError, ValueError, KeyError) as e:
+        fail(f'{folder}: config.json or mix.json cannot be used ({e!r}): train the run again, or leave it out of --runs')
+    return run
 
 
 def evaluate_run(run, bar):
@@ -134,10 +225,15 @@ def evaluate_run(run, bar):
         first = first_tokens(meta, [name], run['tag'])[0]
         xe = window_losses(model, windows['tokens'], first, batch_size, device)
         doc = windows['source'] * (1 + windows['doc'].max()) + windows['doc']  # unique over sources
-        mean, boot = mean_by_document(xe, doc, run['dataset'], split, name, run['shuffle_components'])
+        seed = run['dataset'], split, name, run['shuffle_components']
+        mean, boot = mean_by_document(xe, doc, *seed)
         facts = meta['components'][name][split]
         cells[name] = {'xe': mean, 'boot': boot, 'n_windows': len(xe), 'n_docs': len(np.unique(doc)),
                        'bytes_per_token': facts['bytes'] / facts['tokens']}
+        if meta['source'] == 'synthetic':
+            bayes = bayes_losses(run, meta, name)
+            cells[name]['bayes'], cells[name]['bayes_boot'] = mean_by_document(bayes, doc, *seed)
+            windows['bayes_xe'] = bayes
         dumped.append(windows | {'xe': xe})
         bar.update()
     if dump:
@@ -149,15 +245,23 @@ def evaluate_run(run, bar):
     return cells
 
 
-def write_csv(name, rows, columns):
-    """Writes results_dir/name: to a temporary file, renamed. A value that is missing is an empty field."""
-    path = os.path.join(results_dir, name)
-    with open(path + '.tmp', 'w', newline='') as f:
-        writer = csv.DictWriter(f, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(path + '.tmp', path)
-    return path
+def find_baselines(found):
+    """
+    Gives each cell its baseline under 'base': the cell of the K = 1 run of the same component, setting (but untagged) and
+    seeds, or None. Returns the commands, a list, that would train those that are missing.
+    """
+    def identity(run, names, **other):
+        return (*(other.get(key, run[key]) for key in SETTING), run['seed'], run['mix_seed'], tuple(names))
+    specialists = {identity(run, run['mix']['components']): run for run in found if run['k'] == 1}
+    missing = {}
+    for run in found:
+        for name, cell in run['cells'].items():
+            cell['base'] = specialists.get(identity(run, [name], tag=False), {}).get('cells', {}).get(name)
+            if name in run['mix']['components'] and not cell['base']:
+                words = [word for word in run['command'] if word.partition('=')[0] not in (
+                    '--k', '--components', '--out_dir', '--tag', '--overwrite', '--init_from', '--wandb_run_name')]
+                missing['python ' + ' '.join(words + [f'--components={name}'])] = None
+    return list(missing)
 
 
 def with_interval(name, value, low_high, ci=None):
@@ -176,58 +280,176 @@ def over_runs(values, boots):
     return values[0], interval(boots[0]), 'documents'
 
 
-def draw_by_position(groups, title, path):
-    """XE, and where there is a baseline ΔXE, against context position: one curve per K. Returns the path."""
-    deltas = {k: g for k, g in groups.items() if k > 1 and g['delta'] is not None}
-    fig, axes = plt.subplots(1, 2 if deltas else 1, figsize=(10 if deltas else 6, 4.2), layout='constrained', squeeze=False)
-    for ax, which, label in zip(axes[0], ('xe', 'delta'), ('XE (nats per token)', 'ΔXE from the K = 1 runs (nats per token)')):
-        for i, (k, g) in enumerate(groups.items()):
-            if g[which] is None or (which == 'delta' and k == 1):
+def rows_of(run):
+    """Returns a run's rows of xe_by_position.csv and of xe_by_component.csv, two lists of dicts."""
+    by_position, by_component = [], []
+    for name, cell in run['cells'].items():
+        about = {'run': run['run'], 'dataset': run['dataset'], 'split': split, 'k': run['k'], 'seed': run['seed'],
+                 'mix_seed': run['mix_seed'], 'components': '+'.join(run['mix']['components']), 'component': name,
+                 'n_windows': cell['n_windows'], 'n_docs': cell['n_docs'],
+                 'in_training': name in run['mix']['components'], 'setting': run['setting']}
+        low, high = interval(cell['boot'])
+        for t, se in enumerate(cell['boot'].std(0, ddof=1)):
+            by_position.append(about | {'position': t, 'xe': cell['xe'][t], 'se': se, 'ci_low': low[t], 'ci_high': high[t],
+                                        'bayes_xe': cell['bayes'][t] if 'bayes' in cell else ''})
+
+        xe, boot = cell['xe'].mean(), cell['boot'].mean(1)  # over positions: a number, and (RESAMPLES,)
+        row = about | with_interval('xe', xe, interval(boot), 'ci') | {
+            'n_tokens': cell['n_windows'] * len(cell['xe']), 'se': boot.std(ddof=1), 'perplexity': math.exp(xe),
+            'bits_per_byte': xe / math.log(2) / cell['bytes_per_token']}
+        if cell['base']:
+            base, base_boot = cell['base']['xe'].mean(), cell['base']['boot'].mean(1)
+            row |= {'xe_k1': base} | with_interval('delta_xe', xe - base, interval(boot - base_boot), 'delta_ci')
+        if 'bayes' in cell:
+            bayes, bayes_boot = cell['bayes'].mean(), cell['bayes_boot'].mean(1)
+            _, rate, rate_se = theory(run['dataset'], name, split)
+            row |= {'bayes_xe': bayes, 'entropy_rate': rate, 'entropy_rate_se': rate_se}
+            row |= with_interval('excess', xe - bayes, interval(boot - bayes_boot))
+        by_component.append(row)
+    return by_position, by_component
+
+
+def curves_of(run):
+    """
+    Returns {'xe', and where they are known 'delta', 'bayes', 'excess': (mean (T,), boot (RESAMPLES, T))} of the run as a
+    whole, each of its own components weighing the same; None where it was not evaluated on all of them.
+    """
+    cells = [run['cells'].get(name) for name in run['mix']['components']]
+    if not all(cells):
+        return None
+
+    def average(curve):
+        return tuple(np.mean(x, axis=0) for x in zip(*map(curve, cells)))
+    curves = {'xe': average(lambda c: (c['xe'], c['boot']))}
+    if all(c['base'] for c in cells):
+        curves['delta'] = average(lambda c: (c['xe'] - c['base']['xe'], c['boot'] - c['base']['boot']))
+    if 'bayes' in cells[0]:
+        curves['bayes'] = average(lambda c: (c['bayes'], c['bayes_boot']))
+        curves['excess'] = average(lambda c: (c['xe'] - c['bayes'], c['boot'] - c['bayes_boot']))
+    return curves
+
+
+def summarise(members):
+    """
+    Returns (row of xe_vs_k.csv, curves averaged over the runs) of runs that agree in setting and K.
+    """
+    T, k = members[0]['block_size'], members[0]['k']
+    early = max(0, T // 10 - 1)  # position 9 of 0 .. 99
+
+    def over(which, number=lambda x: x.mean(-1)):
+        """over_runs of a number made of each run's curve: its mean over positions, unless told otherwise."""
+        curves = [run['curves'][which] for run in members]
+        return over_runs([number(mean) for mean, _ in curves], [number(boot) for _, boot in curves])
+    xe, ci, kind = over('xe')
+    icl, icl_ci, _ = over('xe', lambda x: x[..., -1] - x[..., early])
+    row = {'dataset': members[0]['dataset'], 'k': k, 'n_runs': len(members), **with_interval('xe', xe, ci, 'ci'),
+           **with_interval('icl_score', icl, icl_ci, 'icl_ci'), 'interval': kind, 'setting': members[0]['setting']}
+    known = [which for which in ('xe', 'delta', 'bayes', 'excess') if all(which in run['curves'] for run in members)]
+    curves = {which: tuple(np.mean(x, axis=0) for x in zip(*(run['curves'][which] for run in members))) for which in known}
+    if 'delta' in known:
+        row |= with_interval('delta_xe', *over('delta')[:2], 'delta_ci')
+    if 'excess' in known:
+        known_processes = [[theory(run['dataset'], name, split) for name in run['mix']['components']] for run in members]
+        bins = log_bins(T)
+        row |= {'bayes_xe': curves['bayes'][0].mean(), **with_interval('excess', *over('excess')[:2]),
+                'worst_bin_excess': np.mean([max(run['curves']['excess'][0][bins == b].mean() for b in set(bins))
+                                             for run in members]),
+                'bayes_icl_score': curves['bayes'][0][-1] - curves['bayes'][0][early],
+                'entropy_rate': np.mean([[rate for _, rate, _ in some] for some in known_processes]),
+                'unigram_xe': np.mean([unigram_xe([process for process, _, _ in some]) for some in known_processes])}
+    return row, {'n_runs': len(members)} | curves
+
+
+def table(rows):
+    """Returns the lines of the table that is printed for the rows of one setting."""
+    def field(row, name, ci, sign=''):
+        if name not in row:
+            return '-'
+        return f'{row[name]:{sign}.4f} [{row[f"{ci}_low"]:{sign}.4f}, {row[f"{ci}_high"]:{sign}.4f}]'
+    lines = [f'{"K":>3} {"runs":>4}  {"XE":26} {"ΔXE from K = 1":28} {"icl_score":>9}']
+    lines += [f'{row["k"]:3} {row["n_runs"]:4}  {field(row, "xe", "ci"):26} {field(row, "delta_xe", "delta_ci", "+"):28}'
+              f' {row["icl_score"]:9.4f}' for row in rows]
+    if all('excess' in row for row in rows):
+        lines[0] += f'  {"Bayes XE":>8}  {"XE - Bayes":28} {"of unigram XE - rate":>20} {"worst bin":>9}'
+        for i, row in enumerate(rows, 1):
+            drop = row['unigram_xe'] - row['entropy_rate']
+            share = f'{row["excess"] / drop:.1%} of {drop:.4f}' if drop > 1e-6 else '-'
+            lines[i] += (f'  {row["bayes_xe"]:8.4f}  {field(row, "excess", "excess_ci", "+"):28} {share:>20}'
+                         f' {row["worst_bin_excess"]:+9.4f}')
+    return lines
+
+
+PANELS = {'xe': ('XE (nats per token)', 'ci'), 'delta': ('ΔXE from the K = 1 runs (nats per token)', 'delta_ci'),
+          'excess': ('XE above the Bayes optimum (nats per token)', 'excess_ci')}
+
+
+def figure(by_k, title):
+    """Returns a figure and {which: its axes}: XE, ΔXE where there is a baseline, the excess where Bayes is known."""
+    shown = [which for which in PANELS if any(which in curves and (which != 'delta' or k > 1) for k, (_, curves) in by_k.items())]
+    fig, axes = plt.subplots(1, len(shown), figsize=(1.5 + 4.5 * len(shown), 4.3), layout='constrained', squeeze=False)
+    fig.suptitle(title, fontsize=9)
+    for ax, which in zip(axes[0], shown):
+        ax.set_ylabel(PANELS[which][0])
+        ax.grid(alpha=0.3)
+        if which != 'xe':
+            ax.axhline(0, color='black', lw=0.8)
+    return fig, dict(zip(shown, axes[0]))
+
+
+def draw_by_position(by_k, title, path):
+    """One curve per K against context position. by_k is {k: summarise's result}. Returns the path."""
+    fig, axes = figure(by_k, f'{title}\nbands: 95%, simultaneous over positions, documents resampled')
+    for which, ax in axes.items():
+        for i, (k, (row, curves)) in enumerate(by_k.items()):
+            if which not in curves or (which == 'delta' and k == 1):
                 continue
-            mean, boot = g[which]
-            color = plt.cm.viridis(0.85 * i / max(1, len(groups) - 1))
-            n = f'{g["n_runs"]} run{"s" * (g["n_runs"] > 1)}'
-            ax.plot(mean, color=color, lw=1.4, label=f'K = {k} ({n}; {", ".join(g["names"]) if len(g["names"]) < 3 else str(len(g["names"])) + " components"})')
+            mean, boot = curves[which]
+            color = plt.cm.viridis(0.85 * i / max(1, len(by_k) - 1))
+            ax.plot(mean, color=color, lw=1.4, label=f'K = {k} ({row["n_runs"]} run{"s" * (row["n_runs"] > 1)})')
             ax.fill_between(range(len(mean)), *simultaneous_band(mean, boot), color=color, alpha=0.2, lw=0)
+            if which == 'xe' and 'bayes' in curves:
+                ax.plot(curves['bayes'][0], color=color, lw=2, ls=':', label=f'K = {k}, Bayes optimum')
         ticks = [t for t in (0, 1, 3, 10, 30, 100, 300, 1000) if t < 0.8 * len(mean)] + [len(mean) - 1]
         ax.set_xscale('symlog', linthresh=1, linscale=0.4)
         ax.set_xticks(ticks, [str(t) for t in ticks])
         ax.xaxis.minorticks_off()
         ax.set_xlim(0, len(mean) - 1)
         ax.set_xlabel('tokens of context')
-        ax.set_ylabel(label)
-        ax.grid(alpha=0.3)
         ax.legend(fontsize=8, frameon=False)
-    if deltas:
-        axes[0][1].axhline(0, color='black', lw=0.8)
-    fig.suptitle(f'{title}\nbands: 95%, simultaneous over positions, documents resampled', fontsize=9)
     fig.savefig(path, dpi=160)
     plt.close(fig)
     return path
 
 
-def draw_vs_k(rows, per_run, title, path):
-    """XE and ΔXE against K: every run a dot, the mean with its interval. Returns the path."""
-    fig, axes = plt.subplots(1, 2, figsize=(10, 4.2), layout='constrained')
-    for ax, which, ci, label in zip(axes, ('xe', 'delta_xe'), ('ci', 'delta_ci'),
-                                    ('XE (nats per token)', 'ΔXE from the K = 1 runs (nats per token)')):
-        ax.scatter([r['k'] for r in per_run], [r[which] for r in per_run], s=18, color='tab:orange', alpha=0.7, zorder=3,
-                   label='a run')
-        known = [r for r in rows if r[which] != '']
-        ax.errorbar([r['k'] for r in known], [r[which] for r in known],
-                    yerr=np.abs([[r[which] - r[f'{ci}_low'] for r in known], [r[f'{ci}_high'] - r[which] for r in known]]),
-                    fmt='o-', color='black', ms=4, lw=1, capsize=4, label='mean and 95% interval')
-        ax.set_xticks(sorted({r['k'] for r in rows}))
+def draw_vs_k(by_k, members, title, path):
+    """The means over positions against K: every run a dot, the mean over runs with its interval. Returns the path."""
+    fig, axes = figure(by_k, f'{title}\nintervals: 95%, t over runs, or documents resampled where there is one run')
+    for which, ax in axes.items():
+        name, ci = 'delta_xe' if which == 'delta' else which, PANELS[which][1]
+        dots = [(run['k'], run['curves'][which][0].mean()) for run in members if which in run['curves']]
+        ax.scatter(*zip(*dots), s=18, color='tab:orange', alpha=0.7, zorder=3, label='a run')
+        rows = [row for row, _ in by_k.values() if name in row]
+        k, mean, low, high = (np.array([row[key] for row in rows]) for key in ('k', name, f'{ci}_low', f'{ci}_high'))
+        ax.errorbar(k, mean, yerr=np.abs((mean - low, high - mean)), fmt='o-', color='black', ms=4, lw=1, capsize=4,
+                    label='mean and 95% interval')
+        if which == 'xe' and 'bayes_xe' in rows[0]:
+            ax.plot(k, [row['bayes_xe'] for row in rows], color='tab:blue', marker='s', ms=4, ls=':', label='Bayes optimum')
+        ax.set_xticks(list(by_k))
         ax.set_xlabel('K, components in the training data')
-        ax.set_ylabel(label)
-        ax.grid(alpha=0.3)
-    axes[0].legend(fontsize=8, frameon=False)
-    axes[1].axhline(0, color='black', lw=0.8)
-    if all(math.isnan(r['delta_xe']) for r in per_run):
-        axes[1].text(0.5, 0.5, 'no K = 1 runs of these components', ha='center', transform=axes[1].transAxes)
-    fig.suptitle(f'{title}\nintervals: t over runs, or documents resampled where there is one run', fontsize=9)
+        ax.legend(fontsize=8, frameon=False)
     fig.savefig(path, dpi=160)
     plt.close(fig)
+    return path
+
+
+def write_csv(name, rows, columns):
+    """Writes results_dir/name: to a temporary file, renamed. A value that is missing is an empty field."""
+    path = os.path.join(results_dir, name)
+    with open(path + '.tmp', 'w', newline='') as f:
+        writer = csv.DictWriter(f, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(path + '.tmp', path)
     return path
 
 
@@ -237,118 +459,60 @@ if __name__ == '__main__':
     if ckpt not in ('best', 'last'):
         fail(f'--ckpt={ckpt}: choose best or last')
     device = choose_device(device)
-    folders = sorted({f for pattern in runs.split(',') for f in glob.glob(pattern.strip())})
+    folders = sorted({folder for pattern in runs.split(',') for folder in glob.glob(pattern.strip())})
     found = [run for run in map(read_run, folders) if run]
     if not found:
-        fail(f'--runs={runs}: no run there; train one first, or give a pattern such as --runs=\'out/*\'')
+        fail(f"--runs={runs}: no run there; train one first, or give a pattern such as --runs='out/*'")
 
     # the losses of every run on the windows of every component
+    differ = [key for key in SETTING if len({run[key] for run in found}) > 1]
     n_cells = sum(len(split_names(components) or run['mix']['components']) for run in found)
     with tqdm(total=n_cells, unit=' components', desc='evaluating', dynamic_ncols=True, leave=False) as bar:
         for run in found:
+            run['setting'] = ' '.join(f'{key}={run[key]}' for key in differ)
             run['cells'] = evaluate_run(run, bar)
+    missing = find_baselines(found)
 
-    # each run's baseline on each component: the K = 1 run of the same setting and seeds, untagged
-    differ = [key for key in SETTING if len({run[key] for run in found}) > 1]
+    # by run; then by setting and K, over the runs that were evaluated on all of their own components
+    by_position, by_component, vs_k, pictures = [], [], [], []
     for run in found:
-        run['setting'] = ' '.join(f'{key}={run[key]}' for key in differ)
-    def identity(run, names, **other):
-        return (*(other.get(key, run[key]) for key in SETTING), run['seed'], run['mix_seed'], tuple(names))
-    specialists = {identity(run, run['mix']['components']): run for run in found if run['k'] == 1}
-    missing = {}
-    for run in found:
-        for name, cell in run['cells'].items():
-            cell['base'] = specialists.get(identity(run, [name], tag=False), {}).get('cells', {}).get(name)
-            if name in run['mix']['components'] and not cell['base']:
-                words = [w for w in run['command'] if w.partition('=')[0] not in ('--k', '--components', '--out_dir', '--tag',
-                         '--overwrite', '--init_from', '--wandb_run_name')]
-                missing['python ' + ' '.join(words + [f'--components={name}'])] = None
+        rows = rows_of(run)
+        by_position += rows[0]
+        by_component += rows[1]
+        run['curves'] = curves_of(run)
+    whole = [run for run in found if run['curves']]
+    os.makedirs(results_dir, exist_ok=True)
+    lines = [f'{split} split, {ckpt} checkpoint; XE in nats a token, with 95% intervals over documents, or over runs where K has'
+             ' several']
+    settings = sorted({run['setting'] for run in whole})
+    for i, setting in enumerate(settings, 1):
+        members = [run for run in whole if run['setting'] == setting]
+        by_k = {k: summarise([run for run in members if run['k'] == k]) for k in sorted({run['k'] for run in members})}
+        vs_k += [row for row, _ in by_k.values()]
+        suffix = f'-{i}' if len(settings) > 1 else ''
+        lines += ['', *([f'setting {i}: {setting}'] if suffix else []), *table([row for row, _ in by_k.values()])]
+        title = f'{members[0]["dataset"]}, {split} split, {members[0]["token_budget"]:,} tokens an epoch {setting}'
+        pictures += [draw_by_position(by_k, title, os.path.join(results_dir, f'xe_by_position{suffix}.png')),
+                     draw_vs_k(by_k, members, title, os.path.join(results_dir, f'xe_vs_k{suffix}.png'))]
 
-    by_position, by_component, per_run = [], [], []
-    for run in found:
-        own = run['mix']['components']
-        about = {'run': run['run'], 'dataset': run['dataset'], 'split': split, 'k': run['k'], 'seed': run['seed'],
-                 'mix_seed': run['mix_seed'], 'components': '+'.join(own)}
-        after = {'setting': run['setting']}
-        for name, cell in run['cells'].items():
-            T, total = len(cell['xe']), cell['boot'].mean(1)  # (RESAMPLES,) of the mean over positions
-            head = about | {'component': name, 'n_windows': cell['n_windows'], 'n_docs': cell['n_docs']}
-            tail = after | {'in_training': name in own}
-            low, high = interval(cell['boot'])
-            by_position += [head | {'position': t, 'xe': cell['xe'][t], 'se': se, 'ci_low': low[t], 'ci_high': high[t],
-                                    'bayes_xe': ''} | tail for t, se in enumerate(cell['boot'].std(0, ddof=1))]
-            xe = cell['xe'].mean()
-            row = head | with_interval('xe', xe, interval(total), 'ci') | tail | {
-                'n_tokens': cell['n_windows'] * T, 'se': total.std(ddof=1), 'perplexity': math.exp(xe),
-                'bits_per_byte': xe / math.log(2) / cell['bytes_per_token']}
-            if cell['base']:
-                row |= {'xe_k1': cell['base']['xe'].mean()} | with_interval(
-                    'delta_xe', xe - cell['base']['xe'].mean(), interval(total - cell['base']['boot'].mean(1)), 'delta_ci')
-            by_component.append(row)
-
-        # the run as a whole: each of its own components weighs the same
-        if all(name in run['cells'] for name in own):
-            cells = [run['cells'][name] for name in own]
-            run['curve'] = np.mean([c['xe'] for c in cells], axis=0), np.mean([c['boot'] for c in cells], axis=0)
-            run['delta_curve'] = None
-            if all(c['base'] for c in cells):
-                run['delta_curve'] = tuple(np.mean([c[key] - c['base'][key] for c in cells], axis=0) for key in ('xe', 'boot'))
-            per_run.append(run)
-
-    # by setting and K: mean over runs
-    vs_k, shown, early = [], {}, None
-    for setting in sorted({run['setting'] for run in per_run}):
-        shown[setting] = groups = {}
-        for k in sorted({run['k'] for run in per_run if run['setting'] == setting}):
-            members = [run for run in per_run if (run['setting'], run['k']) == (setting, k)]
-            T = len(members[0]['curve'][0])
-            early = max(0, T // 10 - 1)  # position 9 of 0 .. 99
-            curves = [run['curve'] for run in members]
-            xe, ci, kind = over_runs([m.mean() for m, _ in curves], [b.mean(1) for _, b in curves])
-            icl, icl_ci, _ = over_runs([m[-1] - m[early] for m, _ in curves], [b[:, -1] - b[:, early] for _, b in curves])
-            row = {'dataset': members[0]['dataset'], 'k': k, 'n_runs': len(members), **with_interval('xe', xe, ci, 'ci'),
-                   'delta_xe': '', 'interval': kind, 'setting': setting, **with_interval('icl_score', icl, icl_ci, 'icl_ci')}
-            groups[k] = {'xe': tuple(np.mean(x, axis=0) for x in zip(*curves)), 'delta': None, 'n_runs': len(members),
-                         'names': sorted({name for run in members for name in run['mix']['components']})}
-            deltas = [run['delta_curve'] for run in members]
-            if all(deltas):
-                delta, delta_ci, _ = over_runs([m.mean() for m, _ in deltas], [b.mean(1) for _, b in deltas])
-                row |= with_interval('delta_xe', delta, delta_ci, 'delta_ci')
-                groups[k]['delta'] = tuple(np.mean(x, axis=0) for x in zip(*deltas))
-            vs_k.append(row)
-
-    # files, then pictures, one of each kind per setting, then the table
     run_columns = ['run', 'dataset', 'split', 'k', 'seed', 'mix_seed', 'components', 'component']
     terms = ['dilution', 'transfer', 'ambiguity', 'bayes_ambiguity', 'efficiency']
-    os.makedirs(results_dir, exist_ok=True)
-    paths = [
+    files = [
         write_csv('xe_by_position.csv', by_position, run_columns + [
             'position', 'n_windows', 'n_docs', 'xe', 'se', 'ci_low', 'ci_high', 'bayes_xe', 'in_training', 'setting']),
         write_csv('xe_by_component.csv', by_component, run_columns + [
             'n_windows', 'n_docs', 'n_tokens', 'xe', 'se', 'ci_low', 'ci_high', 'perplexity', 'bits_per_byte', 'xe_k1',
-            'delta_xe', 'delta_ci_low', 'delta_ci_high', 'in_training', 'setting']),
+            'delta_xe', 'delta_ci_low', 'delta_ci_high', 'in_training', 'setting', 'bayes_xe', 'excess', 'excess_ci_low',
+            'excess_ci_high', 'entropy_rate', 'entropy_rate_se']),
         write_csv('xe_vs_k.csv', vs_k, [
             'dataset', 'k', 'n_runs', 'xe', 'ci_low', 'ci_high', 'delta_xe', 'delta_ci_low', 'delta_ci_high',
             *(column for term in terms for column in (term, f'{term}_ci_low', f'{term}_ci_high')),
-            'icl_score', 'icl_ci_low', 'icl_ci_high', 'interval', 'setting'])]
-    for setting, groups in shown.items():
-        members = [run for run in per_run if run['setting'] == setting]
-        suffix = '-' + setting.replace(' ', ',').replace('/', '_') if setting else ''
-        title = f'{members[0]["dataset"]}, {split} split, {members[0]["token_budget"]:,} tokens an epoch {setting}'
-        dots = [{'k': run['k'], 'xe': run['curve'][0].mean(),
-                 'delta_xe': run['delta_curve'][0].mean() if run['delta_curve'] else math.nan} for run in members]
-        paths.append(draw_by_position(groups, title, os.path.join(results_dir, f'xe_by_position{suffix}.png')))
-        paths.append(draw_vs_k([row for row in vs_k if row['setting'] == setting], dots, title,
-                               os.path.join(results_dir, f'xe_vs_k{suffix}.png')))
+            'icl_score', 'icl_ci_low', 'icl_ci_high', 'interval', 'setting', 'bayes_xe', 'excess', 'excess_ci_low',
+            'excess_ci_high', 'worst_bin_excess', 'bayes_icl_score', 'entropy_rate', 'unigram_xe'])]
 
-    for setting in shown:
-        print(f'\n{split} split, {ckpt} checkpoint {setting}\n{"K":>3} {"runs":>4}  {"XE, nats a token":28}'
-              f'{"ΔXE from K = 1":30} {"icl_score":8} interval over')
-        for row in vs_k:
-            if row['setting'] == setting:
-                delta = f'{row["delta_xe"]:+.4f} [{row["delta_ci_low"]:+.4f}, {row["delta_ci_high"]:+.4f}]' if row['delta_xe'] != '' else ''
-                print(f'{row["k"]:3} {row["n_runs"]:4}  {row["xe"]:.4f} [{row["ci_low"]:.4f}, {row["ci_high"]:.4f}]    {delta:30}'
-                      f' {row["icl_score"]:8.4f} {row["interval"]}')
     if missing:
-        print('\nΔXE is empty where a K = 1 run is missing; these commands would fill it:\n  ' + '\n  '.join(missing))
-    print('\n' + '\n'.join(paths))
+        lines += ['', 'ΔXE is empty where a K = 1 run is missing; these commands would fill it:', *(f'  {m}' for m in missing)]
+    lines += ['', *files, *pictures]
+    print('\n'.join(lines))
+    with open(os.path.join(results_dir, 'table.txt'), 'w') as f:
+        f.write('\n'.join(lines) + '\n')

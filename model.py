@@ -114,6 +114,7 @@ def choose_device(device=''):
     """Returns the device asked for, or where none is, the best there is; fails where it is not on this machine."""
     there = {'cuda': torch.cuda.is_available(), 'mps': torch.backends.mps.is_available(), 'cpu': True}
     device = device or next(name for name, is_there in there.items() if is_there)
-    if not there.get(device.partition(':')[0]):
+    kind, _, number = device.partition(':')
+    if not there.get(kind) or (number and not (kind == 'cuda' and number in map(str, range(torch.cuda.device_count())))):
         fail(f'--device={device}: this machine has {", ".join(name for name in there if there[name])}')
     return device

@@ -68,6 +68,20 @@ def bin_path(meta, component, split):
     return os.path.join('data', meta['dataset'], component, f'{split}.bin')
 
 
+def stationary(process):
+    """Returns the stationary state distribution (S,) of a process T[v, i, j]: the solution of pi = pi sum_v T[v]."""
+    moves = process.sum(0)  # (S, S)
+    equations = np.vstack((moves.T - np.eye(len(moves)), np.ones(len(moves))))
+    pi = np.linalg.lstsq(equations, np.append(np.zeros(len(moves)), 1.0), rcond=None)[0].clip(0)
+    return pi / pi.sum()
+
+
+def read_process(meta, component):
+    """Returns the process T[v, i, j] of a synthetic component, with a symbol for each of the data set's but BOS."""
+    process = np.load(os.path.join('data', meta['dataset'], component, 'process.npy'))
+    return np.pad(process, ((0, meta['vocab_size'] - 1 - len(process)), (0, 0), (0, 0)))
+
+
 def list_documents(meta, component, split, shuffle_components=False):
     """
     Returns the documents of one component as a structured array with the fields
@@ -244,7 +258,9 @@ def eval_windows(meta, component, split, block_size, cap=0, shuffle_components=F
 
 
 def load_decoder(meta):
-    """Returns a function from a list of token ids to text."""
+    """Returns a function from a list of token ids to text; the symbols of a synthetic process are their numbers."""
+    if meta['tokenizer'] == 'none':
+        return lambda ids: ' '.join(map(str, ids))
     if meta['tokenizer'] == 'gpt2':
         return tiktoken.get_encoding('gpt2').decode
     tok = tokenizers.Tokenizer.from_file(os.path.join('data', meta['dataset'], 'tokenizer.json'))

@@ -84,12 +84,14 @@ config = override(globals())
 
 # the machine: device, number type, processes
 rank, world_size = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
-device = choose_device(device or (f'cuda:{os.environ["LOCAL_RANK"]}' if world_size > 1 and torch.cuda.is_available() else ''))
+if world_size > 1 and device in ('', 'cuda') and torch.cuda.is_available():
+    device = f'cuda:{os.environ["LOCAL_RANK"]}'
+device = choose_device(device)
 device_type = device.partition(':')[0]
 if not dtype:
-    fast = {'cuda': lambda: torch.cuda.is_bf16_supported(including_emulation=False), 'mps': lambda: False,
-            'cpu': lambda: torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()}
-    dtype = 'bfloat16' if fast[device_type]() else 'float32'
+    fast = (torch.cuda.is_bf16_supported(including_emulation=False) if device_type == 'cuda' else
+            device_type == 'cpu' and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()))
+    dtype = 'bfloat16' if fast else 'float32'
 if dtype not in ('float32', 'bfloat16'):
     fail(f'--dtype={dtype}: choose float32 or bfloat16')
 if device_type == 'cuda':
@@ -258,7 +260,8 @@ if master:
 
 batches = draw_batches(mix, T, batch_size, seed, skip=iter_num * windows_per_step, device=device)
 offsets = torch.arange(T, device=device)
-bar = tqdm(total=max_iters, initial=iter_num, unit=' steps', disable=not master, dynamic_ncols=True)
+bar = tqdm(total=max_iters, initial=iter_num, unit=' steps', disable=not master, dynamic_ncols=True,
+           mininterval=0.1 if sys.stderr.isatty() else 10)
 logged = iter_num if checkpoint else -1  # the step of log.csv's last row
 loss_sum, steps = torch.zeros((), device=device), 0  # since that row
 began = t0 = time.perf_counter()

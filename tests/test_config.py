@@ -43,6 +43,14 @@ def test_files_then_command_line_each_overriding_the_last(small, tmp_path, capsy
     assert 'n_layer' not in settings
 
 
+def test_readme_lists_every_key_with_its_default():
+    with open(os.path.join(ROOT, 'README.md'), encoding='utf-8') as f:
+        table = [line for line in f if line.startswith('| ')]
+    for script in SCRIPTS:
+        for key, (default, _) in read_settings(os.path.join(ROOT, script)).items():
+            assert any(line.startswith(f'| {key} |') and f'`{default!r}`' in line for line in table), f'{key}={default!r}'
+
+
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_help_lists_every_key_with_its_comment(script, capsys):
     with pytest.raises(SystemExit) as e:

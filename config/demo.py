@@ -1,0 +1,30 @@
+# Components whose exact XE is known: eight sparse Markov chains of 16 symbols. A chain's symbols are uniform, so without
+# context the XE is ln 16 = 2.773 nats; knowing the chain, one symbol of context brings it to 1.75 ln 2 = 1.213.
+# Not knowing which of K chains it is costs at most ln K more, summed over a window.
+#
+# 20,480 windows of 64 tokens an epoch (1.3 million tokens) at every K; 4 epochs of 64 windows a step are 1,280 steps.
+dataset = 'demo'
+source = 'synthetic'
+processes = 'markov:8'
+markov_vocab = 16
+documents_per_process = 400
+document_length = 4096
+
+candidates = ''
+token_budget = 20_480 * 64
+block_size = 64
+
+n_layer = 2
+n_head = 2
+n_embd = 64
+dropout = 0.0
+
+epochs = 4
+batch_size = 64
+learning_rate = 3e-3
+min_lr = 1e-4
+warmup_iters = 50
+
+eval_interval = 160
+val_windows_per_component = 128
+compile = False
