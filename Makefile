@@ -1,28 +1,38 @@
-# make test   a virtual environment in .venv, what requirements.txt asks for, and the tests
-# make demo   a question whose answer is known, from nothing to a table and pictures in minutes
+# make test           a virtual environment in .venv, what requirements.txt asks for, and the tests
+# make demo           a question whose answer is known, from nothing to a table and pictures in minutes
+# make known-answer   how near training comes to the exact answer, on three families of processes; half an hour or so
 
 PYTHON ?= .venv/bin/python
-CODE = model.py sample_mix.py
+KNOWN = known-coins known-mess3 known-markov
 
-.PHONY: test demo
+.PHONY: test demo known-answer
+.SECONDARY:
+
 test: .venv/installed
 	$(PYTHON) -m pytest -q tests
+
+demo: results/demo/table.txt
+	@cat $<
+
+known-answer: $(KNOWN:%=results/%/table.txt)
+	@tail -n +1 $^
 
 .venv/installed: requirements.txt
 	python3 -m venv .venv
 	.venv/bin/pip install -q -r requirements.txt
 	touch $@
 
-# Each run ends by touching `done`, so that one that was cut short starts again.
-demo: results/demo/table.txt
-	@cat $<
+# For a config/NAME.py whose dataset is NAME, of synthetic processes: the data, runs at K = 1, 2, 4 and 8, and their table.
+# A run ends by touching `done`, so that one that was cut short starts again.
+data/%/meta.json: config/%.py prepare.py | .venv/installed
+	$(PYTHON) prepare.py $< --overwrite=True
 
-results/demo/table.txt: eval_xe.py $(foreach k,1 2 4 8,out/demo-k$k-s0/done)
-	$(PYTHON) eval_xe.py --runs='out/demo-k?-s0' --results_dir=results/demo >/dev/null
+train = $(PYTHON) train.py config/$(1).py --k=$(2) --overwrite=True && touch $@
+CODE = train.py model.py sample_mix.py
+out/%-k1-s0/done: data/%/meta.json $(CODE) ; $(call train,$*,1)
+out/%-k2-s0/done: data/%/meta.json $(CODE) ; $(call train,$*,2)
+out/%-k4-s0/done: data/%/meta.json $(CODE) ; $(call train,$*,4)
+out/%-k8-s0/done: data/%/meta.json $(CODE) ; $(call train,$*,8)
 
-out/demo-k%-s0/done: data/demo/meta.json train.py $(CODE)
-	$(PYTHON) train.py config/demo.py --k=$* --overwrite=True
-	@touch $@
-
-data/demo/meta.json: prepare.py config/demo.py | .venv/installed
-	$(PYTHON) prepare.py config/demo.py --overwrite=True
+results/%/table.txt: eval_xe.py out/%-k1-s0/done out/%-k2-s0/done out/%-k4-s0/done out/%-k8-s0/done
+	$(PYTHON) eval_xe.py --runs='out/$*-k?-s0' --results_dir=results/$* >/dev/null

@@ -8,7 +8,7 @@ Trains one model on one mixture: writes config.json, mix.json, log.csv, ckpt.pt 
     python train.py config/cpu.py config/k2.py --init_from=resume
 
 A step reads gradient_accumulation_steps x batch_size windows of block_size tokens, however many processes share
-them, and steps follow from the budget: epochs x windows in an epoch / windows in a step, rounded down.
+them. The number of steps follows from the budget: epochs x windows in the budget / windows in a step, rounded down.
 """
 import csv
 import json
@@ -122,10 +122,10 @@ mix, record = draw_mix(dataset, block_size, k, candidates, components, token_bud
 names, T = record['components'], block_size
 k, token_budget = len(names), record['token_budget']
 windows_per_step = gradient_accumulation_steps * batch_size
-if max_iters == 0:
-    max_iters = epochs * record['windows'] // windows_per_step
+if max_iters == 0:  # from the budget, not from what a K can use of it, so that every K takes the same steps
+    max_iters = epochs * (token_budget // T) // windows_per_step
 if max_iters < 1:
-    fail(f'{epochs} epochs of {record["windows"]} windows are less than one step of {windows_per_step}:'
+    fail(f'{epochs} epochs of {token_budget // T} windows are less than one step of {windows_per_step}:'
          ' lower --batch_size or raise --epochs')
 lr_decay_iters = lr_decay_iters or max_iters
 train_tokens = torch.from_numpy(mix['tokens']).to(device)  # (N,) int32

@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 
-from eval_xe import interval, mean_by_document, simultaneous_band, t_interval
+from eval_xe import interval, mean_by_document, resamples, simultaneous_band, t_interval
 
 
 def clustered(n_docs=400, per_doc=5, seed=0):
@@ -37,6 +37,13 @@ def test_resamples_are_paired():
     low, high = interval(boot_b - boot_a)
     np.testing.assert_allclose([b - a, low, high], 0.5, atol=1e-5)
     assert (boot_a.std(0) > 0.03).all()
+
+
+def test_resamples_are_the_same_in_every_process_and_others_for_every_component():
+    once, other = resamples(9, 'a'), resamples(9, 'b')
+    resamples.cache_clear()
+    assert np.array_equal(once, resamples(9, 'a')) and not np.array_equal(once, other)
+    assert (once.sum(1) == 9).all()
 
 
 def test_t_interval_covers_as_often_as_it_says():

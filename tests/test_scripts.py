@@ -113,7 +113,13 @@ def test_a_run_trains_exactly_the_budget(small, trained):
     assert {'model', 'optimizer', 'model_args', 'iter_num', 'best_val_loss', 'config', 'rng', 'order', 'mix'} <= set(best)
 
 
-def test_evaluation_interval_and_machine_do_not_move_the_training(small, trained):
+def test_every_k_takes_the_same_steps_of_an_odd_budget(small):
+    for k in (1, 2, 3):
+        run('train.py', *TRAIN, f'--k={k}', f'--token_budget={89 * 16}', '--epochs=1', '--batch_size=4', f'--out_dir=out2/odd{k}')
+    assert {json.load(open(f'out2/odd{k}/config.json'))['max_iters'] for k in (1, 2, 3)} == {89 // 4}
+
+
+def test_evaluation_does_not_move_the_training(small, trained):
     run('train.py', *TRAIN, '--k=2', '--eval_interval=7', '--log_interval=3', '--val_windows_per_component=5', '--out_dir=out2/e')
     for a, b in zip(weights('out2/e').values(), weights('out/small-k2-s0').values()):
         assert torch.equal(a, b)
