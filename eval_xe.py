@@ -1,10 +1,10 @@
 """
 Evaluates runs on fixed windows: per-position losses to CSV files and pictures in results/.
 
-    python eval_xe.py                                       # every run under out/, on the test split
+    python eval_xe.py                                         # every run under out/, on the test split
     python eval_xe.py --runs='out/arxiv-k?-s0' --split=val
-    python eval_xe.py --runs='out/*' --components=cs.CV     # on a component that they were not trained on
-    python eval_xe.py --dump=True                           # also out/<run>/xe_windows.npz, every single loss
+    python eval_xe.py --runs='out/*' --eval_components=cs.CV  # on a component that they were not trained on
+    python eval_xe.py --dump=True                             # also out/<run>/xe_windows.npz, every single loss
 
 XE is the mean over windows of the loss in nats a token. The windows are the same for every run, so that a difference of
 two runs is taken window by window. Windows of one document resemble each other: an interval comes from
@@ -17,6 +17,7 @@ import glob
 import json
 import math
 import os
+import shlex
 
 import matplotlib
 import numpy as np
@@ -38,7 +39,7 @@ runs = 'out/*'                # folders of runs, a pattern; several with commas 
 split = 'test'                # train, val or test
 ckpt = 'best'                 # best: best.pt, the lowest val_xe; last: ckpt.pt, the last step
 windows_per_component = 4096  # evaluation windows of each component; 0 = all
-components = ''               # evaluate on exactly these, comma separated ('' = each run's own)
+eval_components = ''          # evaluate on exactly these, comma separated ('' = each run's own)
 results_dir = 'results'       # where the CSV files and pictures go
 dump = False                  # True: also write out/<run>/xe_windows.npz, the loss of every token
 batch_size = 256              # windows that go through the model at once
@@ -47,6 +48,7 @@ device = ''                   # cuda, mps or cpu; '' = the best there is
 override(globals())
 
 RESAMPLES = 1000
+CHECKPOINTS = {'best': 'best.pt', 'last': 'ckpt.pt'}
 # runs that agree in these answer the same question, and differ in K, components and seeds alone
 SETTING = ('dataset', 'block_size', 'token_budget', 'max_iters', 'batch_size', 'gradient_accumulation_steps', 'tag',
            'shuffle_components', 'n_layer', 'n_head', 'n_embd', 'dropout', 'bias', 'learning_rate', 'min_lr', 'decay_lr',
@@ -77,9 +79,11 @@ def resamples(n_docs, *name):
 def mean_by_document(xe, doc, *name):
     """
     Returns (mean (T,), boot (RESAMPLES, T)): the mean over windows of xe (N, T), and the same mean in each resample of
-    the documents. doc (N,) says whose each window is; `name` seeds the resamples.
+    the documents (nan where there is but one). doc (N,) says whose each window is; `name` seeds the resamples.
     """
     _, doc = np.unique(doc, return_inverse=True)
+    if doc.max() == 0:  # one document says nothing of how documents differ
+        return xe.mean(0), np.full((RESAMPLES, xe.shape[1]), np.nan)
     n = np.bincount(doc)  # (D,) windows of each document
     total = np.zeros((len(n), xe.shape[1]))
     np.add.at(total, doc, xe)  # (D, T)
@@ -196,15 +200,26 @@ def bayes_losses(run, meta, component):
 
 
 def read_run(folder):
-    """Returns a run's config (a dict, with the folder's name under 'run' and mix.json under 'mix'), or None if it is no run."""
+    """
+    Returns a run's config as a dict, with the folder's name under 'run' and mix.json under 'mix', or None where the folder
+    is no run or has no checkpoint yet. Fails where the run's data are not the data there are now.
+    """
     try:
         with open(os.path.join(folder, 'config.json')) as f, open(os.path.join(folder, 'mix.json')) as g:
             run = json.load(f) | {'run': os.path.basename(os.path.normpath(folder)), 'folder': folder, 'mix': json.load(g)}
-            [run[key] for key in SETTING]
+            [run[key] for key in (*SETTING, 'k', 'seed', 'mix_seed', 'command')]
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError) as e:
         fail(f'{folder}: config.json or mix.json cannot be used ({e!r}): train the run again, or leave it out of --runs')
+    if not os.path.isfile(os.path.join(folder, CHECKPOINTS[ckpt])):
+        print(f'{folder} has no {CHECKPOINTS[ckpt]} yet: left out')
+        return None
+    known = read_meta(run['dataset'])['components']
+    for name in run['mix']['components']:
+        if known.get(name, {}).get('train', {}).get('sha256') != run['mix']['of_each'][name]['sha256']:
+            fail(f'{folder} was trained on other data than data/{run["dataset"]} holds for {name} now: train it again, or leave'
+                 ' it out of --runs')
     return run
 
 
@@ -214,13 +229,11 @@ def evaluate_run(run, bar):
     (RESAMPLES, T), n_windows, n_docs and bytes_per_token. Writes xe_windows.npz where asked for.
     """
     meta, own, T = read_meta(run['dataset']), run['mix']['components'], run['block_size']
-    for name in own:
-        if meta['components'].get(name, {}).get('train', {}).get('sha256') != run['mix']['of_each'][name]['sha256']:
-            fail(f'{run["folder"]} was trained on other data than data/{run["dataset"]} holds for {name} now:'
-                 ' train it again, or leave it out of --runs')
-    model, _ = load_checkpoint(os.path.join(run['folder'], {'best': 'best.pt', 'last': 'ckpt.pt'}[ckpt]), device)
+    model, checkpoint = load_checkpoint(os.path.join(run['folder'], CHECKPOINTS[ckpt]), device)
+    if checkpoint['model_args']['vocab_size'] != meta['vocab_size'] + (len(meta['components']) if run['tag'] else 0):
+        fail(f'{run["folder"]} was trained with another vocabulary than data/{run["dataset"]} has now: train it again')
     cells, dumped = {}, []
-    for name in split_names(components) or own:
+    for name in split_names(eval_components) or own:
         windows = eval_windows(meta, name, split, T, windows_per_component, run['shuffle_components'])
         first = first_tokens(meta, [name], run['tag'])[0]
         xe = window_losses(model, windows['tokens'], first, batch_size, device)
@@ -230,7 +243,7 @@ def evaluate_run(run, bar):
         facts = meta['components'][name][split]
         cells[name] = {'xe': mean, 'boot': boot, 'n_windows': len(xe), 'n_docs': len(np.unique(doc)),
                        'bytes_per_token': facts['bytes'] / facts['tokens']}
-        if meta['source'] == 'synthetic':
+        if meta['source'] == 'synthetic' and (name in own or run['shuffle_components']):
             bayes = bayes_losses(run, meta, name)
             cells[name]['bayes'], cells[name]['bayes_boot'] = mean_by_document(bayes, doc, *seed)
             windows['bayes_xe'] = bayes
@@ -259,8 +272,8 @@ def find_baselines(found):
             cell['base'] = specialists.get(identity(run, [name], tag=False), {}).get('cells', {}).get(name)
             if name in run['mix']['components'] and not cell['base']:
                 words = [word for word in run['command'] if word.partition('=')[0] not in (
-                    '--k', '--components', '--out_dir', '--tag', '--overwrite', '--init_from', '--wandb_run_name')]
-                missing['python ' + ' '.join(words + [f'--components={name}'])] = None
+                    '--k', '--components', '--token_budget', '--out_dir', '--tag', '--overwrite', '--init_from')]
+                missing[shlex.join(['python', *words, f'--components={name}', f'--token_budget={run["token_budget"]}'])] = None
     return list(missing)
 
 
@@ -423,7 +436,7 @@ def draw_by_position(by_k, title, path):
 
 def draw_vs_k(by_k, members, title, path):
     """The means over positions against K: every run a dot, the mean over runs with its interval. Returns the path."""
-    fig, axes = figure(by_k, f'{title}\nintervals: 95%, t over runs, or documents resampled where there is one run')
+    fig, axes = figure(by_k, f'{title}\nintervals: 95%, t over runs (spread over seeds and components), or documents resampled where there is one run')
     for which, ax in axes.items():
         name, ci = 'delta_xe' if which == 'delta' else which, PANELS[which][1]
         dots = [(run['k'], run['curves'][which][0].mean()) for run in members if which in run['curves']]
@@ -458,6 +471,8 @@ if __name__ == '__main__':
         fail(f'--split={split}: choose train, val or test')
     if ckpt not in ('best', 'last'):
         fail(f'--ckpt={ckpt}: choose best or last')
+    if batch_size < 1 or windows_per_component < 0:
+        fail('--batch_size must be at least 1, --windows_per_component at least 0')
     device = choose_device(device)
     folders = sorted({folder for pattern in runs.split(',') for folder in glob.glob(pattern.strip())})
     found = [run for run in map(read_run, folders) if run]
@@ -466,7 +481,11 @@ if __name__ == '__main__':
 
     # the losses of every run on the windows of every component
     differ = [key for key in SETTING if len({run[key] for run in found}) > 1]
-    n_cells = sum(len(split_names(components) or run['mix']['components']) for run in found)
+    for key in reversed(differ):  # of those that tell the same runs apart, the first is enough
+        fewer = [other for other in differ if other != key]
+        if len({tuple(run[x] for x in fewer) for run in found}) == len({tuple(run[x] for x in differ) for run in found}):
+            differ = fewer
+    n_cells = sum(len(split_names(eval_components) or run['mix']['components']) for run in found)
     with tqdm(total=n_cells, unit=' components', desc='evaluating', dynamic_ncols=True, leave=False) as bar:
         for run in found:
             run['setting'] = ' '.join(f'{key}={run[key]}' for key in differ)
@@ -482,8 +501,9 @@ if __name__ == '__main__':
         run['curves'] = curves_of(run)
     whole = [run for run in found if run['curves']]
     os.makedirs(results_dir, exist_ok=True)
-    lines = [f'{split} split, {ckpt} checkpoint; XE in nats a token, with 95% intervals over documents, or over runs where K has'
-             ' several']
+    for stale in glob.glob(os.path.join(results_dir, 'xe_by_position*.png')) + glob.glob(os.path.join(results_dir, 'xe_vs_k*.png')):
+        os.remove(stale)  # of another number of settings
+    lines = [f'{split} split, {ckpt} checkpoint; XE in nats a token, with 95% intervals over documents where K has one run, else over runs']
     settings = sorted({run['setting'] for run in whole})
     for i, setting in enumerate(settings, 1):
         members = [run for run in whole if run['setting'] == setting]
@@ -510,9 +530,9 @@ if __name__ == '__main__':
             'icl_score', 'icl_ci_low', 'icl_ci_high', 'interval', 'setting', 'bayes_xe', 'excess', 'excess_ci_low',
             'excess_ci_high', 'worst_bin_excess', 'bayes_icl_score', 'entropy_rate', 'unigram_xe'])]
 
-    if missing:
-        lines += ['', 'ΔXE is empty where a K = 1 run is missing; these commands would fill it:', *(f'  {m}' for m in missing)]
     lines += ['', *files, *pictures]
-    print('\n'.join(lines))
-    with open(os.path.join(results_dir, 'table.txt'), 'w') as f:
+    with open(os.path.join(results_dir, 'table.txt'), 'w', encoding='utf-8') as f:
         f.write('\n'.join(lines) + '\n')
+    if missing:
+        print('ΔXE is empty where a K = 1 run is missing; these commands would fill it:', *missing, '', sep='\n  ')
+    print('\n'.join(lines))

@@ -20,7 +20,7 @@ HEAD_ROWS = 1024  # tokens whose logits exist at one time; 1024 x 32,000 in floa
 class Block(nn.Module):
     """One transformer layer: x + attention(LayerNorm(x)), then x + MLP(LayerNorm(x))."""
 
-    def __init__(self, n_layer, n_head, n_embd, dropout, bias):
+    def __init__(self, n_head, n_embd, dropout, bias):
         super().__init__()
         self.n_head, self.dropout = n_head, dropout
         self.ln_1 = nn.LayerNorm(n_embd, bias=bias)
@@ -50,7 +50,7 @@ class GPT(nn.Module):
         self.transformer = nn.ModuleDict({
             'wte': nn.Embedding(vocab_size, n_embd),
             'wpe': nn.Embedding(block_size, n_embd),
-            'h': nn.ModuleList([Block(n_layer, n_head, n_embd, dropout, bias) for _ in range(n_layer)]),
+            'h': nn.ModuleList([Block(n_head, n_embd, dropout, bias) for _ in range(n_layer)]),
             'ln_f': nn.LayerNorm(n_embd, bias=bias)})
         self.lm_head = nn.Linear(n_embd, vocab_size, bias=False)
         self.lm_head.weight = self.transformer['wte'].weight

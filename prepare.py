@@ -34,7 +34,7 @@ import tokenizers
 from tqdm import tqdm
 
 from config import fail, override
-from sample_mix import random_stream, stationary
+from sample_mix import random_stream, split_names, stationary
 
 # -----------------------------------------------------------------------------
 dataset = 'arxiv'                       # the folder under data/ to write
@@ -102,10 +102,16 @@ def load_source(source, source_config, cache_dir):
     return found
 
 
+def check_name(name, what):
+    """Fails unless a name will do as a folder and in a comma-separated list."""
+    if not name or name != os.path.basename(name.strip()) or name.startswith('.') or ',' in name:
+        fail(f'{what} {name!r}: a name must do as a folder, without / or a dot or space in front, and have no comma')
+
+
 def documents(rows):
     """Yields (component, text) of each document of one split, in the source's order."""
     label = rows.features[label_column]
-    keep = set(filter(None, labels.split(',')))
+    keep = split_names(labels)
     for batch in rows.select_columns([text_column, label_column]).iter(1000):
         for text, value in zip(batch[text_column], batch[label_column]):
             if type(text) is not str or value is None or value == -1:
@@ -124,6 +130,8 @@ def train_bpe(rows, vocab_size):
     for name, text in documents(rows):
         size[name] = size.get(name, 0) + len(text.encode())
     share = min(*size.values(), bpe_bytes)
+    if share <= 0:
+        fail(f'component {min(size, key=size.get)} has no text to train a tokenizer on: its documents are empty')
 
     def sample():
         left = dict.fromkeys(size, share)
@@ -155,7 +163,12 @@ def load_tokenizer(name, rows):
     if name == 'bpe':
         tok = train_bpe(rows, vocab_size)
     elif os.path.isfile(name):
-        tok = tokenizers.Tokenizer.from_file(name)
+        try:
+            tok = tokenizers.Tokenizer.from_file(name)
+        except Exception as e:  # the library raises Exception itself
+            fail(f'--tokenizer={name} is not a tokenizer.json ({e})')
+        tok.no_truncation()
+        tok.no_padding()
     else:
         fail(f'--tokenizer={name}: write bpe, gpt2 or the path of a tokenizer.json')
     ends = [i for i in map(tok.token_to_id, (END_OF_TEXT, '[SEP]', '</s>')) if i is not None]
@@ -165,7 +178,7 @@ def load_tokenizer(name, rows):
 
     def encode(texts):
         return [e.ids for e in tok.encode_batch_fast(texts, add_special_tokens=False)]
-    return encode, tok.get_vocab_size(), ends[0], tok
+    return encode, 1 + max(tok.get_vocab().values()), ends[0], tok
 
 
 def write_split(folder, split, rows, encode):
@@ -207,10 +220,9 @@ def prepare_text(folder, work):
     for split in splits:
         for name, _ in documents(splits[split]):
             counts[split][name] = counts[split].get(name, 0) + 1
-    asked = set(filter(None, labels.split(','))) or set().union(*counts.values())
+    asked = split_names(labels) or set().union(*counts.values())
     for name in sorted(asked):
-        if name != os.path.basename(name) or name.startswith('.') or ',' in name or not name:
-            fail(f'component {name!r}: a name must do as a folder and in a comma-separated list')
+        check_name(name, 'component')
         empty = [split for split in SPLITS.values() if name not in counts[split]]
         if empty:
             rest = ','.join(sorted(set.intersection(*map(set, counts.values()))))
@@ -221,6 +233,10 @@ def prepare_text(folder, work):
     if n_vocab > 65535:
         fail(f'--tokenizer={tokenizer} has {n_vocab} tokens; uint16 holds ids below 65,536: at most 65,535 tokens')
     written = {split: write_split(folder, split, splits[split], encode) for split in SPLITS.values()}
+    for split in SPLITS.values():
+        for name in asked:
+            if not written[split][name]['tokens']:
+                fail(f'component {name} has no text in {split}: its documents are empty')
     if tok:
         tok.save(os.path.join(folder, 'tokenizer.json'))
     return {'source_config': source_config, 'tokenizer': tokenizer, 'vocab_size': n_vocab, 'bos_id': bos_id,
@@ -286,29 +302,34 @@ def build_processes(spec, markov_vocab, data_seed):
             some = {f'coin-{p:.3g}': coin(p) for p in np.linspace(0.05, 0.95, n)}
         elif family == 'mess3' and n <= len(mess3_x):
             some = {f'mess3-{x:.2f}': mess3(x) for x in mess3_x[:n]}
-        elif family == 'markov' and markov_vocab >= 8:
+        elif family == 'markov' and 8 <= markov_vocab <= 1000:
             some = {f'markov-{i}': markov(markov_vocab, random_stream('markov', data_seed, i)) for i in range(n)}
         elif family in single and n == 1:
             some = {family: single[family]}
         elif item.endswith('.npy') and os.path.isfile(item):
             try:
                 some = {os.path.basename(item)[:-len('.npy')]: np.load(item).astype(np.float64)}
-            except ValueError as e:
+            except (ValueError, EOFError) as e:
                 fail(f'--processes: {item} is not an array of numbers ({e})')
         else:
             fail(f'--processes: cannot make {item!r}: choose from coins:N, mess3:N (N <= {len(mess3_x)}), markov:N'
-                 f' (--markov_vocab at least 8), {", ".join(single)}, or the path of an array T[v, i, j] in a .npy file')
+                 f' (--markov_vocab 8 to 1000), {", ".join(single)}, or the path of an array T[v, i, j] in a .npy file')
         if some.keys() & built.keys() or len(some) < n:
             fail(f'--processes={spec}: two components of the same name')
         built |= some
     if not built:
         fail('--processes is empty: name some, such as --processes=coins:4')
-    for name, process in built.items():
+    for name, process in list(built.items()):
+        check_name(name, 'process')
         if process.ndim != 3 or process.shape[1] != process.shape[2]:
             fail(f'process {name} has the shape {process.shape}: it must be T[v, i, j], (V, S, S)')
+        if not (process >= 0).all():
+            fail(f'process {name} has an entry that is no probability: {process[~(process >= 0)][0]}')
         rows = process.sum((0, 2))
-        if (process < 0).any() or not np.allclose(rows, 1, atol=1e-9):
-            fail(f'process {name}: the probabilities of leaving a state, T[:, i, :], must sum to 1; they sum to {rows}')
+        worst = abs(rows - 1).argmax()
+        if abs(rows[worst] - 1) > 1e-6:
+            fail(f'process {name}: the row T[:, i, :] of each state must sum to 1; that of state {worst} sums to {rows[worst]}')
+        built[name] = process = process / rows[:, None]  # exactly 1, also where it came rounded
         if len(process) > 65534:
             fail(f'process {name} has {len(process)} symbols; uint16 holds 65,534 and BOS')
         n, label = scipy.sparse.csgraph.connected_components(process.sum(0) > 0, connection='strong')
@@ -336,8 +357,8 @@ def sample_process(process, n_docs, length, rng):
 
 def prepare_synthetic(folder):
     """Samples and writes the processes' documents to the folder; returns meta.json's content as a dict."""
-    if documents_per_process < 5 or document_length < 2:
-        fail('--documents_per_process must be at least 5 and --document_length at least 2')
+    if documents_per_process < 10 or document_length < 2:
+        fail('--documents_per_process must be at least 10 and --document_length at least 2')
     built, components = build_processes(processes, markov_vocab, data_seed), {}
     n_docs = {'train': documents_per_process, 'val': documents_per_process // 5, 'test': documents_per_process // 5}
     for name, process in tqdm(built.items(), desc='sampling', unit=' processes', leave=False):
@@ -358,21 +379,27 @@ def prepare_synthetic(folder):
 
 
 if __name__ == '__main__':
+    check_name(dataset, '--dataset')
     out = os.path.join('data', dataset)
-    if os.path.exists(out) and not overwrite:
-        fail(f'{out} is there already: choose another --dataset, or replace it with --overwrite=True')
+    if os.path.exists(out) and not (overwrite and os.path.isfile(os.path.join(out, 'meta.json'))):
+        fail(f'{out} is there already: choose another --dataset, or replace it with --overwrite=True' if not overwrite else
+             f'{out} is no data set of prepare.py (it has no meta.json): move it away, or choose another --dataset')
     os.makedirs('data', exist_ok=True)
-    with tempfile.TemporaryDirectory(dir='data', prefix=f'.{dataset}-') as work:
-        # all is written beside its place and moved there at the end, meta.json last
-        made = os.path.join(work, 'made')
-        os.makedirs(made)
-        meta = {'dataset': dataset, 'source': source} | (
-            prepare_synthetic(made) if source == 'synthetic' else prepare_text(made, work))
-        with open(os.path.join(made, 'meta.json'), 'w') as f:
-            json.dump(meta, f, indent=1)
-        if os.path.exists(out):
-            shutil.rmtree(out)
-        os.rename(made, out)
+    try:
+        with tempfile.TemporaryDirectory(dir='data', prefix=f'.{dataset}-') as work:
+            # all is written beside its place and moved there at the end, meta.json last
+            made = os.path.join(work, 'made')
+            os.makedirs(made)
+            meta = {'dataset': dataset, 'source': source} | (
+                prepare_synthetic(made) if source == 'synthetic' else prepare_text(made, work))
+            with open(os.path.join(made, 'meta.json'), 'w') as f:
+                json.dump(meta, f, indent=1)
+            if os.path.exists(out):
+                shutil.rmtree(out)
+            os.rename(made, out)
+    finally:
+        if not os.listdir('data'):
+            os.rmdir('data')
 
     print(f'{"component":20} {"split":5} {"documents":>10} {"tokens":>12} {"bytes/token":>11}')
     for name, per_split in meta['components'].items():

@@ -4,7 +4,7 @@ Run by itself it shows a mixture, and with a run's folder also what that run's m
 
     python sample_mix.py --k=3
     python sample_mix.py config/cpu.py --components=cs.DS,math.ST --token_budget=100000
-    python sample_mix.py config/cpu.py --k=2 --out_dir=out/arxiv-cpu-k2-s0
+    python sample_mix.py config/cpu.py --k=2 --from_run=out/arxiv-cpu-k2-s0
 
 How a budget becomes windows, with T = block_size: each of the K components gives n = floor(token_budget / (K T))
 windows. A document of L tokens holds floor(L / T) windows; documents are drawn without replacement, in an order fixed
@@ -35,8 +35,8 @@ shuffle_components = False  # True: the control, documents are dealt to the comp
 block_size = 100         # tokens in a window
 seed = 0                 # order of the windows that are shown, and what is sampled
 num_samples = 3          # windows to show
-out_dir = ''             # a run's folder: also let its best.pt continue the first half of each window
-temperature = 0.8        # of the continuation; below 1 is less random
+from_run = ''            # a run's folder: also let its best.pt continue the first half of each window
+temperature = 0.8        # of the continuation; below 1 is less random, 0 takes the likeliest token
 top_k = 200              # the continuation draws from this many likeliest tokens
 # -----------------------------------------------------------------------------
 override(globals())
@@ -60,8 +60,11 @@ def read_meta(dataset):
     path = os.path.join('data', dataset, 'meta.json')
     if not os.path.isfile(path):
         fail(f'data/{dataset} is not a prepared data set: run python prepare.py --dataset={dataset} first')
-    with open(path, encoding='utf-8') as f:
-        return json.load(f)
+    try:
+        with open(path, encoding='utf-8') as f:
+            return json.load(f)
+    except ValueError as e:
+        fail(f'{path} cannot be read ({e}): prepare the data set again with --overwrite=True')
 
 
 def bin_path(meta, component, split):
@@ -164,9 +167,9 @@ def draw_mix(dataset, block_size, k=2, candidates='', components='', token_budge
     K = len(chosen)
     n = token_budget // (K * T)
     largest = min(held[name] for name in chosen) * K * T
-    if n == 0:
+    if n < 1:
         fail(f'--token_budget={token_budget} gives {K} components no window of {T} tokens each: at least {K * T}')
-    if token_budget > largest and n * K * T > largest:
+    if n * K * T > largest:
         small = min(chosen, key=held.get)
         fail(f'--token_budget={token_budget}: {small} holds {held[small] * T} tokens in windows of {T}, not its 1/{K}'
              f' ({n * T}); the largest budget for these components is {largest}')
@@ -186,6 +189,8 @@ def draw_mix(dataset, block_size, k=2, candidates='', components='', token_budge
         parts.append((drawn, np.full(len(drawn), i)))
         record['of_each'][name] = {'documents': len(drawn), 'windows': n, 'tokens': n * T,
                                    'sha256': meta['components'][name]['train']['sha256']}
+    if shuffle_components:
+        record['dealt_from'] = {name: facts['train']['sha256'] for name, facts in meta['components'].items()}
     drawn, component = (np.concatenate(x) for x in zip(*parts))
     mix = {'tokens': read_tokens(meta, 'train', drawn), 'start': np.cumsum(drawn['length']) - drawn['length'],
            'windows': drawn['length'] // T, 'slack': drawn['length'] % T, 'component': component}
@@ -272,18 +277,20 @@ def continue_window(model, prompt, length, temperature, top_k, generator):
     """Returns `length` token ids (a list) sampled after the prompt (a list of ids, its first token BOS or a tag)."""
     ids = torch.tensor([prompt])
     for _ in range(length):
-        logits = model.logits(ids)[0, -1].float() / temperature  # (V,)
-        likely, choice = logits.topk(min(top_k, len(logits)))
+        logits = model.logits(ids)[0, -1].float() / max(temperature, 1e-6)  # (V,)
+        likely, choice = logits.topk(min(top_k if temperature else 1, len(logits)))
         ids = torch.cat((ids, choice[torch.multinomial(likely.softmax(0), 1, generator=generator)][None]), dim=1)
     return ids[0, len(prompt):].tolist()
 
 
 if __name__ == '__main__':
     T, meta, tag, model = block_size, read_meta(dataset), False, None
-    if out_dir:
-        model, checkpoint = load_checkpoint(os.path.join(out_dir, 'best.pt'))
+    if num_samples < 0 or temperature < 0 or top_k < 1:
+        fail('--num_samples and --temperature must be at least 0, --top_k at least 1')
+    if from_run:
+        model, checkpoint = load_checkpoint(os.path.join(from_run, 'best.pt'))
         if (checkpoint['config']['dataset'], model.block_size) != (dataset, T):
-            fail(f'{out_dir} was trained on {checkpoint["config"]["dataset"]} with block_size {model.block_size}:'
+            fail(f'{from_run} was trained on {checkpoint["config"]["dataset"]} with block_size {model.block_size}:'
                  ' give the same --dataset and --block_size')
         tag = checkpoint['config']['tag']
     mix, record = draw_mix(dataset, T, k, candidates, components, token_budget, mix_seed, shuffle_components)
@@ -309,7 +316,7 @@ if __name__ == '__main__':
     print(f'one epoch: {record["windows"]:,} windows of {T} tokens, {record["windows"] // len(names):,} of each component'
           f' (of a budget of {record["token_budget"]:,} tokens).\n'
           f'Entropies in nats a token. The Jensen-Shannon divergence of the unigrams is the last column\'s mean,'
-          f' {kl.mean():.4f}; it is at most ln K = {abs(math.log(len(names))):.4f}.')
+          f' {kl.mean():.4f}; it is at most ln K = {math.log(len(names)):.4f}.')
 
     # the first windows that training reads, and what a model makes of their first halves
     decode, (start, component) = load_decoder(meta), draw_epoch(mix, T, seed, 0)
@@ -320,4 +327,4 @@ if __name__ == '__main__':
         if model:
             prompt = first_tokens(meta, [names[c]], tag) + w[:T // 2]
             ids = continue_window(model, prompt, T - T // 2, temperature, top_k, generator)
-            print(f'--- {out_dir} continues its first {T // 2} tokens\n{decode(w[:T // 2])} [...] {decode(ids)}')
+            print(f'--- {from_run} continues its first {T // 2} tokens\n{decode(w[:T // 2])} [...] {decode(ids)}')

@@ -85,6 +85,8 @@ config = override(globals())
 # the machine: device, number type, processes
 rank, world_size = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
 if world_size > 1 and device in ('', 'cuda') and torch.cuda.is_available():
+    if int(os.environ['LOCAL_WORLD_SIZE']) > torch.cuda.device_count():
+        fail(f'torchrun started {os.environ["LOCAL_WORLD_SIZE"]} processes here for {torch.cuda.device_count()} GPUs')
     device = f'cuda:{os.environ["LOCAL_RANK"]}'
 device = choose_device(device)
 device_type = device.partition(':')[0]
@@ -104,6 +106,13 @@ for key in ('n_layer', 'n_head', 'n_embd', 'batch_size', 'gradient_accumulation_
             'log_interval'):
     if globals()[key] < 1:
         fail(f'--{key}={globals()[key]}: at least 1')
+for key in ('max_iters', 'token_budget', 'val_windows_per_component', 'patience', 'learning_rate', 'min_lr', 'weight_decay',
+            'grad_clip', 'warmup_iters', 'lr_decay_iters', 'seed'):
+    if not globals()[key] >= 0:
+        fail(f'--{key}={globals()[key]}: at least 0')
+for key in ('dropout', 'beta1', 'beta2'):
+    if not 0 <= globals()[key] < 1:
+        fail(f'--{key}={globals()[key]}: at least 0 and below 1')
 if n_embd % n_head:
     fail(f'--n_embd={n_embd} does not divide into --n_head={n_head} heads')
 if batch_size % world_size:
@@ -146,6 +155,8 @@ if not out_dir:
     out_dir = f'out/{dataset}-k{k}-s{seed}' + (f'-{"+".join(names)}' if components else '') + (
         f'-m{mix_seed}' if mix_seed else '') + ('-tag' if tag else '') + ('-shuffled' if shuffle_components else '')
 ckpt_path, best_path, log_path = (os.path.join(out_dir, name) for name in ('ckpt.pt', 'best.pt', 'log.csv'))
+if os.path.exists(out_dir) and not os.path.isdir(out_dir):
+    fail(f'--out_dir={out_dir} is a file, not a folder')
 if init_from == 'scratch' and os.path.exists(log_path) and not overwrite:
     fail(f'{out_dir} holds a run already: go on with it by --init_from=resume, replace it by --overwrite=True,'
          ' or choose another --out_dir')
@@ -234,9 +245,13 @@ columns = ['iter', 'tokens', 'seconds', 'lr', 'train_xe', 'val_xe', *(f'val_xe_{
 seconds_before = 0.0
 if master:
     os.makedirs(out_dir, exist_ok=True)
-    git = subprocess.run(['git', '-C', ROOT, 'describe', '--always', '--dirty', '--abbrev=40'], capture_output=True, text=True)
+    try:
+        commit = subprocess.run(['git', '-C', ROOT, 'describe', '--always', '--dirty', '--abbrev=40'],
+                                capture_output=True, text=True).stdout.strip()
+    except OSError:  # no git here
+        commit = ''
     about = {'versions': {'python': platform.python_version(), 'torch': torch.__version__, 'numpy': np.__version__},
-             'commit': git.stdout.strip(), 'command': [os.path.basename(sys.argv[0]), *sys.argv[1:]],
+             'commit': commit, 'command': [os.path.basename(sys.argv[0]), *sys.argv[1:]],
              'world_size': world_size, 'parameters': sum(p.numel() for p in model.parameters())}
     for name, content in (('config.json', config | about), ('mix.json', record)):
         with open(os.path.join(out_dir, name), 'w') as f:

@@ -12,6 +12,7 @@ import difflib
 import os
 import sys
 import tokenize
+import types
 
 from tqdm import tqdm
 
@@ -21,6 +22,7 @@ SCRIPTS = ('prepare.py', 'sample_mix.py', 'train.py', 'eval_xe.py')  # those tha
 
 def fail(message):
     """Ends the program over a user's mistake: one line on stderr, exit status 2 (raises SystemExit)."""
+    message = ' '.join(message.split())
     if os.environ.get('RANK', '0') == '0':  # under torchrun every rank finds the same mistake; one says it
         tqdm.write(f'{os.path.basename(sys.argv[0])}: {message}', file=sys.stderr)  # clears a progress bar first
     sys.exit(2)
@@ -62,14 +64,15 @@ def run_file(path, known):
     found = path if os.path.exists(path) else os.path.join(ROOT, path)
     if not os.path.isfile(found):
         fail(f'no config file {path}; there are {", ".join(sorted(os.listdir(os.path.join(ROOT, "config"))))} in config/')
-    assigned = {}
+    names = dict(known)
     try:
         with open(found, encoding='utf-8') as f:
-            exec(compile(f.read(), path, 'exec'), dict(known), assigned)
+            exec(compile(f.read(), path, 'exec'), names)
     except Exception as e:  # a config file is the user's program: whatever it raises is his to mend
         line = e.lineno if isinstance(e, SyntaxError) else e.__traceback__.tb_next and e.__traceback__.tb_next.tb_lineno
         fail(f'{path}, line {line}: {type(e).__name__}: {e}')
-    return {k: v for k, v in assigned.items() if not k.startswith('_')}
+    return {k: v for k, v in names.items() if not (k.startswith('_') or k in known and v is known[k])
+            and not (callable(v) or isinstance(v, types.ModuleType))}
 
 
 def unknown(key, keys, where='', dashes=''):

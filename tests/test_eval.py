@@ -30,6 +30,11 @@ def test_windows_weigh_the_same_in_documents_of_any_length():
     assert {round(float(b), 5) for b in boot[:, 0]} == {1.0, 2.0, 5.0}  # the documents 7 7, 7 9, 9 9
 
 
+def test_one_document_gives_no_interval():
+    mean, boot = mean_by_document(np.array([[1.0], [2.0]]), np.array([3, 3]), 'a')
+    assert mean == 1.5 and np.isnan(interval(boot)).all()
+
+
 def test_resamples_are_paired():
     """Two runs on the same windows: the constant between them has an interval of no width."""
     xe, doc = clustered()

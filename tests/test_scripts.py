@@ -237,9 +237,17 @@ def test_missing_specialists_are_named_by_their_command(small, trained, capsys):
 
 
 def test_a_component_outside_the_mixture_is_marked(small, trained):
-    run('eval_xe.py', '--runs=out/small-k1-s0-a', '--components=a,c', '--results_dir=results5')
+    run('eval_xe.py', '--runs=out/small-k1-s0-a', '--eval_components=a,c', '--results_dir=results5')
     marks = {r['component']: r['in_training'] for r in rows('results5/xe_by_component.csv')}
     assert marks == {'a': 'True', 'c': 'False'}
+
+
+def test_an_unfinished_run_is_left_out(small, trained, capsys):
+    run('train.py', *TRAIN, '--k=1', '--max_iters=2', '--out_dir=out2/unfinished')
+    os.remove('out2/unfinished/best.pt')
+    run('eval_xe.py', '--runs=out2/unfinished,out/small-k2-s0', '--results_dir=results6')
+    assert 'out2/unfinished has no best.pt yet: left out' in capsys.readouterr().out
+    assert {r['run'] for r in rows('results6/xe_by_component.csv')} == {'small-k2-s0'}
 
 
 def test_runs_on_other_data_and_broken_checkpoints_are_refused(small, trained, fails):
@@ -254,7 +262,7 @@ def test_runs_on_other_data_and_broken_checkpoints_are_refused(small, trained, f
 
 
 def test_a_mixture_is_shown_and_continued(small, trained, capsys):
-    run('sample_mix.py', *SMALL, '--k=2', '--out_dir=out/small-k2-s0', '--num_samples=2')
+    run('sample_mix.py', *SMALL, '--k=2', '--from_run=out/small-k2-s0', '--num_samples=2')
     text = capsys.readouterr().out
     record = draw_mix('small', 16, k=2)[1]
     assert all(f'{name} ' in text for name in record['components']) and f'{record["windows"]:,} windows' in text

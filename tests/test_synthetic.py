@@ -150,20 +150,30 @@ def test_position_bins_double():
     (['--processes=mess3:9'], 'N <= 8'),
     (['--processes='], 'is empty'),
     (['--processes=even,even'], 'two components of the same name'),
-    (['--processes=leaky.npy'], 'must sum to 1'),
+    (['--processes=leaky.npy'], 'of each state must sum to 1; that of state 0 sums to 0.9'),
     (['--processes=split.npy'], 'is not ergodic: 2 groups of states are never left'),
     (['--processes=flat.npy'], 'it must be T[v, i, j], (V, S, S)'),
     (['--processes=huge.npy'], 'uint16 holds 65,534'),
-    (['--documents_per_process=1'], 'must be at least 5'),
+    (['--processes=negative.npy'], 'has an entry that is no probability: -0.5'),
+    (['--processes=markov:1', '--markov_vocab=70000'], '--markov_vocab 8 to 1000'),
+    (['--documents_per_process=1'], 'must be at least 10'),
 ])
 def test_a_mistake_in_a_process_writes_nothing(tmp_path, monkeypatch, fails, args, says):
     monkeypatch.chdir(tmp_path)
     np.save('leaky.npy', coin(0.5) * 0.9)
+    np.save('negative.npy', np.array([[[1.5]], [[-0.5]]]))
     np.save('split.npy', edges((0, 0, 0, 1.0), (1, 1, 1, 1.0)))
     np.save('flat.npy', np.ones((2, 2)))
     np.save('huge.npy', np.full((65535, 1, 1), 1 / 65535))
     assert says in fails('prepare.py', '--source=synthetic', '--dataset=bad', *args)
-    assert not list((tmp_path / 'data').glob('*')) and not list((tmp_path / 'data').glob('.*'))
+    assert not (tmp_path / 'data').exists()
+
+
+def test_a_rounded_process_is_normalised(tmp_path):
+    """Else the missing mass of a float32 row goes to a symbol that cannot occur, and its Bayes loss is infinite."""
+    np.save(f'{tmp_path}/rounded.npy', edges((0, 0, 1, 1 / 3), (1, 0, 0, 2 / 3), (1, 1, 0, 1.0)).astype(np.float32) * (1 - 5e-7))
+    process = build_processes(f'{tmp_path}/rounded.npy', 16, 0)['rounded']
+    np.testing.assert_allclose(process.sum((0, 2)), 1, atol=1e-15)
 
 
 def test_transient_states_are_no_second_component():
