@@ -301,7 +301,7 @@ while True:
         if master:
             log.writerow(row)
             log_file.flush()
-            bar.set_postfix_str((f'train {row["train_xe"]:.3f}, ' if steps else '') + f'best val {best_val_loss:.3f}')
+            bar.set_postfix_str((f'train {row["train_xe"]:.3f}, ' if steps else '') + f'best val {best_val_loss:.3f}', refresh=False)
             if wandb_log:
                 wandb.log(row, step=iter_num)
             if evaluating:
