@@ -428,7 +428,7 @@ def draw_by_position(by_k, title, path):
         ax.xaxis.minorticks_off()
         ax.set_xlim(0, len(mean) - 1)
         ax.set_xlabel('tokens of context')
-        ax.legend(fontsize=8, frameon=False)
+        ax.legend(fontsize=8, framealpha=0.7, edgecolor='none')
     fig.savefig(path, dpi=160)
     plt.close(fig)
     return path
@@ -449,7 +449,7 @@ def draw_vs_k(by_k, members, title, path):
             ax.plot(k, [row['bayes_xe'] for row in rows], color='tab:blue', marker='s', ms=4, ls=':', label='Bayes optimum')
         ax.set_xticks(list(by_k))
         ax.set_xlabel('K, components in the training data')
-        ax.legend(fontsize=8, frameon=False)
+        ax.legend(fontsize=8, framealpha=0.7, edgecolor='none')
     fig.savefig(path, dpi=160)
     plt.close(fig)
     return path

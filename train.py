@@ -335,5 +335,10 @@ if master:
     log_file.close()
     print(f'best val_xe {best_val_loss:.4f} nats at step {best_iter:,} of {iter_num:,}'
           f' | {iter_num * windows_per_step * T:,} tokens in {time.perf_counter() - began:.0f} s | {best_path}')
+    if wandb_log:
+        wandb.finish()
 if world_size > 1:
-    dist.destroy_process_group()
+    # All is written. gloo's threads have been seen to abort the interpreter's shutdown (LOG.md), so there is none.
+    dist.barrier()
+    sys.stdout.flush()
+    os._exit(0)
