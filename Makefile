@@ -1,15 +1,19 @@
 # make test           a virtual environment in .venv, what requirements.txt asks for, and the tests
 # make demo           a question whose answer is known, from nothing to a table and pictures in minutes
+# make bench          speeds and memory on this machine
 # make known-answer   how near training comes to the exact answer, on three families of processes; half an hour or so
 
 PYTHON ?= .venv/bin/python
 KNOWN = known-coins known-mess3 known-markov
 
-.PHONY: test demo known-answer
+.PHONY: test demo bench known-answer
 .SECONDARY:
 
 test: .venv/installed
 	$(PYTHON) -m pytest -q tests
+
+bench: .venv/installed
+	$(PYTHON) tests/bench.py
 
 demo: results/demo/table.txt
 	@cat $<

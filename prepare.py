@@ -4,41 +4,52 @@ data/<dataset>/<component>/<split>.bin, <split>.idx.npy and meta.json.
 
     python prepare.py                                         # ccdv/arxiv-classification from the hub, BPE of 32,000
     python prepare.py config/cpu.py                           # the same papers for a laptop: BPE of 4,096
-    python prepare.py --source=my_texts --dataset=mine        # a local folder or file: parquet, json lines or csv
-    python prepare.py --dataset=arxiv-gpt2 --tokenizer=gpt2   # GPT-2's tokens
+    python prepare.py --source=my_texts.jsonl --dataset=mine  # a local file or folder: parquet, json lines or csv
+    python prepare.py --source=my_folder --dataset=mine       # my_folder/<component>/*.txt
+    python prepare.py --dataset=arxiv-gpt2 --tokenizer=gpt2   # GPT-2's tokens; or the path of a tokenizer.json
     python prepare.py config/demo.py                          # eight Markov chains, whose exact XE is known
     python prepare.py --source=synthetic --dataset=mess3 --processes=mess3:4
 
 A source of text has a text column, a label column that names each document's component, and the splits train,
-validation and test; where validation and test are missing, a hash of the text deals every tenth and every
-other tenth document of train to them.
+validation and test; where validation or test is missing, a hash of the text deals a tenth of train's documents to it. A
+text that is there twice is kept once, in test or validation rather than in train. The documents are gathered
+from the source by component and split, then a tokenizer is trained on train, then they are encoded: each pass holds a few
+megabytes at a time, however large the source.
 
 A synthetic process is a hidden Markov chain: an array T[v, i, j] = P(emit v and go to state j | in state i), saved as
 process.npy beside its tokens. Its documents are stationary: they begin in the stationary state distribution.
 """
-import contextlib
+import array
+import glob
 import hashlib
-import itertools
 import json
+import logging
 import os
 import shutil
 import sys
-import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 import datasets
+import filelock
+import h5py
 import huggingface_hub
+import matplotlib
 import numpy as np
+import pyarrow.parquet
 import scipy.sparse.csgraph
 import tiktoken
 import tokenizers
 from tqdm import tqdm
 
 from config import fail, override
-from sample_mix import random_stream, split_names, stationary
+from sample_mix import data_table, random_stream, split_names, stationary
+
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt
 
 # -----------------------------------------------------------------------------
 dataset = 'arxiv'                       # the folder under data/ to write
-source = 'ccdv/arxiv-classification'    # a data set on the Hugging Face hub, or a local folder or file
+source = 'ccdv/arxiv-classification'    # a data set on the Hugging Face hub, a local folder or file, or synthetic
 source_config = 'no_ref'                # which of the source's configurations ('' where it has but one)
 text_column = 'text'                    # the column that holds a document
 label_column = 'label'                  # the column that names its component
@@ -52,54 +63,136 @@ markov_vocab = 16                       # symbols, and states, of a markov compo
 documents_per_process = 1000            # training documents of each component; validation and test have a fifth each
 document_length = 5000                  # tokens in each
 data_seed = 0                           # which markov chains, and the documents of every process
-# for both
+# for all
+block_size = 100                        # tokens in a window: for the table of budgets, and of an HDF5 file's chunks
+hdf5 = False                            # True: also write the windows as HDF5 files, in the layout of the older pipeline
+num_proc = 0                            # cores to use; 0 = all
 overwrite = False                       # True: replace a data set that is there already
 # -----------------------------------------------------------------------------
 override(globals())
 
-SPLITS = {'train': 'train', 'validation': 'val', 'test': 'test'}  # the source's name: ours
+SPLITS = {'test': 'test', 'validation': 'val', 'train': 'train'}  # the source's name: ours, in the order they are read
 END_OF_TEXT = '<|endoftext|>'
+BATCH_BYTES = 4_000_000  # documents are read and encoded so many bytes at a time
+GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"  # Radford et al. 2019, encoder.py
 
 
-def load_source(source, source_config, cache_dir):
+def complain(e):
+    """Fails over what a library said of the source: they raise a dozen kinds, their own, the network's and pyarrow's."""
+    why = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
+    fail(f'--source={source} cannot be loaded: {why[:300]} (a local folder or file of parquet, json lines, csv or .txt works too)')
+
+
+def open_rows():
     """
-    Returns a datasets.DatasetDict of the source with the splits train, val and test, not tokenized.
+    Returns {their split: iterator over (component, document)} of a hub data set, or a local one of the same form.
 
-    A local source is read anew into cache_dir each time: datasets' own cache can serve an old copy of a changed file.
+    A local source is streamed from its files: datasets' cache can serve an old copy of a file that has changed.
     """
     huggingface_hub.logging.set_verbosity_error()  # no line for each retry
-    local = os.path.exists(source)
-    if local:
-        datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(logging.CRITICAL)  # what goes wrong is said once, by complain()
     kinds = {'.parquet': 'parquet', '.json': 'json', '.jsonl': 'json', '.csv': 'csv'}
-    kind = kinds.get(os.path.splitext(source)[1]) if os.path.isfile(source) else None
+    ending = os.path.splitext(source)[1]
     try:
-        if kind:
-            found = datasets.load_dataset(kind, data_files={'train': source}, cache_dir=cache_dir)
-        elif local:
-            configs = datasets.get_dataset_config_names(source)
-            config = source_config if source_config in configs or len(configs) > 1 else configs[0]
-            found = datasets.load_dataset(source, config or None, cache_dir=cache_dir)
+        if os.path.isfile(source):
+            if ending not in kinds:
+                raise ValueError(f'the ending {ending!r} is none of {", ".join(kinds)}, .hdf5, .h5')
+            builder = datasets.load_dataset_builder(kinds[ending], data_files={'train': source})
         else:
-            found = datasets.load_dataset(source, source_config or None)
-    except Exception as e:  # the library raises a dozen kinds, its own, the network's and pyarrow's
-        why = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
-        fail(f'--source={source} cannot be loaded: {why} (a local folder of parquet, json lines or csv works too)')
-    if 'train' not in found:
-        fail(f'--source={source} has no split named train; it has {", ".join(found)}')
-    found = datasets.DatasetDict({SPLITS[name]: found[name] for name in SPLITS if name in found})
+            local = datasets.get_dataset_config_names(source) if os.path.exists(source) else []
+            config = local[0] if len(local) == 1 else source_config
+            builder = datasets.load_dataset_builder(source, config or None)
+        if os.path.exists(source):
+            if type(builder.config).__name__ == 'CsvConfig':  # not 10,000 rows at a time
+                builder.config.chunksize = 100
+            found = builder.as_streaming_dataset()
+        else:
+            builder.download_and_prepare()
+            found = builder.as_dataset()
+        rows = next(iter(found.values()))
+        columns = rows.column_names or list(next(iter(rows), {}))  # a csv file's are known once it is read
+    except Exception as e:
+        complain(e)
+    if not columns:
+        fail(f'--source={source} has no rows')
     for column in (text_column, label_column):
-        if column not in found['train'].column_names:
-            fail(f'--source={source} has no column {column!r}; it has {", ".join(found["train"].column_names)}'
-                 ' (set --text_column and --label_column)')
-    missing = [split for split in SPLITS.values() if split not in found]
-    if missing:
-        tenth = [int(hashlib.sha256(str(t).encode()).hexdigest(), 16) % 10 for t in found['train'][text_column]]
-        here = {split: 8 + i for i, split in enumerate(('val', 'test')) if split in missing}  # val: 8, test: 9
-        for split, digit in here.items():
-            found[split] = found['train'].select([i for i, d in enumerate(tenth) if d == digit])
-        found['train'] = found['train'].select([i for i, d in enumerate(tenth) if d not in here.values()])
-    return found
+        if column not in columns:
+            fail(f'--source={source} has no column {column!r}; it has {", ".join(columns)} (set --text_column and --label_column)')
+
+    def documents(split, rows):
+        label, n = (rows.features or {}).get(label_column), 0
+        batches = iter(rows.select_columns([text_column, label_column]).iter(100))
+        if os.path.exists(source) and type(builder.config).__name__ == 'ParquetConfig':
+            # datasets would hold a row group of the file, 100 MB say, several times over
+            batches = (batch.to_pydict() for path in builder.config.data_files[split]
+                       for batch in pyarrow.parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False).iter_batches(
+                           100, columns=[text_column, label_column], use_threads=False))
+        while True:
+            try:
+                batch = next(batches, None)
+            except Exception as e:
+                complain(e)
+            if batch is None:
+                return
+            for text, value in zip(batch[text_column], batch[label_column]):
+                n += 1
+                if type(text) is not str or value is None or value == -1:
+                    fail(f'--source={source}: document {n:,} of {split} has no {"label" if type(text) is str else "text"}:'
+                         f' {label_column}={value!r}, {text_column} of type {type(text).__name__}')
+                if isinstance(label, datasets.ClassLabel):
+                    if not 0 <= value < label.num_classes:
+                        fail(f'--source={source}: document {n:,} of {split} has the label {value}; there are 0 .. {label.num_classes - 1}')
+                    value = label.int2str(value)
+                yield str(value), text.encode(errors='replace')
+    return {split: documents(split, found[split]) for split in SPLITS if split in found}
+
+
+def open_texts():
+    """
+    Returns {split: iterator over (component, document)} of a folder of text files, <component>/*.txt, or
+    <split>/<component>/*.txt, or {} where there are none. What is not UTF-8 becomes U+FFFD.
+    """
+    def documents(folder):
+        for path in sorted(glob.glob(os.path.join(glob.escape(folder), '*', '*.txt'))):
+            with open(path, 'rb') as f:
+                yield os.path.basename(os.path.dirname(path)), f.read().decode(errors='replace').encode()
+    splits = {split: os.path.join(source, split) for split in SPLITS}
+    if not glob.glob(os.path.join(glob.escape(source), 'train', '*', '*.txt')):
+        splits = {'train': source}
+    return {split: documents(folder) for split, folder in splits.items()
+            if glob.glob(os.path.join(glob.escape(folder), '*', '*.txt'))}
+
+
+def open_hdf5():
+    """
+    Returns {split: iterator over (component, document)} of HDF5 files of the older layout, one file, or a folder with one
+    for each split, or {} where there are none. A document is a run of chunks of the same number and category: its
+    bytes are its tokens', uint16.
+    """
+    def documents(path):
+        try:
+            with h5py.File(path, 'r') as f:
+                chunks, category, number = (f[name] for name in ('token_chunks', 'category_for_chunk', 'doc_idx_for_chunk'))
+                rest, name, doc = [], None, None  # the document that is being read
+                for i in range(0, len(chunks), 10_000):
+                    tokens = chunks[i:i + 10_000]
+                    if tokens.min() < 0 or tokens.max() > 65534:
+                        fail(f'{path} has the token {tokens.max() if tokens.max() > 65534 else tokens.min()}; uint16 holds 0 .. 65,534')
+                    for row, c, d in zip(tokens.astype('<u2'), category[i:i + 10_000], number[i:i + 10_000]):
+                        if rest and (c, d) != (name, doc):
+                            yield name.decode(), b''.join(rest)
+                            rest = []
+                        name, doc = c, d
+                        rest.append(row.tobytes())
+                if rest:
+                    yield name.decode(), b''.join(rest)
+        except (OSError, KeyError, ValueError, AttributeError) as e:
+            complain(f'{path} is not an HDF5 file of token_chunks, category_for_chunk and doc_idx_for_chunk ({e})')
+    if os.path.isfile(source):
+        return {'train': documents(source)} if source.endswith(('.hdf5', '.h5')) else {}
+    paths = {split: glob.glob(os.path.join(glob.escape(source), f'*_{name}.hdf5')) for split, name in SPLITS.items()}
+    paths['validation'] = paths['validation'] or glob.glob(os.path.join(glob.escape(source), '*_validation.hdf5'))
+    return {split: documents(some[0]) for split, some in paths.items() if some}
 
 
 def check_name(name, what):
@@ -108,38 +201,88 @@ def check_name(name, what):
         fail(f'{what} {name!r}: a name must do as a folder, without / or a dot or space in front, and have no comma')
 
 
-def documents(rows):
-    """Yields (component, text) of each document of one split, in the source's order."""
-    label = rows.features[label_column]
-    keep = split_names(labels)
-    for batch in rows.select_columns([text_column, label_column]).iter(1000):
-        for text, value in zip(batch[text_column], batch[label_column]):
-            if type(text) is not str or value is None or value == -1:
-                fail(f'--source={source}: a document without {"a label" if type(text) is str else "text"}')
-            name = label.int2str(value) if isinstance(label, datasets.ClassLabel) else str(value)
-            if not keep or name in keep:
-                yield name, text
+def gather(streams, folder):
+    """
+    Writes the documents of every split to folder/<component>/<split>, end to end: each once, in the first of test,
+    validation and train that has it. Where test or validation are missing, they are cut from train.
+
+    streams is {their split: iterable of (component, document in bytes)}.
+    Returns {component: {split: {'lengths': array of the documents' bytes, 'duplicates': how many were dropped}}}.
+    """
+    cut = {digit: split for digit, (theirs, split) in ((9, ('test', 'test')), (8, ('validation', 'val'))) if theirs not in streams}
+    keep, seen, found, waiting, size = split_names(labels), set(), {}, {}, 0
+
+    def flush():
+        for (name, split), docs in waiting.items():
+            with open(os.path.join(folder, name, split), 'ab') as f:
+                f.writelines(docs)
+        waiting.clear()
+
+    with tqdm(desc='reading', unit=' documents', leave=False, disable=None) as bar:
+        for theirs, ours in SPLITS.items():
+            for name, doc in streams.get(theirs, ()):
+                bar.update()
+                if keep and name not in keep:
+                    continue
+                if name not in found:
+                    check_name(name, 'component')
+                    os.mkdir(os.path.join(folder, name))
+                    found[name] = {split: {'lengths': array.array('q'), 'duplicates': 0} for split in SPLITS.values()}
+                digest = hashlib.sha256(doc).digest()
+                split = cut.get(int.from_bytes(digest, 'big') % 10, ours) if ours == 'train' else ours
+                if doc and digest[:16] in seen:  # an empty document is nobody's copy
+                    found[name][split]['duplicates'] += 1
+                    continue
+                seen.add(digest[:16])
+                found[name][split]['lengths'].append(len(doc))
+                waiting.setdefault((name, split), []).append(doc)
+                size += len(doc)
+                if size >= BATCH_BYTES:
+                    flush()
+                    size = 0
+    flush()
+    for name in sorted(set(keep) | set(found)):
+        empty = [split for split in ('train', 'val', 'test') if name not in found or not sum(found[name][split]['lengths'])]
+        if empty:
+            rest = ','.join(sorted(n for n in found if all(sum(s['lengths']) for s in found[n].values())))
+            fail(f'component {name} has no text in {", ".join(empty)}; ' + (f'leave it out: --labels={rest}' if rest else 'no component has'))
+    if not found:
+        fail(f'--source={source} has no documents')
+    return dict(sorted(found.items()))
 
 
-def train_bpe(rows, vocab_size):
+def read_documents(path, lengths):
+    """Yields lists of documents (bytes) from a file that has them end to end, BATCH_BYTES or a document more at a time."""
+    with open(path, 'rb') as f:
+        batch, size = [], 0
+        for n in lengths:
+            batch.append(f.read(n))
+            size += n
+            if size >= BATCH_BYTES:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
+
+
+def train_bpe(folder, found, vocab_size):
     """
-    Returns a byte-level BPE (tokenizers.Tokenizer) of vocab_size tokens, END_OF_TEXT among them, trained on the
-    documents of one split, every component giving the same number of bytes (the smallest one's, or bpe_bytes).
+    Returns a byte-level BPE (tokenizers.Tokenizer) of vocab_size tokens, END_OF_TEXT among them, trained on what
+    gather() wrote of train, every component giving the same number of bytes (the smallest one's, or bpe_bytes).
     """
-    size = {}
-    for name, text in documents(rows):
-        size[name] = size.get(name, 0) + len(text.encode())
-    share = min(*size.values(), bpe_bytes)
-    if share <= 0:
-        fail(f'component {min(size, key=size.get)} has no text to train a tokenizer on: its documents are empty')
+    share = min(*(sum(of['train']['lengths']) for of in found.values()), bpe_bytes)
 
     def sample():
-        left = dict.fromkeys(size, share)
-        for name, text in documents(rows):
-            if left[name] > 0:
-                text = text.encode()[:left[name]].decode(errors='ignore')
-                left[name] -= max(1, len(text.encode()))
-                yield text
+        for name in found:
+            left = share
+            for batch in read_documents(os.path.join(folder, name, 'train'), found[name]['train']['lengths']):
+                for doc in batch:
+                    yield doc[:left].decode(errors='ignore')
+                    left -= len(doc)
+                    if left <= 0:
+                        break
+                if left <= 0:
+                    break
 
     tok = tokenizers.Tokenizer(tokenizers.models.BPE())
     tok.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -152,16 +295,96 @@ def train_bpe(rows, vocab_size):
     return tok
 
 
-def load_tokenizer(name, rows):
-    """Returns (encode, vocab_size, bos_id, tok): encode maps a list of texts to a list of id lists."""
+def tiktoken_of(tok):
+    """
+    Returns (a tiktoken.Encoding, the id in tok of each of its ids) for a byte-level BPE that splits text into words as
+    GPT-2 does (tokenizers.Tokenizer), or None where equal ids are not certain.
+
+    tokenizers joins only the pairs that are listed as merges, the earliest listed first; tiktoken joins any two neighbours
+    that make up a token, the earliest token first. The two are the same if every merge joins what earlier merges made, no two make
+    the same token, and every token, as a word, becomes itself. For let l and r be neighbours that make up the token s, after
+    all merges listed before that of s. As no merge crossed their borders so far, the same merges turn s alone into l, r too;
+    and they turn s into the pair that is listed, as s becomes itself. So l, r is that pair.
+    """
+    spec = json.loads(tok.to_str())
+    model, words = spec['model'], spec['pre_tokenizer'] or {}
+    if (model['type'] != 'BPE' or spec['normalizer'] or words.get('type') != 'ByteLevel' or not words.get('use_regex', True)
+            or any(model.get(key) for key in ('dropout', 'continuing_subword_prefix', 'end_of_word_suffix', 'ignore_merges'))
+            or not all(token['special'] for token in spec['added_tokens'])):
+        return None
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]  # GPT-2 writes these bytes as they are, the
+    others = [b for b in range(256) if b not in printable]             # others as the letters from 256 on
+    byte = {chr(b): b for b in printable} | {chr(256 + i): b for i, b in enumerate(others)}
+    names = sorted(byte, key=byte.get) + [left + right for left, right in model['merges']]  # of tiktoken's ids 0, 1, ..
+    rank = {name: i for i, name in enumerate(names)}
+    certain = (len(rank) == len(names) and rank.keys() <= model['vocab'].keys()
+               and all(max(rank.get(part, i) for part in merge) < i for i, merge in enumerate(model['merges'], 256))
+               and all([token.value for token in tok.model.tokenize(name)] == [name] for name in names))
+    if not certain:
+        return None
+    ranks = {bytes(byte[letter] for letter in name): i for name, i in rank.items()}
+    encoding = tiktoken.Encoding('bpe', pat_str=GPT2_PATTERN, mergeable_ranks=ranks, special_tokens={})
+    return encoding, np.array([model['vocab'][name] for name in names], dtype='<u2')
+
+
+def encoder(tok, num_proc=0):
+    """
+    Returns a function from a list of documents (UTF-8, bytes) to the list of their tokens (uint16 arrays), on num_proc
+    cores. tok is a tiktoken.Encoding or a tokenizers.Tokenizer; the latter's ids come by way of tiktoken where that is
+    sure to give the same, some three times as fast.
+    """
+    num_proc = num_proc or (len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())
+    os.environ['RAYON_NUM_THREADS'] = str(num_proc)  # of the tokenizers library, which reads it once
+    encoding, ids, prefix, unknown = tok, np.arange(65536, dtype='<u2'), False, None
+    if isinstance(tok, tokenizers.Tokenizer):
+        encoding, ids = tiktoken_of(tok) or (None, None)
+        spec = json.loads(tok.to_str())
+        prefix = (spec['pre_tokenizer'] or {}).get('add_prefix_space', False)
+        unknown = spec['model'].get('unk_id')
+        if spec['model'].get('unk_token'):
+            unknown = tok.token_to_id(spec['model']['unk_token'])
+
+    def by_tokenizers(docs):
+        texts = [doc.decode() for doc in docs]
+        every = [np.array(e.ids, dtype='<u2') for e in tok.encode_batch_fast(texts, add_special_tokens=False)]
+        for text, some in zip(texts, every):
+            if unknown is not None and (some == unknown).any():
+                fail(f'--tokenizer={tokenizer} maps some of a document to its unknown token {tok.id_to_token(unknown)!r}, so its'
+                     f' XE would be that of another text; the document begins {text[:60]!r}')
+        return every
+
+    def by_tiktoken(docs):
+        every = []
+        for doc in docs:
+            text = doc.decode()
+            text = ' ' + text if prefix and text and not text.startswith(' ') else text
+            try:
+                every.append(ids[encoding.encode_to_numpy(text, disallowed_special=())])
+            except ValueError as e:  # its regular expressions give up on a hundred thousand spaces in a row
+                if encoding is tok:
+                    fail(f'--tokenizer={tokenizer} cannot encode the document that begins {text[:60]!r} ({e})')
+                every += by_tokenizers([doc])
+        return every
+    if not encoding:
+        return by_tokenizers
+    pool = ThreadPoolExecutor(num_proc)  # tiktoken works outside Python's lock
+
+    def in_threads(docs):
+        n = 1 + len(docs) // (4 * num_proc)  # a few pieces for each thread, as they differ in length
+        return [tokens for some in pool.map(by_tiktoken, [docs[i:i + n] for i in range(0, len(docs), n)]) for tokens in some]
+    return in_threads
+
+
+def load_tokenizer(name, folder, found):
+    """Returns (tok, vocab_size, bos_id): tok is a tokenizers.Tokenizer, or for gpt2 a tiktoken.Encoding."""
     if name == 'gpt2':
         try:
-            enc = tiktoken.get_encoding('gpt2')
+            tok = tiktoken.get_encoding('gpt2')
         except OSError as e:  # requests' errors are OSErrors
             fail(f'--tokenizer=gpt2: its merges cannot be fetched ({type(e).__name__}); --tokenizer=bpe needs no network')
-        return enc.encode_ordinary_batch, enc.n_vocab, enc.eot_token, None
+        return tok, tok.n_vocab, tok.eot_token
     if name == 'bpe':
-        tok = train_bpe(rows, vocab_size)
+        tok = train_bpe(folder, found, vocab_size)
     elif os.path.isfile(name):
         try:
             tok = tokenizers.Tokenizer.from_file(name)
@@ -171,76 +394,142 @@ def load_tokenizer(name, rows):
         tok.no_padding()
     else:
         fail(f'--tokenizer={name}: write bpe, gpt2 or the path of a tokenizer.json')
+    n_vocab = 1 + max(tok.get_vocab().values())
+    if n_vocab > 65535:
+        fail(f'--tokenizer={name} has {n_vocab} tokens; uint16 holds ids below 65,536: at most 65,535 tokens')
     ends = [i for i in map(tok.token_to_id, (END_OF_TEXT, '[SEP]', '</s>')) if i is not None]
     if not ends:
         fail(f'--tokenizer={name} has no end-of-text token ({END_OF_TEXT}, [SEP] or </s>) to begin a window with')
     tok.encode_special_tokens = True  # text that spells a special token is text
-
-    def encode(texts):
-        return [e.ids for e in tok.encode_batch_fast(texts, add_special_tokens=False)]
-    return encode, 1 + max(tok.get_vocab().values()), ends[0], tok
+    return tok, n_vocab, ends[0]
 
 
-def write_split(folder, split, rows, encode):
+def write_tokens(path, batches, encode, bar):
     """
-    Writes <component>/<split>.bin and .idx.npy for every component of one split.
+    Encodes documents and writes path.bin (uint16, end to end) and path.idx.npy (where each begins, and the end).
 
-    Returns {component: {'docs', 'tokens', 'bytes', 'sha256'}}.
+    batches is an iterable of lists of documents (bytes), encode maps such a list to a list of uint16 arrays.
+    Returns {'docs', 'tokens', 'bytes', 'sha256'} as meta.json has them.
     """
-    offsets, size, digest = {}, {}, {}  # of each component
-    with contextlib.ExitStack() as stack, tqdm(total=len(rows), desc=split, unit=' docs', leave=False) as bar:
-        files = {}
-        stream = documents(rows)
-        while batch := list(itertools.islice(stream, 1000)):
-            for (name, text), ids in zip(batch, encode([text for _, text in batch])):
-                if name not in files:
-                    os.makedirs(os.path.join(folder, name), exist_ok=True)
-                    files[name] = stack.enter_context(open(os.path.join(folder, name, f'{split}.bin'), 'wb'))
-                    offsets[name], size[name], digest[name] = [0], 0, hashlib.sha256()
-                tokens = np.array(ids, dtype='<u2').tobytes()
-                files[name].write(tokens)
-                digest[name].update(tokens)
-                offsets[name].append(offsets[name][-1] + len(ids))
-                size[name] += len(text.encode())
-            bar.update(len(batch))
-    for name in offsets:
-        np.save(os.path.join(folder, name, f'{split}.idx.npy'), np.array(offsets[name], dtype=np.int64))
-    return {name: {'docs': len(offsets[name]) - 1, 'tokens': offsets[name][-1], 'bytes': size[name],
-                   'sha256': digest[name].hexdigest()} for name in sorted(offsets)}
+    lengths, size, digest = array.array('q', [0]), 0, hashlib.sha256()
+    with open(path + '.bin', 'wb') as f:
+        for docs in batches:
+            every = encode(docs)
+            lengths.extend(map(len, every))
+            raw = np.concatenate(every).tobytes()
+            f.write(raw)
+            digest.update(raw)
+            size += sum(map(len, docs))
+            bar.update(sum(map(len, docs)))
+    offsets = np.cumsum(lengths, dtype=np.int64)
+    np.save(path + '.idx.npy', offsets)
+    return {'docs': len(offsets) - 1, 'tokens': int(offsets[-1]), 'bytes': size, 'sha256': digest.hexdigest()}
 
 
-def prepare_text(folder, work):
-    """Reads, tokenizes and writes the source's components to the folder; returns meta.json's content as a dict."""
+def write_hdf5(folder, meta, T):
+    """
+    Writes the documents' windows of T tokens, from each one's start, in the layout of the older pipeline (DESIGN.md
+    section 3), one file for each split: folder/custom_tokenized_data_chunked_len<T>_<split>.hdf5.
+    """
+    names = list(meta['components'])
+    for split in ('train', 'val', 'test'):
+        with h5py.File(os.path.join(folder, f'custom_tokenized_data_chunked_len{T}_{split}.hdf5'), 'w') as f:
+            tokens = f.create_dataset('token_chunks', (0, T), 'i4', maxshape=(None, T), chunks=(1000, T))
+            category = f.create_dataset('category_for_chunk', (0,), h5py.string_dtype(), maxshape=(None,))
+            number = f.create_dataset('doc_idx_for_chunk', (0,), 'i4', maxshape=(None,))
+            counts, first = {}, 0  # first: the number of the component's first document
+            for name in names:
+                offsets = np.load(os.path.join(folder, name, f'{split}.idx.npy'))
+                windows = np.diff(offsets) // T
+                doc = np.repeat(np.arange(len(windows)), windows)
+                start = offsets[doc] + T * (np.arange(len(doc)) - (np.cumsum(windows) - windows)[doc])
+                raw = np.memmap(os.path.join(folder, name, f'{split}.bin'), dtype='<u2', mode='r')
+                for i in range(0, len(doc), 10_000):
+                    n = len(tokens)
+                    some = slice(i, i + 10_000)
+                    for data, values in ((tokens, raw[start[some, None] + np.arange(T)]), (category, [name] * len(doc[some])),
+                                         (number, first + doc[some])):
+                        data.resize(n + len(doc[some]), axis=0)
+                        data[n:] = values
+                counts[name], first = len(doc), first + len(windows)
+            f.attrs.update({'chunk_size': T, 'total_chunks': len(tokens), 'tokenizer_name_or_path': meta['tokenizer'],
+                            'selected_categories_in_file': names,
+                            'reference_chunk_budget_smallest_top_category': min(counts.values())})
+
+
+def draw_documents(folder, meta, T):
+    """Draws the tokens of each component and how long its training documents are to folder/documents.png."""
+    names = list(meta['components'])[::-1]
+    fig, (left, right) = plt.subplots(1, 2, figsize=(11, 1.4 + 0.28 * len(names)), layout='constrained', sharey=True)
+    rows, base = np.arange(len(names)), np.zeros(len(names))
+    for split, color in (('train', 'tab:blue'), ('val', 'tab:orange'), ('test', 'tab:green')):
+        tokens = np.array([meta['components'][name][split]['tokens'] for name in names])
+        left.barh(rows, tokens, left=base, color=color, label=split)
+        base += tokens
+    left.set_yticks(rows, names)
+    left.set_xlabel('tokens')
+    lengths = [np.diff(np.load(os.path.join(folder, name, 'train.idx.npy'))) for name in names]
+    low, first, median, third, high = np.array([np.quantile(x, (0.05, 0.25, 0.5, 0.75, 0.95)) for x in lengths]).clip(1).T
+    right.hlines(rows, low, high, color='tab:blue', lw=1, label='5% to 95% of the documents')
+    right.hlines(rows, first, third, color='tab:blue', lw=5, label='25% to 75%')
+    right.plot(median, rows, 'o', color='white', ms=4, mec='black', label='median')
+    right.axvline(T, color='black', ls=':', label=f'a window, {T} tokens')
+    right.set_xscale('log')
+    right.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    right.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+    right.set_xlabel('tokens in a training document')
+    for ax, columns in ((left, 3), (right, 4)):
+        ax.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=''))
+        ax.grid(alpha=0.3, axis='x')
+        ax.set_axisbelow(True)
+        ax.legend(fontsize=8, ncols=columns, loc='lower center', bbox_to_anchor=(0.5, 1), frameon=False, columnspacing=1.2)
+    fig.suptitle(f'data/{meta["dataset"]}', fontsize=10)
+    fig.savefig(os.path.join(folder, 'documents.png'), dpi=130)
+    plt.close(fig)
+
+
+def prepare_text(made, work):
+    """Reads, tokenizes and writes the source's components to the folder `made`; returns meta.json's content as a dict."""
     if tokenizer == 'bpe' and not 257 <= vocab_size <= 65535:
         fail(f'--vocab_size={vocab_size}: a byte-level BPE in uint16 has 257 to 65,535 tokens')
-    splits = load_source(source, source_config, os.path.join(work, 'cache'))
+    gathered = os.path.join(work, 'gathered')
+    os.mkdir(gathered)
+    chunks = open_hdf5()
+    streams = chunks or open_texts() or open_rows()
+    found = gather(streams, gathered)
 
-    # a component needs documents in every split, and a name that can be a folder's
-    counts = {split: {} for split in splits}
-    for split in splits:
-        for name, _ in documents(splits[split]):
-            counts[split][name] = counts[split].get(name, 0) + 1
-    asked = split_names(labels) or set().union(*counts.values())
-    for name in sorted(asked):
-        check_name(name, 'component')
-        empty = [split for split in SPLITS.values() if name not in counts[split]]
-        if empty:
-            rest = ','.join(sorted(set.intersection(*map(set, counts.values()))))
-            fail(f'component {name} has no documents in {", ".join(empty)}; leave it out: --labels={rest}')
-
-    print(f'{tokenizer} tokenizer ...', flush=True)
-    encode, n_vocab, bos_id, tok = load_tokenizer(tokenizer, splits['train'])
+    tok, n_vocab, bos_id = None, 0, 0
+    if not chunks or tokenizer not in ('bpe', 'gpt2'):  # an HDF5 file has tokens already, and may come with their tokenizer.json
+        print(f'{tokenizer} tokenizer ...', flush=True)
+        tok, n_vocab, bos_id = load_tokenizer(tokenizer, gathered, found)
+    encode = encoder(tok, num_proc) if not chunks else lambda docs: [np.frombuffer(doc, dtype='<u2') for doc in docs]
+    components = {}
+    total = sum(sum(s['lengths']) for of in found.values() for s in of.values())
+    with tqdm(total=total, desc='encoding', unit='B', unit_scale=True, leave=False, disable=None) as bar:
+        for name, of in found.items():
+            os.mkdir(os.path.join(made, name))
+            components[name] = {}
+            for split in ('train', 'val', 'test'):
+                path, out = os.path.join(gathered, name, split), os.path.join(made, name, split)
+                facts = write_tokens(out, read_documents(path, of[split]['lengths']), encode, bar)
+                components[name][split] = facts | {'duplicates': of[split]['duplicates']}
+                os.remove(path)
+                if chunks:  # bytes of text, where there is a tokenizer to tell; else a token counts as one
+                    tokens, offsets = np.fromfile(out + '.bin', dtype='<u2'), np.load(out + '.idx.npy')
+                    components[name][split]['bytes'] = len(tokens) if not tok else sum(
+                        len(tok.decode(tokens[a:b].tolist(), skip_special_tokens=False).encode()) for a, b in zip(offsets, offsets[1:]))
+                    if tok and tokens.max() >= n_vocab:
+                        fail(f'--source={source} has the token {tokens.max()}; --tokenizer={tokenizer} has {n_vocab}')
+                    if not tok:  # BOS follows the largest token
+                        bos_id = max(bos_id, 1 + int(tokens.max()))
+                        n_vocab = 1 + bos_id
     if n_vocab > 65535:
-        fail(f'--tokenizer={tokenizer} has {n_vocab} tokens; uint16 holds ids below 65,536: at most 65,535 tokens')
-    written = {split: write_split(folder, split, splits[split], encode) for split in SPLITS.values()}
-    for split in SPLITS.values():
-        for name in asked:
-            if not written[split][name]['tokens']:
-                fail(f'component {name} has no text in {split}: its documents are empty')
-    if tok:
-        tok.save(os.path.join(folder, 'tokenizer.json'))
-    return {'source_config': source_config, 'tokenizer': tokenizer, 'vocab_size': n_vocab, 'bos_id': bos_id,
-            'components': {name: {split: written[split][name] for split in SPLITS.values()} for name in sorted(asked)}}
+        fail(f'--source={source} has {n_vocab - 1} tokens; uint16 holds 65,534 and BOS')
+    if isinstance(tok, tokenizers.Tokenizer):
+        tok.save(os.path.join(made, 'tokenizer.json'))
+    cut = [split for theirs, split in SPLITS.items() if theirs not in streams]
+    return {'source_config': source_config, 'tokenizer': tokenizer if tok else 'none', 'vocab_size': n_vocab, 'bos_id': bos_id,
+            'cut_from_train': cut, 'components': components}
 
 
 # -----------------------------------------------------------------------------
@@ -380,29 +669,42 @@ def prepare_synthetic(folder):
 
 if __name__ == '__main__':
     check_name(dataset, '--dataset')
-    out = os.path.join('data', dataset)
+    if block_size < 2 or num_proc < 0:
+        fail('--block_size must be at least 2, --num_proc at least 0')
+    out, work = os.path.join('data', dataset), os.path.join('data', f'.{dataset}.part')
     if os.path.exists(out) and not (overwrite and os.path.isfile(os.path.join(out, 'meta.json'))):
         fail(f'{out} is there already: choose another --dataset, or replace it with --overwrite=True' if not overwrite else
              f'{out} is no data set of prepare.py (it has no meta.json): move it away, or choose another --dataset')
-    os.makedirs('data', exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory(dir='data', prefix=f'.{dataset}-') as work:
-            # all is written beside its place and moved there at the end, meta.json last
+        os.makedirs('data', exist_ok=True)
+        with filelock.FileLock(os.path.join('data', f'.{dataset}.lock'), timeout=0) as lock:
+            # all is written to `work`, which an earlier process may have left when it was killed, and moved to its place at the end
+            shutil.rmtree(work, ignore_errors=True)
             made = os.path.join(work, 'made')
             os.makedirs(made)
-            meta = {'dataset': dataset, 'source': source} | (
-                prepare_synthetic(made) if source == 'synthetic' else prepare_text(made, work))
-            with open(os.path.join(made, 'meta.json'), 'w') as f:
-                json.dump(meta, f, indent=1)
-            if os.path.exists(out):
-                shutil.rmtree(out)
-            os.rename(made, out)
+            try:
+                meta = {'dataset': dataset, 'source': source} | (
+                    prepare_synthetic(made) if source == 'synthetic' else prepare_text(made, work))
+                if hdf5:
+                    write_hdf5(made, meta, block_size)
+                draw_documents(made, meta, block_size)
+                with open(os.path.join(made, 'meta.json'), 'w') as f:
+                    json.dump(meta, f, indent=1)
+                if os.path.exists(out):
+                    os.rename(out, os.path.join(work, 'old'))
+                os.rename(made, out)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+                os.remove(lock.lock_file)
+    except filelock.Timeout:
+        fail(f'another prepare.py is writing {out}: wait for it, or choose another --dataset')
+    except OSError as e:
+        fail(f'{e.filename or out} cannot be written ({e.strerror or e}): nothing was kept; make room, or work in another folder')
+    except KeyboardInterrupt:
+        fail(f'interrupted: {out} was not written')
     finally:
-        if not os.listdir('data'):
+        if os.path.isdir('data') and not os.listdir('data'):
             os.rmdir('data')
 
-    print(f'{"component":20} {"split":5} {"documents":>10} {"tokens":>12} {"bytes/token":>11}')
-    for name, per_split in meta['components'].items():
-        for split, s in per_split.items():
-            print(f'{name:20} {split:5} {s["docs"]:10,} {s["tokens"]:12,} {s["bytes"] / max(1, s["tokens"]):11.2f}')
-    print(f'wrote {out}/: {len(meta["components"])} components, vocabulary of {meta["vocab_size"]:,}')
+    print('\n'.join(data_table(meta, block_size)))
+    print(f'wrote {out}/: {len(meta["components"])} components, vocabulary of {meta["vocab_size"]:,} | {out}/documents.png')

@@ -262,6 +262,27 @@ def eval_windows(meta, component, split, block_size, cap=0, shuffle_components=F
             'source': chosen['source'], 'doc': chosen['doc'], 'start': chosen['start']}
 
 
+def data_table(meta, block_size):
+    """Returns the lines of a table of the data set, and of the budgets that its components allow."""
+    lines = [f'{"component":16} {"split":5} {"documents":>9} {"tokens":>13} {"bytes/token":>11} {"median":>8} {"longest":>8}'
+             f' {"duplicates dropped":>18}']
+    held, T = [], block_size
+    for name, of in meta['components'].items():
+        for split in ('train', 'val', 'test'):
+            docs, facts = list_documents(meta, name, split), of[split]
+            lines.append(f'{name:16} {split:5} {facts["docs"]:9,} {facts["tokens"]:13,} {facts["bytes"] / facts["tokens"]:11.2f}'
+                         f' {np.median(docs["length"]):8,.0f} {docs["length"].max():8,} {facts.get("duplicates", 0):18,}')
+            if split == 'train':
+                held.append(int((docs['length'] // T).sum()))
+    if meta.get('cut_from_train'):
+        lines.append(f'{" and ".join(meta["cut_from_train"])}: cut from train, a tenth of its documents each, by a hash of the text')
+    held.sort(reverse=True)
+    lines += ['', f'largest --token_budget in windows of {T} tokens, for any K components, and for those that hold most:',
+              f'{"K":>3} {"any":>15} {"the largest":>15}']
+    lines += [f'{k:3} {k * held[-1] * T:15,} {k * held[k - 1] * T:15,}' for k in range(1, len(held) + 1)]
+    return [*lines, f'the same for every K, whichever the components: {held[-1] * T:,}']
+
+
 def load_decoder(meta):
     """Returns a function from a list of token ids to text; the symbols of a synthetic process are their numbers."""
     if meta['tokenizer'] == 'none':
@@ -296,7 +317,9 @@ if __name__ == '__main__':
     mix, record = draw_mix(dataset, T, k, candidates, components, token_budget, mix_seed, shuffle_components)
     names = record['components']
 
-    # a table of the components, from the tokens of the documents drawn
+    print('\n'.join(data_table(meta, T)) + '\n')
+
+    # a table of the mixture's components, from the tokens of the documents drawn
     length = mix['windows'] * T + mix['slack']
     owner = np.repeat(mix['component'], length)  # (N,) the component of each token
     counts = np.stack([np.bincount(mix['tokens'][owner == i], minlength=meta['vocab_size']) for i in range(len(names))])

@@ -16,7 +16,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
 SMALL = ['--dataset=small', '--candidates=', '--block_size=16']
-MODEL = ['--n_layer=1', '--n_head=2', '--n_embd=16', '--dropout=0.0', '--compile=False', '--device=cpu']
+MODEL = ['--n_layer=1', '--n_head=2', '--n_embd=16', '--dropout=0.0', '--compile=False', '--device=cpu', '--dtype=float32']
 TRAIN = [*SMALL, *MODEL, '--batch_size=8', '--epochs=2', '--eval_interval=10', '--warmup_iters=2', '--learning_rate=3e-3']
 
 

@@ -6,10 +6,8 @@ import os
 import subprocess
 import sys
 
-import datasets
 import numpy as np
 import pytest
-import tokenizers
 import torch
 from conftest import ROOT, SMALL, TRAIN, run
 from test_model import direct_losses
@@ -24,61 +22,6 @@ def rows(path):
 
 def weights(folder):
     return torch.load(os.path.join(folder, 'ckpt.pt'), weights_only=True)['model']
-
-
-# ---- prepare.py
-
-def test_decoding_gives_the_documents_back_byte_for_byte(small):
-    meta, tok = read_meta('small'), tokenizers.Tokenizer.from_file('data/small/tokenizer.json')
-    for theirs, ours in (('train', 'train'), ('validation', 'val'), ('test', 'test')):
-        source = datasets.Dataset.from_parquet(f'corpus/{theirs}.parquet', cache_dir='cache')
-        for name, facts in meta['components'].items():
-            texts = [r['text'] for r in source if source.features['label'].int2str(r['label']) == name]
-            tokens = np.fromfile(f'data/small/{name}/{ours}.bin', dtype='<u2')
-            offsets = np.load(f'data/small/{name}/{ours}.idx.npy')
-            assert offsets.dtype == np.int64 and len(offsets) == len(texts) + 1 == facts[ours]['docs'] + 1
-            assert offsets[-1] == len(tokens) == facts[ours]['tokens']
-            assert facts[ours]['bytes'] == sum(len(t.encode()) for t in texts)
-            decoded = [tok.decode(tokens[a:b].tolist(), skip_special_tokens=False) for a, b in zip(offsets, offsets[1:])]
-            assert [d.encode() for d in decoded] == [t.encode() for t in texts]
-            assert meta['bos_id'] not in tokens  # text that spells <|endoftext|> is text
-    assert meta['vocab_size'] == tok.get_vocab_size() == 300
-
-
-def test_the_same_source_gives_the_same_bytes_and_a_changed_one_other_bytes(small):
-    def digest(name):
-        return json.dumps(read_meta(name)['components'])
-    rng_rows = [{'text': f'word{i} ' * (5 + i % 7), 'label': 'xy'[i % 2]} for i in range(300)]
-    for name, n in (('again1', 300), ('again2', 300), ('again3', 200)):
-        with open('lines.jsonl', 'w') as f:
-            f.writelines(json.dumps(row) + '\n' for row in rng_rows[:n])
-        run('prepare.py', f'--dataset={name}', '--source=lines.jsonl', '--vocab_size=260')
-    assert digest('again1') == digest('again2') != digest('again3')
-    counts = read_meta('again3')['components']
-    assert sum(facts[split]['docs'] for facts in counts.values() for split in facts) == 200  # splits cut from train
-    assert all(facts['val']['docs'] and facts['test']['docs'] for facts in counts.values())
-
-
-@pytest.mark.parametrize('args, says', [
-    (['--text_column=body'], "has no column 'body'; it has text, label"),
-    (['--label_column=field'], "has no column 'field'; it has text, label"),
-    (['--labels=a,zz'], 'component zz has no documents in train, val, test; leave it out: --labels=a'),
-    (['--vocab_size=70000'], '257 to 65,535'),
-    (['--vocab_size=60000'], 'fewer than --vocab_size=60000'),
-    (['--tokenizer=missing.json'], 'write bpe, gpt2 or the path of a tokenizer.json'),
-    (['--source=corpus/none'], 'cannot be loaded'),
-    (['--dataset=small'], 'data/small is there already'),
-])
-def test_a_mistake_in_preparing_writes_nothing(small, fails, args, says):
-    before = sorted(glob.glob('data/*') + glob.glob('data/.*'))
-    assert says in fails('prepare.py', *(['--dataset=bad', '--source=corpus', '--vocab_size=300'] + args))
-    assert sorted(glob.glob('data/*') + glob.glob('data/.*')) == before
-
-
-def test_an_empty_component_is_named(small, fails):
-    with open('few.jsonl', 'w') as f:
-        f.writelines(json.dumps({'text': f'some text {i}', 'label': 'many' if i else 'one'}) + '\n' for i in range(200))
-    assert 'component one has no documents in' in fails('prepare.py', '--dataset=bad', '--source=few.jsonl', '--vocab_size=260')
 
 
 # ---- train.py
