@@ -10,11 +10,10 @@ import os
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from torch.utils.checkpoint import checkpoint as recompute_in_backward
 
 from config import fail
 
-HEAD_ROWS = 1024  # tokens whose logits exist at one time; 1024 x 32,000 in float32 are 131 MB
+HEAD_ROWS = 512  # tokens whose logits exist at one time; 512 x 32,000 in float32 are 66 MB
 
 
 class Block(nn.Module):
@@ -36,7 +35,14 @@ class Block(nn.Module):
     def forward(self, x):  # (B, T, C) -> (B, T, C)
         qkv = self.attn['c_attn'](self.ln_1(x)).unflatten(2, (3, self.n_head, -1))  # (B, T, 3, heads, C / heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, T, C / heads)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=self.dropout if self.training else 0.0)
+        dropout = self.dropout if self.training else 0.0
+        if x.device.type == 'cpu':  # its fused attention is slow backwards, and does without dropout (LOG.md)
+            T = x.shape[1]
+            later = torch.ones(T, T, dtype=torch.bool, device=x.device).triu(1)
+            scores = (q @ k.transpose(2, 3)).float() / math.sqrt(q.shape[3])  # (B, heads, T, T)
+            y = F.dropout(scores.masked_fill(later, -math.inf).softmax(3), dropout).to(v.dtype) @ v
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
         x = x + self.drop(self.attn['c_proj'](y.transpose(1, 2).flatten(2)))
         return x + self.drop(self.mlp['c_proj'](F.gelu(self.mlp['c_fc'](self.ln_2(x)))))
 
@@ -82,19 +88,44 @@ class GPT(nn.Module):
         Returns the cross entropy of each target in nats, (B, T) float32: losses[b, t] is
         -ln p(targets[b, t] | idx[b, 0..t]). idx and targets are integer token ids, (B, T), T <= block_size.
 
-        The head runs in chunks of HEAD_ROWS tokens that the backward pass computes anew, so that the logits
-        of the whole batch, (B * T, V), never exist.
+        The logits of the whole batch, (B * T, V), never exist: see TokenXE.
         """
         h, y = self.hidden(idx).flatten(0, 1), targets.flatten().long()  # (B * T, C), (B * T,)
-        losses = [recompute_in_backward(token_xe, rows, self.lm_head.weight, ids, use_reentrant=False)
-                  if torch.is_grad_enabled() else token_xe(rows, self.lm_head.weight, ids)
-                  for rows, ids in zip(h.split(HEAD_ROWS), y.split(HEAD_ROWS))]
-        return torch.cat(losses).view(targets.shape)
+        return TokenXE.apply(h, self.lm_head.weight, y).view(targets.shape)
 
 
-def token_xe(h, weight, targets):
-    """Cross entropy in nats, float32 (N,), of targets (N,) under softmax(h weight^T); h is (N, C), weight (V, C)."""
-    return F.cross_entropy(F.linear(h, weight).float(), targets, reduction='none')
+class TokenXE(torch.autograd.Function):
+    """
+    Cross entropy in nats, float32 (N,), of targets y (N,) under softmax(h weight^T); h is (N, C), weight (V, C).
+
+    The logits exist for HEAD_ROWS tokens at a time (more where a batch has over 16 times as many). The backward pass makes them
+    anew: a third matrix product more, but no memory and no pass over it. Products are in autocast's type where that is on, the softmax
+    is in float32.
+    """
+
+    @staticmethod
+    def forward(ctx, h, weight, y):
+        kind = h.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else h.dtype
+        h16, w16, rows, losses, lse = h.to(dtype), weight.to(dtype), max(HEAD_ROWS, -(-len(h) // 16)), [], []
+        for h_some, y_some in zip(h16.split(rows), y.split(rows)):
+            logits = (h_some @ w16.T).float()  # (rows, V)
+            lse.append(logits.logsumexp(1))
+            losses.append(lse[-1] - logits.gather(1, y_some[:, None])[:, 0])
+        ctx.save_for_backward(h16, w16, y, torch.cat(lse))
+        ctx.rows, ctx.dtypes = rows, (h.dtype, weight.dtype)
+        return torch.cat(losses)
+
+    @staticmethod
+    def backward(ctx, grad):  # (N,)
+        h16, w16, y, lse = ctx.saved_tensors
+        grad_h, grad_w, ids = [], 0.0, torch.arange(len(w16), device=y.device)
+        for h_some, y_some, lse_some, g in zip(*(x.split(ctx.rows) for x in (h16, y, lse, grad))):
+            p = ((h_some @ w16.T).float() - lse_some[:, None]).exp()  # (rows, V)
+            by_logits = ((p - (ids == y_some[:, None]).float()) * g[:, None]).to(w16.dtype)  # of softmax: p minus one-hot
+            grad_h.append(by_logits @ w16)
+            grad_w = grad_w + (by_logits.T @ h_some).float()
+        return torch.cat(grad_h).to(ctx.dtypes[0]), grad_w.to(ctx.dtypes[1]), None
 
 
 def load_checkpoint(path, device='cpu'):
