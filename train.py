@@ -274,7 +274,7 @@ if master:
         wandb.init(project=wandb_project, name=wandb_run_name or os.path.basename(out_dir), config=config)
 
 batches = draw_batches(mix, T, batch_size, seed, skip=iter_num * windows_per_step, device=device)
-offsets = torch.arange(T, device=device)
+windows = train_tokens.unfold(0, T, 1)  # (N - T + 1, T), a view: the window that begins at each token
 bar = tqdm(total=max_iters, initial=iter_num, unit=' steps', disable=not master, dynamic_ncols=True,
            mininterval=0.1 if sys.stderr.isatty() else 10)
 logged = iter_num if checkpoint else -1  # the step of log.csv's last row
@@ -317,7 +317,7 @@ while True:
         group['lr'] = lr
     for micro_step in range(gradient_accumulation_steps):
         start, component = next(batches)[:, rank * share:(rank + 1) * share]  # this process's windows, (B,) each
-        w = train_tokens[start[:, None] + offsets]  # (B, T)
+        w = windows.index_select(0, start)  # (B, T)
         wait = world_size > 1 and micro_step < gradient_accumulation_steps - 1  # the gradient travels once a step
         with net.no_sync() if wait else nullcontext():
             with autocast:
