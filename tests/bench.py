@@ -13,7 +13,6 @@ import time
 
 import datasets
 import numpy as np
-import tokenizers
 from tqdm import tqdm
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
