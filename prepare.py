@@ -334,7 +334,6 @@ def encoder(tok, num_proc=0):
     sure to give the same, some three times as fast.
     """
     num_proc = num_proc or (len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())
-    os.environ['RAYON_NUM_THREADS'] = str(num_proc)  # of the tokenizers library, which reads it once
     encoding, ids, prefix, unknown = tok, np.arange(65536, dtype='<u2'), False, None
     if isinstance(tok, tokenizers.Tokenizer):
         encoding, ids = tiktoken_of(tok) or (None, None)
@@ -671,6 +670,8 @@ if __name__ == '__main__':
     check_name(dataset, '--dataset')
     if block_size < 2 or num_proc < 0:
         fail('--block_size must be at least 2, --num_proc at least 0')
+    if num_proc:
+        os.environ['RAYON_NUM_THREADS'] = str(num_proc)  # the tokenizers library reads it once, when training a bpe too
     out, work = os.path.join('data', dataset), os.path.join('data', f'.{dataset}.part')
     if os.path.exists(out) and not (overwrite and os.path.isfile(os.path.join(out, 'meta.json'))):
         fail(f'{out} is there already: choose another --dataset, or replace it with --overwrite=True' if not overwrite else
