@@ -14,10 +14,13 @@ The same resamples serve every run: those of a difference are the differences of
 import csv
 import functools
 import glob
+import io
 import json
 import math
 import os
 import shlex
+import zipfile
+from contextlib import nullcontext
 
 import matplotlib
 import numpy as np
@@ -26,10 +29,10 @@ import scipy.stats
 import torch
 from tqdm import tqdm
 
-from config import fail, override
-from model import choose_device, load_checkpoint
+from config import fail, file_hash, override, replace_file
+from model import GPT, choose_device, choose_dtype, compile_model, load_checkpoint
 from sample_mix import (eval_windows, first_tokens, list_documents, random_stream, read_meta, read_process, read_tokens,
-                        split_names, stationary, with_first)
+                        split_names, stationary)
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
@@ -44,6 +47,8 @@ results_dir = 'results'       # where the CSV files and pictures go
 dump = False                  # True: also write out/<run>/xe_windows.npz, the loss of every token
 batch_size = 256              # windows that go through the model at once
 device = ''                   # cuda, mps or cpu; '' = the best there is
+dtype = ''                    # of matrix products: float32 or bfloat16; '' = what the run was trained in. The softmax is float32
+compile = True                # torch.compile: some 10 s at first, then faster
 # -----------------------------------------------------------------------------
 override(globals())
 
@@ -55,18 +60,72 @@ SETTING = ('dataset', 'block_size', 'token_budget', 'max_iters', 'batch_size', '
            'warmup_iters', 'lr_decay_iters', 'weight_decay', 'beta1', 'beta2', 'grad_clip', 'dtype')
 
 
+@functools.cache
+def windows_of(dataset, component, T, shuffled):
+    """eval_windows of the split and number asked for; `doc` is made unique over the components that documents were dealt from."""
+    windows = eval_windows(read_meta(dataset), component, split, T, windows_per_component, shuffled)
+    return windows | {'unit': windows['source'] * (1 + windows['doc'].max()) + windows['doc']}
+
+
+@functools.cache
+def model_of(**model_args):
+    """Returns a model for a run's weights: one for all runs of the same shape, so that it is compiled once."""
+    model = GPT(**model_args).to(device).eval()
+    if compile:
+        compile_model(model, device)
+    return model
+
+
 @torch.no_grad()
-def window_losses(model, tokens, first, batch_size=256, device='cpu'):
+def window_losses(model, tokens, first, autocast=nullcontext()):
     """
     Returns the loss of every token in nats, float32 (N, T): [:, t] is -ln p(w_t | first, w_0 .. w_{t-1}).
 
-    tokens is (N, T), integers; first is the id that every window begins with.
+    tokens is (N, T), integers; first is the id that each window begins with, (N,). Every batch has batch_size windows,
+    the last one filled up, for a compiled model knows one shape.
     """
-    losses = []
-    for w in torch.from_numpy(tokens).split(batch_size):
-        w = w.to(device)
-        losses.append(model(with_first(w, torch.full((len(w),), first, dtype=w.dtype, device=device)), w).cpu())
-    return torch.cat(losses).numpy()
+    N, device = len(tokens), model.lm_head.weight.device
+    fill = ((0, -N % batch_size), (0, 0))
+    inputs = torch.from_numpy(np.pad(np.column_stack((first, tokens)), fill)).to(device)  # (N and more, 1 + T)
+    with autocast:
+        losses = [model(x[:, :-1], x[:, 1:]) for x in inputs.split(batch_size)]
+    return torch.cat(losses)[:N].cpu().numpy()
+
+
+def read_losses(path):
+    """Returns what run_losses has kept, {key: (N, T) float32}; {} where there is nothing, or nothing that can be read."""
+    try:
+        with np.load(path) as kept:
+            return dict(zip(kept['keys'].tolist(), (kept[f'xe{i}'] for i in range(len(kept['keys'])))))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return {}
+
+
+def run_losses(run, names):
+    """
+    Returns {component: window_losses on its evaluation windows} of a run. They are kept in the run's folder, under a key that has
+    the checkpoint's hash and that of the data set's meta.json, and are computed where they are not there.
+    """
+    meta, T, path = read_meta(run['dataset']), run['block_size'], os.path.join(run['folder'], CHECKPOINTS[ckpt])
+    kind, autocast = choose_dtype(dtype or run['dtype'], device)
+    hashes = [file_hash(path), file_hash(os.path.join('data', run['dataset'], 'meta.json'))]
+    keys = {name: ' '.join(map(str, (*hashes, split, windows_per_component, kind, name))) for name in names}
+    cache = os.path.join(run['folder'], f'losses-{split}-{ckpt}.npz')
+    kept = {key: xe for key, xe in read_losses(cache).items() if key.startswith(' '.join(hashes))}
+    new = [name for name in names if keys[name] not in kept]
+    if new:
+        trained, checkpoint = load_checkpoint(path)
+        args = checkpoint['model_args']
+        if args['vocab_size'] != meta['vocab_size'] + (len(meta['components']) if run['tag'] else 0):
+            fail(f'{run["folder"]} was trained with another vocabulary than data/{run["dataset"]} has now: train it again')
+        model = model_of(**args | {'dropout': 0.0})
+        model.load_state_dict(trained.state_dict())
+        windows = [windows_of(run['dataset'], name, T, run['shuffle_components'])['tokens'] for name in new]
+        first = np.repeat(first_tokens(meta, new, run['tag']), [len(w) for w in windows])
+        xe = window_losses(model, np.concatenate(windows), first, autocast)
+        kept |= zip((keys[name] for name in new), np.split(xe, np.cumsum([len(w) for w in windows])[:-1]))
+        replace_file(cache, lambda f: np.savez(f, keys=list(kept), **{f'xe{i}': xe for i, xe in enumerate(kept.values())}))
+    return {name: kept[keys[name]] for name in names}
 
 
 @functools.cache
@@ -181,10 +240,9 @@ def theory(dataset, component, split):
 
 
 @functools.cache
-def losses_under(dataset, process_of, component, split, T, cap, shuffled):
+def losses_under(dataset, process_of, component, T, shuffled):
     """component_losses of one component's evaluation windows under the process of another."""
-    windows = eval_windows(read_meta(dataset), component, split, T, cap, shuffled)
-    return component_losses(theory(dataset, process_of, split)[0], windows['tokens'])
+    return component_losses(theory(dataset, process_of, split)[0], windows_of(dataset, component, T, shuffled)['tokens'])
 
 
 def bayes_losses(run, meta, component):
@@ -192,7 +250,7 @@ def bayes_losses(run, meta, component):
     known = [component] if run['tag'] else run['mix']['components']
     if run['shuffle_components']:  # whatever it is called, a component holds documents of all
         known = sorted(meta['components'])
-    key = component, split, run['block_size'], windows_per_component, run['shuffle_components']
+    key = component, run['block_size'], run['shuffle_components']
     return mixture_losses(np.stack([losses_under(run['dataset'], name, *key) for name in known]))
 
 
@@ -223,38 +281,30 @@ def read_run(folder):
     return run
 
 
-def evaluate_run(run, bar):
+def evaluate_run(run):
     """
     Returns one cell for each component that the run is evaluated on: {component: dict} with xe (T,) and boot
     (RESAMPLES, T), n_windows, n_docs and bytes_per_token. Writes xe_windows.npz where asked for.
     """
-    meta, own, T = read_meta(run['dataset']), run['mix']['components'], run['block_size']
-    model, checkpoint = load_checkpoint(os.path.join(run['folder'], CHECKPOINTS[ckpt]), device)
-    if checkpoint['model_args']['vocab_size'] != meta['vocab_size'] + (len(meta['components']) if run['tag'] else 0):
-        fail(f'{run["folder"]} was trained with another vocabulary than data/{run["dataset"]} has now: train it again')
+    meta, own = read_meta(run['dataset']), run['mix']['components']
     cells, dumped = {}, []
-    for name in split_names(eval_components) or own:
-        windows = eval_windows(meta, name, split, T, windows_per_component, run['shuffle_components'])
-        first = first_tokens(meta, [name], run['tag'])[0]
-        xe = window_losses(model, windows['tokens'], first, batch_size, device)
-        doc = windows['source'] * (1 + windows['doc'].max()) + windows['doc']  # unique over sources
+    for name, xe in run_losses(run, split_names(eval_components) or own).items():
+        windows = windows_of(run['dataset'], name, run['block_size'], run['shuffle_components'])
         seed = run['dataset'], split, name, run['shuffle_components']
-        mean, boot = mean_by_document(xe, doc, *seed)
+        mean, boot = mean_by_document(xe, windows['unit'], *seed)
         facts = meta['components'][name][split]
-        cells[name] = {'xe': mean, 'boot': boot, 'n_windows': len(xe), 'n_docs': len(np.unique(doc)),
+        cells[name] = {'xe': mean, 'boot': boot, 'n_windows': len(xe), 'n_docs': len(np.unique(windows['unit'])),
                        'bytes_per_token': facts['bytes'] / facts['tokens']}
+        dumped.append({key: windows[key] for key in ('tokens', 'source', 'doc', 'start')} | {'xe': xe})
         if meta['source'] == 'synthetic' and (name in own or run['shuffle_components']):
             bayes = bayes_losses(run, meta, name)
-            cells[name]['bayes'], cells[name]['bayes_boot'] = mean_by_document(bayes, doc, *seed)
-            windows['bayes_xe'] = bayes
-        dumped.append(windows | {'xe': xe})
-        bar.update()
+            cells[name]['bayes'], cells[name]['bayes_boot'] = mean_by_document(bayes, windows['unit'], *seed)
+            dumped[-1]['bayes_xe'] = bayes
     if dump:
-        path, names = os.path.join(run['folder'], 'xe_windows.npz'), list(cells)
+        names = list(cells)
         everything = {key: np.concatenate([d[key] for d in dumped]) for key in dumped[0]}
-        with open(path + '.tmp', 'wb') as f:
-            np.savez(f, names=names, component=np.repeat(np.arange(len(names)), [len(d['xe']) for d in dumped]), **everything)
-        os.replace(path + '.tmp', path)
+        replace_file(os.path.join(run['folder'], 'xe_windows.npz'), lambda f: np.savez(
+            f, names=names, component=np.repeat(np.arange(len(names)), [len(d['xe']) for d in dumped]), **everything))
     return cells
 
 
@@ -457,12 +507,11 @@ def draw_vs_k(by_k, members, title, path):
 
 def write_csv(name, rows, columns):
     """Writes results_dir/name: to a temporary file, renamed. A value that is missing is an empty field."""
-    path = os.path.join(results_dir, name)
-    with open(path + '.tmp', 'w', newline='') as f:
-        writer = csv.DictWriter(f, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(path + '.tmp', path)
+    text, path = io.StringIO(), os.path.join(results_dir, name)
+    writer = csv.DictWriter(text, columns, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    replace_file(path, lambda f: f.write(text.getvalue().encode()))
     return path
 
 
@@ -485,11 +534,9 @@ if __name__ == '__main__':
         fewer = [other for other in differ if other != key]
         if len({tuple(run[x] for x in fewer) for run in found}) == len({tuple(run[x] for x in differ) for run in found}):
             differ = fewer
-    n_cells = sum(len(split_names(eval_components) or run['mix']['components']) for run in found)
-    with tqdm(total=n_cells, unit=' components', desc='evaluating', dynamic_ncols=True, leave=False) as bar:
-        for run in found:
-            run['setting'] = ' '.join(f'{key}={run[key]}' for key in differ)
-            run['cells'] = evaluate_run(run, bar)
+    for run in tqdm(found, unit=' runs', desc='evaluating', dynamic_ncols=True, leave=False):
+        run['setting'] = ' '.join(f'{key}={run[key]}' for key in differ)
+        run['cells'] = evaluate_run(run)
     missing = find_baselines(found)
 
     # by run; then by setting and K, over the runs that were evaluated on all of their own components

@@ -6,6 +6,7 @@ other. Letters in shape comments: B windows, T tokens in each, C = n_embd channe
 """
 import math
 import os
+from contextlib import nullcontext
 
 import torch
 import torch.nn as nn
@@ -126,6 +127,35 @@ class TokenXE(torch.autograd.Function):
             grad_h.append(by_logits @ w16)
             grad_w = grad_w + (by_logits.T @ h_some).float()
         return torch.cat(grad_h).to(ctx.dtypes[0]), grad_w.to(ctx.dtypes[1]), None
+
+
+def compile_model(model, device, mode='default'):
+    """
+    Compiles a model's forward in place, as one graph for one shape, so that its parameters keep their names. Where
+    torch.compile does not work (no C++ compiler, say) it says so in one line and the model stays as it is.
+    """
+    try:
+        torch.compile(lambda x: x + 1)(torch.zeros(1, device=device))
+    except Exception as e:  # whatever a compiler that is missing, old or broken gives
+        if os.environ.get('RANK', '0') == '0':
+            print(f'torch.compile does not work here, going on without it, slower: {" ".join(str(e).split())[:150]}')
+        return
+    model.compile(fullgraph=True, dynamic=False, mode=mode)
+
+
+def choose_dtype(dtype, device):
+    """
+    Returns (the number type of matrix products, float32 or bfloat16; the context that a forward pass runs in). '' stands for
+    bfloat16 where the device is fast with it. Weights, and the softmax of TokenXE, are float32 in either.
+    """
+    kind = device.partition(':')[0]
+    if not dtype:
+        fast = (torch.cuda.is_bf16_supported(including_emulation=False) if kind == 'cuda' else
+                kind == 'cpu' and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()))
+        dtype = 'bfloat16' if fast else 'float32'
+    if dtype not in ('float32', 'bfloat16'):
+        fail(f'--dtype={dtype}: choose float32 or bfloat16')
+    return dtype, torch.autocast(kind, torch.bfloat16) if dtype == 'bfloat16' else nullcontext()
 
 
 def load_checkpoint(path, device='cpu'):

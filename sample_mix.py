@@ -221,8 +221,10 @@ def draw_batches(mix, block_size, batch, seed, skip=0, device='cpu'):
     ahead = torch.empty(2, 0, dtype=torch.int64, device=device)
     while True:
         while ahead.shape[1] < batch:
-            windows = np.stack(draw_epoch(mix, block_size, seed, epoch))[:, skip:]  # (2, N)
-            ahead = torch.cat((ahead, torch.from_numpy(windows).to(device)), dim=1)
+            windows = torch.from_numpy(np.stack(draw_epoch(mix, block_size, seed, epoch))[:, skip:])  # (2, N)
+            if ahead.is_cuda:
+                windows = windows.pin_memory()  # then the copy does not wait for the steps under way
+            ahead = torch.cat((ahead, windows.to(device, non_blocking=True)), dim=1)
             epoch, skip = epoch + 1, 0
         yield ahead[:, :batch]
         ahead = ahead[:, batch:]

@@ -26,8 +26,8 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from config import ROOT, fail, override
-from model import GPT, choose_device, load_checkpoint
+from config import ROOT, fail, override, replace_file
+from model import GPT, choose_device, choose_dtype, compile_model, load_checkpoint
 from sample_mix import draw_batches, draw_mix, eval_windows, first_tokens, random_stream, read_meta, with_first
 
 # -----------------------------------------------------------------------------
@@ -77,7 +77,8 @@ wandb_run_name = ''         # its name for the run; '' = the folder's
 # the machine
 device = ''                 # cuda, cuda:1, mps or cpu; '' = the best there is
 dtype = ''                  # float32 or bfloat16 (autocast, weights stay float32); '' = bfloat16 where it is fast
-compile = True              # torch.compile: a minute at first, then faster steps
+compile = True              # torch.compile: some 20 s at first, then faster steps
+compile_mode = 'default'    # or reduce-overhead (CUDA graphs), or max-autotune: for a GPU
 backend = ''                # of torchrun's processes: nccl or gloo; '' = what fits the device
 # -----------------------------------------------------------------------------
 config = override(globals())
@@ -90,16 +91,12 @@ if world_size > 1 and device in ('', 'cuda') and torch.cuda.is_available():
     device = f'cuda:{os.environ["LOCAL_RANK"]}'
 device = choose_device(device)
 device_type = device.partition(':')[0]
-if not dtype:
-    fast = (torch.cuda.is_bf16_supported(including_emulation=False) if device_type == 'cuda' else
-            device_type == 'cpu' and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()))
-    dtype = 'bfloat16' if fast else 'float32'
-if dtype not in ('float32', 'bfloat16'):
-    fail(f'--dtype={dtype}: choose float32 or bfloat16')
+dtype, autocast = choose_dtype(dtype, device)
 if device_type == 'cuda':
     torch.cuda.set_device(device)
     torch.set_float32_matmul_precision('high')  # TF32 where the type is float32
-autocast = torch.autocast(device_type, torch.bfloat16) if dtype == 'bfloat16' else nullcontext()
+if compile_mode not in ('default', 'reduce-overhead', 'max-autotune'):
+    fail(f'--compile_mode={compile_mode}: choose default, reduce-overhead or max-autotune')
 
 # the settings that a mistake would break
 for key in ('n_layer', 'n_head', 'n_embd', 'batch_size', 'gradient_accumulation_steps', 'epochs', 'eval_interval',
@@ -171,7 +168,7 @@ if init_from == 'resume':
     model, checkpoint = load_checkpoint(ckpt_path)
     iter_num, best_val_loss, best_iter = (checkpoint[key] for key in ('iter_num', 'best_val_loss', 'best_iter'))
     free = {'out_dir', 'init_from', 'overwrite', 'epochs', 'max_iters', 'lr_decay_iters', 'eval_interval', 'patience',
-            'log_interval', 'wandb_log', 'wandb_project', 'wandb_run_name', 'device', 'compile', 'backend'}
+            'log_interval', 'wandb_log', 'wandb_project', 'wandb_run_name', 'device', 'compile', 'compile_mode', 'backend'}
     for key in config.keys() - free:
         if config[key] != checkpoint['config'][key]:
             fail(f'--init_from=resume: {out_dir} was trained with {key}={checkpoint["config"][key]!r}, not {config[key]!r}')
@@ -183,15 +180,18 @@ model.to(device)
 decayed = [p for p in model.parameters() if p.dim() >= 2]
 others = [p for p in model.parameters() if p.dim() < 2]
 optimizer = torch.optim.AdamW([{'params': decayed, 'weight_decay': weight_decay}, {'params': others, 'weight_decay': 0.0}],
-                              lr=learning_rate, betas=(beta1, beta2), fused=device_type in ('cpu', 'cuda'))
+                              lr=learning_rate, betas=(beta1, beta2), fused=True)
 torch.manual_seed(int(random_stream('dropout', seed, rank).integers(2**62)))
 if checkpoint:
     optimizer.load_state_dict(checkpoint['optimizer'])
     torch.set_rng_state(checkpoint['rng']['cpu'].cpu())
     if device_type == 'cuda' and 'cuda' in checkpoint['rng']:
         torch.cuda.set_rng_state(checkpoint['rng']['cuda'].cpu(), device)
+lr = torch.zeros((), device=device)  # filled in before each step: a tensor, so that no kernel waits for the host
+for group in optimizer.param_groups:
+    group['lr'] = lr
 if compile:
-    model.compile(fullgraph=True, dynamic=False)  # in place: the parameters keep their names
+    compile_model(model, device, compile_mode)
 net = model  # what a training step calls
 if world_size > 1:
     dist.init_process_group(backend or ('nccl' if device_type == 'cuda' else 'gloo'))
@@ -227,15 +227,12 @@ def evaluate():
 
 
 def save(path):
-    """Writes a checkpoint: to a temporary file, synced, renamed, so that a file of that name is always whole."""
+    """Writes a checkpoint, whole or not at all."""
     rng = {'cpu': torch.get_rng_state()} | ({'cuda': torch.cuda.get_rng_state(device)} if device_type == 'cuda' else {})
-    with open(path + '.tmp', 'wb') as f:
-        torch.save({'model': model.state_dict(), 'optimizer': optimizer.state_dict(), 'model_args': model_args,
-                    'iter_num': iter_num, 'best_val_loss': best_val_loss, 'best_iter': best_iter, 'config': config,
-                    'rng': rng, 'order': {'seed': seed, 'windows_read': iter_num * windows_per_step}, 'mix': record}, f)
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(path + '.tmp', path)
+    checkpoint = {'model': model.state_dict(), 'optimizer': optimizer.state_dict(), 'model_args': model_args,
+                  'iter_num': iter_num, 'best_val_loss': best_val_loss, 'best_iter': best_iter, 'config': config, 'rng': rng,
+                  'order': {'seed': seed, 'windows_read': iter_num * windows_per_step}, 'mix': record}
+    replace_file(path, lambda f: torch.save(checkpoint, f))
 
 
 # what this run is, written before it starts
@@ -254,8 +251,8 @@ if master:
              'commit': commit, 'command': [os.path.basename(sys.argv[0]), *sys.argv[1:]],
              'world_size': world_size, 'parameters': sum(p.numel() for p in model.parameters())}
     for name, content in (('config.json', config | about), ('mix.json', record)):
-        with open(os.path.join(out_dir, name), 'w') as f:
-            json.dump(content, f, indent=1)
+        text = json.dumps(content, indent=1).encode()
+        replace_file(os.path.join(out_dir, name), lambda f: f.write(text))
     rows = []
     if checkpoint:  # the rows up to the checkpoint stay
         with open(log_path, newline='') as f:
@@ -312,9 +309,7 @@ while True:
         break
 
     # one step
-    lr = get_lr(iter_num)
-    for group in optimizer.param_groups:
-        group['lr'] = lr
+    lr.fill_(get_lr(iter_num))
     for micro_step in range(gradient_accumulation_steps):
         start, component = next(batches)[:, rank * share:(rank + 1) * share]  # this process's windows, (B,) each
         w = windows.index_select(0, start)  # (B, T)

@@ -9,6 +9,7 @@ Python that assigns to those names; it may compute with them (min_lr = learning_
 """
 import ast
 import difflib
+import hashlib
 import os
 import sys
 import tokenize
@@ -26,6 +27,29 @@ def fail(message):
     if os.environ.get('RANK', '0') == '0':  # under torchrun every rank finds the same mistake; one says it
         tqdm.write(f'{os.path.basename(sys.argv[0])}: {message}', file=sys.stderr)  # clears a progress bar first
     sys.exit(2)
+
+
+def replace_file(path, write):
+    """
+    Calls write(f) on a temporary file, syncs it and renames it to path, so that a file of that name is always a whole
+    one. Fails where it cannot be written (a full disk, say); what was at path then stays as it was.
+    """
+    try:
+        with open(path + '.tmp', 'wb') as f:
+            write(f)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(path + '.tmp', path)
+    except (OSError, RuntimeError) as e:  # torch.save turns some of the first into the second
+        if os.path.exists(path + '.tmp'):
+            os.remove(path + '.tmp')
+        fail(f'{path} cannot be written ({e}); what was there before is kept')
+
+
+def file_hash(path):
+    """Returns the sha256 of a file, in hexadecimal."""
+    with open(path, 'rb') as f:
+        return hashlib.file_digest(f, 'sha256').hexdigest()
 
 
 def read_settings(path):

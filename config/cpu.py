@@ -21,4 +21,3 @@ warmup_iters = 100
 
 eval_interval = 120
 val_windows_per_component = 128
-compile = False  # a minute of compiling does not pay in a run of three

@@ -3,6 +3,7 @@ import csv
 import glob
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from conftest import ROOT, SMALL, TRAIN, run
 from test_model import direct_losses
+from tqdm import tqdm
 
 from sample_mix import draw_mix, read_meta
 
@@ -95,6 +97,52 @@ def test_two_processes_and_accumulation_equal_one(small):
             torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
+def test_training_compiles_once_and_its_evaluation_once(small, monkeypatch):
+    """50 steps with a moving learning rate and evaluations in between, the last batch of which is not full."""
+    compile = torch.nn.Module.compile  # with the code generator left out, which takes a minute
+    monkeypatch.setattr(torch.nn.Module, 'compile', lambda self, **k: compile(self, backend='aot_eager', **k | {'mode': None}))
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    run('train.py', *TRAIN, '--k=2', '--max_iters=50', '--dropout=0.1', '--compile=True', '--out_dir=out2/compiled')
+    counters = torch._dynamo.utils.counters
+    assert not counters['graph_break']
+    assert counters['stats']['unique_graphs'] == 1 + 2  # compile_model's trial, the training step, the evaluation
+    assert len({r['lr'] for r in rows('out2/compiled/log.csv')}) == 6 and len([r for r in rows('out2/compiled/log.csv') if r['val_xe']]) == 6
+
+
+def test_without_a_compiler_a_run_says_so_and_goes_on(small, monkeypatch, capsys):
+    def missing(*args, **kwargs):
+        raise RuntimeError('no C++ compiler')
+    monkeypatch.setattr(torch, 'compile', missing)
+    run('train.py', *TRAIN, '--k=2', '--max_iters=3', '--compile=True', '--out_dir=out2/eager')
+    assert [line for line in capsys.readouterr().out.splitlines() if 'no C++ compiler' in line and 'going on without it' in line]
+    assert rows('out2/eager/log.csv')[-1]['iter'] == '3'
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_nothing_waits_for_the_gpu_between_logs(small, monkeypatch):
+    steps, update = [], tqdm.update
+
+    def watched(bar, n=1):  # from the third step to the last but one, any synchronisation raises
+        steps.append(n)
+        torch.cuda.set_sync_debug_mode('error' if 2 < len(steps) < 49 else 'default')
+        return update(bar, n)
+    monkeypatch.setattr(tqdm, 'update', watched)
+    run('train.py', *[a for a in TRAIN if a != '--device=cpu'], '--k=2', '--max_iters=50', '--log_interval=1000', '--eval_interval=1000',
+        '--device=cuda', '--compile=True', '--out_dir=out2/sync')
+
+
+def test_bfloat16_learns_what_float32_does(small):
+    """After 200 steps the validation XE differs less than over seeds."""
+    last = {}
+    for args in (('--seed=0',), ('--seed=1',), ('--seed=2',), ('--seed=0', '--dtype=bfloat16')):
+        run('train.py', *TRAIN, '--k=2', '--max_iters=200', '--eval_interval=100', *args, '--out_dir=out2/bf', '--overwrite=True')
+        last[args] = float(rows('out2/bf/log.csv')[-1]['val_xe'])
+        assert json.load(open('out2/bf/config.json'))['dtype'] == ('bfloat16' if len(args) == 2 else 'float32')
+    *float32, bfloat16 = last.values()
+    assert bfloat16 != float32[0] and abs(bfloat16 - float32[0]) < np.ptp(float32), last
+
+
 def test_tag_and_shuffled_control_train_and_evaluate(small, trained):
     run('train.py', *TRAIN, '--k=2', '--tag=True', '--max_iters=5')
     run('train.py', *TRAIN, '--k=2', '--shuffle_components=True', '--max_iters=5')
@@ -177,6 +225,27 @@ def test_missing_specialists_are_named_by_their_command(small, trained, capsys):
     run('eval_xe.py', '--runs=out/small-k2-s0', '--results_dir=results4')
     assert '--components=' in capsys.readouterr().out
     assert rows('results4/xe_vs_k.csv')[0]['delta_xe'] == ''
+
+
+def test_losses_are_kept_until_the_checkpoint_changes(small, trained, monkeypatch):
+    run('train.py', *TRAIN, '--k=2', '--max_iters=5', '--out_dir=out2/kept')
+    seen = []
+    for change in (None, None, 'out/small-k2-s0/best.pt'):
+        if change:
+            shutil.copy(change, 'out2/kept/best.pt')
+        calls, load = [], torch.load
+        monkeypatch.setattr(torch, 'load', lambda *args, **kwargs: (calls.append(1), load(*args, **kwargs))[1])
+        run('eval_xe.py', '--runs=out2/kept', '--results_dir=results7')
+        monkeypatch.undo()
+        monkeypatch.chdir(small)
+        seen.append((len(calls), rows('results7/xe_by_position.csv')))
+    assert [n for n, _ in seen] == [1, 0, 1] and seen[0][1] == seen[1][1]
+    run('eval_xe.py', '--runs=out/small-k2-s0', '--results_dir=results7')
+    assert [r['xe'] for r in seen[2][1]] == [r['xe'] for r in rows('results7/xe_by_position.csv')]
+    with open('out2/kept/losses-test-best.npz', 'r+b') as f:  # what cannot be read is made anew
+        f.truncate(100)
+    run('eval_xe.py', '--runs=out2/kept', '--results_dir=results7')
+    assert [r['xe'] for r in seen[2][1]] == [r['xe'] for r in rows('results7/xe_by_position.csv')]
 
 
 def test_a_component_outside_the_mixture_is_marked(small, trained):
