@@ -56,15 +56,20 @@ RESAMPLES = 1000
 CHECKPOINTS = {'best': 'best.pt', 'last': 'ckpt.pt'}
 # runs that agree in these answer the same question, and differ in K, components and seeds alone
 SETTING = ('dataset', 'block_size', 'token_budget', 'max_iters', 'batch_size', 'gradient_accumulation_steps', 'tag',
-           'shuffle_components', 'n_layer', 'n_head', 'n_embd', 'dropout', 'bias', 'learning_rate', 'min_lr', 'decay_lr',
+           'shuffle_components', 'constant_per_component', 'n_layer', 'n_head', 'n_embd', 'dropout', 'bias', 'learning_rate', 'min_lr', 'decay_lr',
            'warmup_iters', 'lr_decay_iters', 'weight_decay', 'beta1', 'beta2', 'grad_clip', 'dtype')
 
 
 @functools.cache
 def windows_of(dataset, component, T, shuffled):
-    """eval_windows of the split and number asked for; `doc` is made unique over the components that documents were dealt from."""
+    """
+    eval_windows of the split and number asked for, and `unit` (N,): which document a window is of, as a number. Documents that
+    begin with the same window are one document, for a text that is there twice says nothing twice.
+    """
     windows = eval_windows(read_meta(dataset), component, split, T, windows_per_component, shuffled)
-    return windows | {'unit': windows['source'] * (1 + windows['doc'].max()) + windows['doc']}
+    _, opening, doc = np.unique(windows['source'] * (1 + windows['doc'].max()) + windows['doc'], return_index=True, return_inverse=True)
+    _, same = np.unique(windows['tokens'][opening], axis=0, return_inverse=True)  # np.unique gives the first, the opening, window
+    return windows | {'unit': same[doc]}
 
 
 @functools.cache
@@ -265,6 +270,7 @@ def read_run(folder):
     try:
         with open(os.path.join(folder, 'config.json')) as f, open(os.path.join(folder, 'mix.json')) as g:
             run = json.load(f) | {'run': os.path.basename(os.path.normpath(folder)), 'folder': folder, 'mix': json.load(g)}
+            run.setdefault('constant_per_component', False)  # older runs have no such key
             [run[key] for key in (*SETTING, 'k', 'seed', 'mix_seed', 'command')]
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -297,8 +303,9 @@ def evaluate_run(run):
                        'bytes_per_token': facts['bytes'] / facts['tokens']}
         dumped.append({key: windows[key] for key in ('tokens', 'source', 'doc', 'start')} | {'xe': xe})
         if meta['source'] == 'synthetic' and (name in own or run['shuffle_components']):
-            bayes = bayes_losses(run, meta, name)
+            bayes, told = (bayes_losses(run | {'tag': tag}, meta, name) for tag in (run['tag'], True))
             cells[name]['bayes'], cells[name]['bayes_boot'] = mean_by_document(bayes, windows['unit'], *seed)
+            cells[name]['bayes_ambiguity'] = mean_by_document(bayes - told, windows['unit'], *seed)
             dumped[-1]['bayes_xe'] = bayes
     if dump:
         names = list(cells)
@@ -308,23 +315,136 @@ def evaluate_run(run):
     return cells
 
 
-def find_baselines(found):
+# -----------------------------------------------------------------------------
+# what ΔXE is made of (DESIGN.md section 6)
+
+
+TERMS = {'dilution': ('diluted', 'base'), 'transfer': ('told', 'diluted'), 'ambiguity': ('', 'told')}  # one cell minus another; '' is M's
+
+
+def find_parts(found):
     """
-    Gives each cell its baseline under 'base': the cell of the K = 1 run of the same component, setting (but untagged) and
-    seeds, or None. Returns the commands, a list, that would train those that are missing.
+    Gives each cell of a run M what it is compared with, a cell or None: 'base' of P_c, the K = 1 run of the component with M's
+    budget, 'diluted' of D_c, the K = 1 run with what the component gives to M, and 'told' of M_tag. All agree with M in setting (the
+    number of steps included) and seeds. Where M has all of its D_c, their Bayes mixture is put in as well (see specialist_mixture).
+
+    Returns the commands that would train what is missing, and marks the runs that are a D_c or M_tag and nothing else by 'part'.
     """
-    def identity(run, names, **other):
-        return (*(other.get(key, run[key]) for key in SETTING), run['seed'], run['mix_seed'], tuple(names))
-    specialists = {identity(run, run['mix']['components']): run for run in found if run['k'] == 1}
-    missing = {}
+    def identity(run):
+        return tuple(run[key] for key in SETTING if key not in ('token_budget', 'tag', 'constant_per_component')) + (
+            run['seed'], run['mix_seed'])
+    def trained_on(run):
+        return tuple(sorted(run['mix']['components'])), run['mix']['tokens']
+    specialists = {(*identity(run), *trained_on(run)): run for run in found if run['k'] == 1 and not run['tag']}
+    tagged = {(*identity(run), *trained_on(run)): run for run in found if run['tag']}
+    missing, whole, parts = {}, set(), set()
+
+    def command(run, name, *more):
+        """Adds the command of a part that is missing; `name` is its folder's."""
+        own = ('k', 'components', 'token_budget', 'out_dir', 'tag', 'overwrite', 'init_from', 'constant_per_component', 'max_iters')
+        words = [word for word in run['command'] if word.partition('=')[0].removeprefix('--') not in own]
+        missing[shlex.join(['python', *words, *more, f'--max_iters={run["max_iters"]}',
+                            f'--out_dir={os.path.join(os.path.dirname(run["folder"]), name)}'])] = None
+
     for run in found:
+        T, names, apart = run['block_size'], run['mix']['components'], run['k'] > 1 and not run['tag']
+        budget = run['token_budget'] // T * T * (run['k'] if run['constant_per_component'] else 1)  # of each P_c
+        told = apart and tagged.get((*identity(run), *trained_on(run)))
+        if told:
+            parts.add(told['run'])
+        elif apart:
+            command(run, f'{run["run"]}-tag', '--tag=True', f'--components={",".join(names)}', f'--token_budget={run["token_budget"]}',
+                    f'--constant_per_component={run["constant_per_component"]}')
         for name, cell in run['cells'].items():
-            cell['base'] = specialists.get(identity(run, [name], tag=False), {}).get('cells', {}).get(name)
-            if name in run['mix']['components'] and not cell['base']:
-                words = [word for word in run['command'] if word.partition('=')[0] not in (
-                    '--k', '--components', '--token_budget', '--out_dir', '--tag', '--overwrite', '--init_from')]
-                missing[shlex.join(['python', *words, f'--components={name}', f'--token_budget={run["token_budget"]}'])] = None
+            found_for = {'base': specialists.get((*identity(run), (name,), budget)), 'told': told or None, 'diluted': None}
+            if apart and name in names:
+                given = run['mix']['of_each'][name]['tokens']
+                found_for['diluted'] = specialists.get((*identity(run), (name,), given))
+            for which, part in found_for.items():
+                cell[which] = part and part['cells'].get(name)
+            cell['diluted_run'] = found_for['diluted']
+            whole |= {part['run'] for part in [found_for['base']] if part and apart}
+            parts |= {part['run'] for part in [found_for['diluted']] if part}
+            if name not in names:
+                continue
+            for which, tokens in (('base', budget), ('diluted', run['mix']['of_each'][name]['tokens'])):
+                docs = list_documents(read_meta(run['dataset']), name, 'train', run['shuffle_components'])
+                if not found_for[which] and (which == 'base' or apart) and T * (docs['length'] // T).sum() >= tokens:
+                    folder = f'{run["dataset"]}-k1-s{run["seed"]}-{name}-{tokens}tokens-{run["max_iters"]}steps' + (
+                        f'-m{run["mix_seed"]}' if run['mix_seed'] else '') + ('-shuffled' if run['shuffle_components'] else '')
+                    command(run, folder, f'--components={name}', f'--token_budget={tokens}')
+        if apart and all(run['cells'].get(name, {}).get('diluted_run') for name in names):
+            specialist_mixture(run)
+    for run in found:
+        run['part'] = run['run'] in parts - whole
     return list(missing)
+
+
+def specialist_mixture(run):
+    """
+    Gives each cell of a run on K components its specialist mixture: Q, which predicts by Bayes' rule with the K diluted
+    specialists D_c as if each were the truth. 'specialist_gap' is the loss of Q minus that of the component's own D_c,
+    'posterior' the probability that Q gives to the true component; each a mean (T,) and boot (RESAMPLES, T).
+
+    In every window the gap sums to at most ln K, whatever the models are, as Q is at least 1 / K of each D_c.
+    """
+    names = run['mix']['components']
+    of_each = [run_losses(run['cells'][name]['diluted_run'], names) for name in names]
+    for i, name in enumerate(names):
+        losses = np.stack([losses[name] for losses in of_each]).astype(np.float64)  # (K, N, T)
+        gap = mixture_losses(losses) - losses[i]  # (N, T)
+        assert gap.sum(1).max() <= math.log(len(names)) + 1e-6, 'the gap of a Bayes mixture is at most ln K in every window'
+        seen = np.pad(losses.cumsum(2), ((0, 0), (0, 0), (1, 0)))[:, :, :-1]  # -ln D_c of the first 0 .. T-1 tokens
+        posterior = scipy.special.softmax(-seen, axis=0)[i]  # (N, T)
+        unit = windows_of(run['dataset'], name, run['block_size'], run['shuffle_components'])['unit']
+        seed = run['dataset'], split, name, run['shuffle_components']
+        run['cells'][name] |= {'specialist_gap': mean_by_document(gap, unit, *seed), 'posterior': mean_by_document(posterior, unit, *seed)}
+
+
+def moved_with_steps(members, others):
+    """
+    Returns {term: (mean, (low, high))} of how far ΔXE and its terms move from the members, runs of one setting and K, to
+    the same runs with twice the steps among the others; {} where there are none. A term whose interval leaves out 0 has moved.
+    """
+    def identity(run, steps):
+        same = tuple(run[key] for key in SETTING if key not in ('max_iters', 'lr_decay_iters'))
+        return (*same, run['seed'], run['mix_seed'], tuple(run['mix']['components']), steps)
+    longer = {identity(run, run['max_iters']): run for run in others}
+    pairs = [(run, longer.get(identity(run, 2 * run['max_iters']))) for run in members]
+    moves = {}
+    for term in ('delta', *TERMS):
+        some = [(a['curves'][term], b['curves'][term]) for a, b in pairs if b and term in a['curves'] and term in b['curves']]
+        if some:
+            moves[term] = over_runs([b.mean() - a.mean() for (a, _), (b, _) in some],
+                                    [b.mean(1) - a.mean(1) for (_, a), (_, b) in some])[:2]
+    return moves
+
+
+FORMS = {'power': (np.geomspace(0.1, 5, 200), lambda n, c: n**-c),
+         'exponential': (np.geomspace(0.3, 300, 200), lambda n, c: np.exp(-n / c))}
+
+
+def fit_decay(xe, boot):
+    """
+    Fits XE(n) = a + b n^-c ('power') and a + b exp(-n / c) ('exponential') to a curve xe (T,), positions n >= 1, in bins that grow by
+    a factor of about 1.4, each weighing as its variance over the resamples boot (R, T) tells. The best a and b for each of 200
+    values of c are exact; c is the best of those.
+
+    Returns {form: (a, b, c, squared error)}, each (1 + R,): of the curve itself, then of its resamples.
+    """
+    n = np.arange(1, len(xe))
+    bins = np.unique(np.floor(2 * np.log2(n)), return_inverse=True)[1]
+    member = (bins == np.arange(bins.max() + 1)[:, None]) / np.bincount(bins)[:, None]  # (bins, T - 1): averages within a bin
+    y = np.vstack((xe[None, 1:], boot[:, 1:])) @ member.T  # (1 + R, bins)
+    weight = 1 / np.maximum(y[1:].std(0, ddof=1), 1e-9)
+    fits = {}
+    for form, (grid, f) in FORMS.items():
+        X = np.stack([np.stack((np.ones(len(member)), member @ f(n, c)), axis=1) for c in grid]) * weight[:, None]  # (C, bins, 2)
+        ab = np.linalg.pinv(X) @ (y * weight).T  # (C, 2, 1 + R)
+        error = ((X @ ab - (y * weight).T)**2).sum(1)  # (C, 1 + R)
+        best, i = error.argmin(0), np.arange(error.shape[1])
+        fits[form] = ab[best, 0, i], ab[best, 1, i], grid[best], error[best, i]
+    return fits
 
 
 def with_interval(name, value, low_high, ci=None):
@@ -389,7 +509,31 @@ def curves_of(run):
     if 'bayes' in cells[0]:
         curves['bayes'] = average(lambda c: (c['bayes'], c['bayes_boot']))
         curves['excess'] = average(lambda c: (c['xe'] - c['bayes'], c['boot'] - c['bayes_boot']))
+        curves['bayes_ambiguity'] = average(lambda c: c['bayes_ambiguity'])
+    for term, (more, less) in TERMS.items():
+        if all(c[part] for c in cells for part in ('base', 'diluted', 'told')):
+            curves[term] = average(lambda c: tuple((c[more] if more else c)[x] - c[less][x] for x in ('xe', 'boot')))
+    for which in ('specialist_gap', 'posterior'):
+        if all(which in c for c in cells):
+            curves[which] = average(lambda c: c[which])
     return curves
+
+
+def rows_of_parts(run):
+    """Returns a run's rows of decomposition.csv: the mean over components by position, then each component's over positions."""
+    rows, cells = [], run['cells']
+    for name in ['', *run['mix']['components']]:
+        curves = run['curves'] if not name else curves_of({'mix': {'components': [name]}, 'cells': cells})
+        curves = {which: curves[which] for which in ('delta', *TERMS, 'bayes_ambiguity', 'specialist_gap', 'posterior') if which in curves}
+        for t in ['', *range(run['block_size'] if not name else 0)]:
+            row = {'run': run['run'], 'dataset': run['dataset'], 'split': split, 'k': run['k'], 'seed': run['seed'], 'mix_seed': run['mix_seed'],
+                   'components': '+'.join(run['mix']['components']), 'component': name, 'position': t, 'setting': run['setting']}
+            for which, (mean, boot) in curves.items():
+                value, resampled = (mean.mean(), boot.mean(1)) if t == '' else (mean[t], boot[:, t])
+                row |= with_interval('delta_xe' if which == 'delta' else which, value, interval(resampled),
+                                     'delta_ci' if which == 'delta' else None)
+            rows.append(row)
+    return rows if any(term in run['curves'] for term in ('dilution', 'specialist_gap')) else []
 
 
 def summarise(members):
@@ -407,10 +551,26 @@ def summarise(members):
     icl, icl_ci, _ = over('xe', lambda x: x[..., -1] - x[..., early])
     row = {'dataset': members[0]['dataset'], 'k': k, 'n_runs': len(members), **with_interval('xe', xe, ci, 'ci'),
            **with_interval('icl_score', icl, icl_ci, 'icl_ci'), 'interval': kind, 'setting': members[0]['setting']}
-    known = [which for which in ('xe', 'delta', 'bayes', 'excess') if all(which in run['curves'] for run in members)]
+    known = [which for which in ('xe', 'delta', 'bayes', 'excess', *TERMS, 'bayes_ambiguity', 'specialist_gap', 'posterior')
+             if all(which in run['curves'] for run in members)]
     curves = {which: tuple(np.mean(x, axis=0) for x in zip(*(run['curves'][which] for run in members))) for which in known}
     if 'delta' in known:
         row |= with_interval('delta_xe', *over('delta')[:2], 'delta_ci')
+    for which in (*TERMS, 'bayes_ambiguity', 'specialist_gap'):
+        if which in known and k > 1:
+            row |= with_interval(which, *over(which)[:2])
+    if {'ambiguity', 'bayes_ambiguity'} <= set(known) and row['ambiguity_ci_low'] > 0:  # a share of what may be nothing is no number
+        some = [[run['curves'][which] for which in ('bayes_ambiguity', 'ambiguity')] for run in members]
+        row |= with_interval('efficiency', *over_runs([b.mean() / a.mean() for (b, _), (a, _) in some],
+                                                      [b.mean(1) / a.mean(1) for (_, b), (_, a) in some])[:2])
+    if np.isfinite(curves['xe'][1]).all() and T >= 16:
+        fits = fit_decay(*curves['xe'])
+        for form, (*abc, error) in fits.items():
+            for name, values in zip('abc', abc):
+                row |= with_interval(f'{form}_{name}', values[0], interval(values[1:]))
+            row[f'{form}_error'] = error[0]
+        power, exponential = (fits[form][3] for form in ('power', 'exponential'))
+        row |= {'better_fit': 'power' if power[0] < exponential[0] else 'exponential', 'power_is_better': np.mean(power[1:] < exponential[1:])}
     if 'excess' in known:
         known_processes = [[theory(run['dataset'], name, split) for name in run['mix']['components']] for run in members]
         bins = log_bins(T)
@@ -442,6 +602,27 @@ def table(rows):
     return lines
 
 
+def parts_table(by_k, moves):
+    """Returns the lines of the table of ΔXE's parts, for one setting; moves is {k: moved_with_steps's result}."""
+    names = ('dilution', 'transfer', 'ambiguity', 'bayes_ambiguity', 'efficiency', 'specialist_gap')
+    rows = [row for row, _ in by_k.values()]
+    names = [name for name in names if any(name in row for row in rows)]
+    if not names:
+        return []
+    lines = ['', 'what ΔXE is made of: ΔXE = dilution + transfer + ambiguity', f'{"K":>3} ' + ' '.join(f'{name:27}' for name in names)]
+    for row in rows:
+        if any(name in row for name in names):
+            lines.append(f'{row["k"]:3} ' + ' '.join(
+                f'{row[name]:+.4f} [{row[f"{name}_ci_low"]:+.4f}, {row[f"{name}_ci_high"]:+.4f}]'.ljust(27) if name in row else f'{"-":27}' for name in names))
+    for k, terms in moves.items():
+        moved = [f'{"ΔXE" if term == "delta" else term} {mean:+.4f} [{low:+.4f}, {high:+.4f}]' for term, (mean, (low, high)) in terms.items() if low > 0 or high < 0]
+        if moved:
+            lines.append(f'K = {k}: with twice the steps {", ".join(moved)}: these runs were undertrained, and their terms measure that too')
+        elif terms:
+            lines.append(f'K = {k}: with twice the steps no term moves beyond its interval')
+    return lines
+
+
 PANELS = {'xe': ('XE (nats per token)', 'ci'), 'delta': ('ΔXE from the K = 1 runs (nats per token)', 'delta_ci'),
           'excess': ('XE above the Bayes optimum (nats per token)', 'excess_ci')}
 
@@ -463,22 +644,103 @@ def draw_by_position(by_k, title, path):
     """One curve per K against context position. by_k is {k: summarise's result}. Returns the path."""
     fig, axes = figure(by_k, f'{title}\nbands: 95%, simultaneous over positions, documents resampled')
     for which, ax in axes.items():
-        for i, (k, (row, curves)) in enumerate(by_k.items()):
-            if which not in curves or (which == 'delta' and k == 1):
-                continue
-            mean, boot = curves[which]
-            color = plt.cm.viridis(0.85 * i / max(1, len(by_k) - 1))
-            ax.plot(mean, color=color, lw=1.4, label=f'K = {k} ({row["n_runs"]} run{"s" * (row["n_runs"] > 1)})')
-            ax.fill_between(range(len(mean)), *simultaneous_band(mean, boot), color=color, alpha=0.2, lw=0)
-            if which == 'xe' and 'bayes' in curves:
-                ax.plot(curves['bayes'][0], color=color, lw=2, ls=':', label=f'K = {k}, Bayes optimum')
-        ticks = [t for t in (0, 1, 3, 10, 30, 100, 300, 1000) if t < 0.8 * len(mean)] + [len(mean) - 1]
-        ax.set_xscale('symlog', linthresh=1, linscale=0.4)
-        ax.set_xticks(ticks, [str(t) for t in ticks])
-        ax.xaxis.minorticks_off()
-        ax.set_xlim(0, len(mean) - 1)
-        ax.set_xlabel('tokens of context')
-        ax.legend(fontsize=8, framealpha=0.7, edgecolor='none')
+        draw_curves(ax, by_k, which)
+    fig.savefig(path, dpi=160)
+    plt.close(fig)
+    return path
+
+
+def draw_curves(ax, by_k, which):
+    """Draws one kind of curve for each K, with its band, against context position."""
+    for i, (k, (row, curves)) in enumerate(by_k.items()):
+        if which not in curves or (which != 'xe' and which != 'excess' and k == 1):
+            continue
+        mean, boot = curves[which]
+        color = plt.cm.viridis(0.85 * i / max(1, len(by_k) - 1))
+        ax.plot(mean, color=color, lw=1.4, label=f'K = {k} ({row["n_runs"]} run{"s" * (row["n_runs"] > 1)})')
+        ax.fill_between(range(len(mean)), *simultaneous_band(mean, boot), color=color, alpha=0.2, lw=0)
+        if which == 'xe' and 'bayes' in curves:
+            ax.plot(curves['bayes'][0], color=color, lw=2, ls=':', label=f'K = {k}, Bayes optimum')
+    ticks = [t for t in (0, 1, 3, 10, 30, 100, 300, 1000) if t < 0.8 * len(mean)] + [len(mean) - 1]
+    ax.set_xscale('symlog', linthresh=1, linscale=0.4)
+    ax.set_xticks(ticks, [str(t) for t in ticks])
+    ax.xaxis.minorticks_off()
+    ax.set_xlim(0, len(mean) - 1)
+    ax.set_xlabel('tokens of context')
+    ax.legend(fontsize=8, framealpha=0.7, edgecolor='none')
+
+
+def draw_posterior(by_k, title, path):
+    """The specialist mixture by context position: the probability of the true component, and its gap. Returns the path."""
+    fig, axes = plt.subplots(1, 2, figsize=(10.5, 4.3), layout='constrained')
+    fig.suptitle(f'{title}\nthe Bayes mixture of the specialists trained on B / K; bands: 95%, simultaneous over positions', fontsize=9)
+    for ax, which, label in zip(axes, ('posterior', 'specialist_gap'), (
+            'probability of the true component', 'loss of the mixture minus that of the\ntrue specialist (nats per token)')):
+        draw_curves(ax, by_k, which)
+        ax.set_ylabel(label)
+        ax.grid(alpha=0.3)
+    axes[0].set_ylim(0, 1)
+    axes[1].axhline(0, color='black', lw=0.8)
+    fig.savefig(path, dpi=160)
+    plt.close(fig)
+    return path
+
+
+# of Okabe and Ito's palette, which colour-blind readers tell apart; the hatches are for print
+COLORS = {'dilution': ('#E69F00', ''), 'transfer': ('#56B4E9', '//'), 'ambiguity': ('#009E73', '..')}
+
+
+def draw_parts(by_k, title, path):
+    """ΔXE's parts as stacked bars by K, what is negative below zero, each with its interval. Returns the path."""
+    fig, ax = plt.subplots(figsize=(7, 4.5), layout='constrained')
+    fig.suptitle(f'{title}\nintervals: 95%, t over runs, or documents resampled where there is one run', fontsize=9)
+    rows = [row for row, _ in by_k.values() if 'dilution' in row]
+    for row in rows:
+        ends = {1: 0.0, -1: 0.0}  # of the stack above zero, and of that below
+        for i, (term, (color, hatch)) in enumerate(COLORS.items()):
+            sign = 1 if row[term] >= 0 else -1
+            ax.bar(row['k'], row[term], 0.6, bottom=ends[sign], color=color, hatch=hatch, edgecolor='white', label=term if row is rows[0] else None)
+            ends[sign] += row[term]
+            errors = np.abs([[row[f'{term}_ci_low'] - row[term]], [row[f'{term}_ci_high'] - row[term]]])
+            ax.errorbar(row['k'] - 0.2 + 0.1 * i, ends[sign], yerr=errors, color='black', capsize=3, lw=1)
+        if 'bayes_ambiguity' in row:
+            ax.plot([row['k'] - 0.4, row['k'] + 0.4], [row['bayes_ambiguity']] * 2, color='#CC79A7', lw=2.5,
+                    label='least possible ambiguity (Bayes), from zero' if row is rows[0] else None)
+        ax.errorbar(row['k'] + 0.2, row['delta_xe'], yerr=np.abs([[row['delta_ci_low'] - row['delta_xe']], [row['delta_ci_high'] - row['delta_xe']]]),
+                    fmt='D', color='black', ms=5, capsize=3, lw=1, label='ΔXE, the sum' if row is rows[0] else None)
+    ax.axhline(0, color='black', lw=0.8)
+    ax.set_xticks([row['k'] for row in rows])
+    ax.set_xlabel('K, components in the training data')
+    ax.set_ylabel('part of ΔXE (nats per token)')
+    ax.grid(alpha=0.3, axis='y')
+    ax.legend(fontsize=8, framealpha=0.7, edgecolor='none')
+    fig.savefig(path, dpi=160)
+    plt.close(fig)
+    return path
+
+
+def draw_by_component(members, title, path):
+    """ΔXE of each component against K: every run a mark with its interval over documents. Returns the path."""
+    names = sorted({name for run in members for name in run['mix']['components']})
+    fig, ax = plt.subplots(figsize=(7.5, 4.5), layout='constrained')
+    fig.suptitle(f'{title}\none mark a run; intervals: 95%, documents resampled', fontsize=9)
+    for i, name in enumerate(names):
+        some = []
+        for run in members:
+            cell = run['cells'].get(name)
+            if run['k'] > 1 and name in run['mix']['components'] and cell['base']:
+                low, high = interval((cell['boot'] - cell['base']['boot']).mean(1))
+                some.append((run['k'] + 0.6 * (i + 0.5) / len(names) - 0.3, (cell['xe'] - cell['base']['xe']).mean(), low, high))
+        if some:
+            k, mean, low, high = np.array(some).T
+            ax.errorbar(k, mean, yerr=np.abs((mean - low, high - mean)), fmt='osD^vPX*<>'[i % 10], color=plt.cm.viridis(0.9 * i / max(1, len(names) - 1)),
+                        ms=5, lw=1, capsize=2, label=name)
+    ax.axhline(0, color='black', lw=0.8)
+    ax.set_xticks(sorted({run['k'] for run in members if run['k'] > 1}))
+    ax.set_xlabel('K, components in the training data')
+    ax.set_ylabel(PANELS['delta'][0])
+    ax.grid(alpha=0.3, axis='y')
+    ax.legend(fontsize=8, framealpha=0.7, edgecolor='none', ncols=2)
     fig.savefig(path, dpi=160)
     plt.close(fig)
     return path
@@ -537,33 +799,51 @@ if __name__ == '__main__':
     for run in tqdm(found, unit=' runs', desc='evaluating', dynamic_ncols=True, leave=False):
         run['setting'] = ' '.join(f'{key}={run[key]}' for key in differ)
         run['cells'] = evaluate_run(run)
-    missing = find_baselines(found)
+    missing = find_parts(found)
 
     # by run; then by setting and K, over the runs that were evaluated on all of their own components
-    by_position, by_component, vs_k, pictures = [], [], [], []
+    by_position, by_component, vs_k, of_parts, pictures = [], [], [], [], []
     for run in found:
         rows = rows_of(run)
         by_position += rows[0]
         by_component += rows[1]
         run['curves'] = curves_of(run)
     whole = [run for run in found if run['curves']]
+    for run in whole:
+        of_parts += rows_of_parts(run)
     os.makedirs(results_dir, exist_ok=True)
-    for stale in glob.glob(os.path.join(results_dir, 'xe_by_position*.png')) + glob.glob(os.path.join(results_dir, 'xe_vs_k*.png')):
-        os.remove(stale)  # of another number of settings
+    for kind in ('xe_by_position', 'xe_vs_k', 'parts', 'posterior', 'delta_by_component'):
+        for stale in glob.glob(os.path.join(results_dir, f'{kind}*.png')):
+            os.remove(stale)  # of another number of settings
     lines = [f'{split} split, {ckpt} checkpoint; XE in nats a token, with 95% intervals over documents where K has one run, else over runs']
-    settings = sorted({run['setting'] for run in whole})
-    for i, setting in enumerate(settings, 1):
+    shown = sorted({run['setting'] for run in whole if not run['part']})
+    for setting in [*shown, *sorted({run['setting'] for run in whole} - set(shown))]:
         members = [run for run in whole if run['setting'] == setting]
         by_k = {k: summarise([run for run in members if run['k'] == k]) for k in sorted({run['k'] for run in members})}
+        moves = {k: moved_with_steps([run for run in members if run['k'] == k], whole) for k in by_k if k > 1}
+        for k, terms in moves.items():
+            by_k[k][0]['moved_with_steps'] = ' '.join(term for term, (_, (low, high)) in terms.items() if low > 0 or high < 0) or (
+                'none' if terms else '')
         vs_k += [row for row, _ in by_k.values()]
-        suffix = f'-{i}' if len(settings) > 1 else ''
-        lines += ['', *([f'setting {i}: {setting}'] if suffix else []), *table([row for row, _ in by_k.values()])]
+        if setting not in shown:  # nothing but parts of others: they are in the CSV files
+            continue
+        suffix = f'-{shown.index(setting) + 1}' if len(shown) > 1 else ''
+        lines += ['', *([f'setting {suffix[1:]}: {setting}'] if suffix else []), *table([row for row, _ in by_k.values()]), *parts_table(by_k, moves)]
         title = f'{members[0]["dataset"]}, {split} split, {members[0]["token_budget"]:,} tokens an epoch {setting}'
-        pictures += [draw_by_position(by_k, title, os.path.join(results_dir, f'xe_by_position{suffix}.png')),
-                     draw_vs_k(by_k, members, title, os.path.join(results_dir, f'xe_vs_k{suffix}.png'))]
+        draw = {'xe_by_position': lambda path: draw_by_position(by_k, title, path), 'xe_vs_k': lambda path: draw_vs_k(by_k, members, title, path)}
+        if any('dilution' in row for row, _ in by_k.values()):
+            draw['parts'] = lambda path: draw_parts(by_k, title, path)
+        if any('posterior' in curves for _, curves in by_k.values()):
+            draw['posterior'] = lambda path: draw_posterior(by_k, title, path)
+        if any('delta' in curves and k > 1 for k, (_, curves) in by_k.items()):
+            draw['delta_by_component'] = lambda path: draw_by_component(members, title, path)
+        pictures += [function(os.path.join(results_dir, f'{name}{suffix}.png')) for name, function in draw.items()]
 
     run_columns = ['run', 'dataset', 'split', 'k', 'seed', 'mix_seed', 'components', 'component']
     terms = ['dilution', 'transfer', 'ambiguity', 'bayes_ambiguity', 'efficiency']
+    fits = [f'{form}_{name}{end}' for form in FORMS for name in 'abc' for end in ('', '_ci_low', '_ci_high')]
+    some_terms = ['delta_xe', 'delta_ci_low', 'delta_ci_high', *(f'{term}{end}' for term in (*TERMS, 'bayes_ambiguity', 'specialist_gap', 'posterior')
+                                                                for end in ('', '_ci_low', '_ci_high'))]
     files = [
         write_csv('xe_by_position.csv', by_position, run_columns + [
             'position', 'n_windows', 'n_docs', 'xe', 'se', 'ci_low', 'ci_high', 'bayes_xe', 'in_training', 'setting']),
@@ -575,11 +855,13 @@ if __name__ == '__main__':
             'dataset', 'k', 'n_runs', 'xe', 'ci_low', 'ci_high', 'delta_xe', 'delta_ci_low', 'delta_ci_high',
             *(column for term in terms for column in (term, f'{term}_ci_low', f'{term}_ci_high')),
             'icl_score', 'icl_ci_low', 'icl_ci_high', 'interval', 'setting', 'bayes_xe', 'excess', 'excess_ci_low',
-            'excess_ci_high', 'worst_bin_excess', 'bayes_icl_score', 'entropy_rate', 'unigram_xe'])]
+            'excess_ci_high', 'worst_bin_excess', 'bayes_icl_score', 'entropy_rate', 'unigram_xe', 'specialist_gap', 'specialist_gap_ci_low',
+            'specialist_gap_ci_high', *fits, 'power_error', 'exponential_error', 'better_fit', 'power_is_better', 'moved_with_steps']),
+        write_csv('decomposition.csv', of_parts, run_columns + ['position', *some_terms, 'setting'])]
 
     lines += ['', *files, *pictures]
     with open(os.path.join(results_dir, 'table.txt'), 'w', encoding='utf-8') as f:
         f.write('\n'.join(lines) + '\n')
     if missing:
-        print('ΔXE is empty where a K = 1 run is missing; these commands would fill it:', *missing, '', sep='\n  ')
+        print('ΔXE, or its parts, are empty where runs are missing; these commands would fill them:', *missing, '', sep='\n  ')
     print('\n'.join(lines))

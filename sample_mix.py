@@ -32,6 +32,7 @@ k = 2                    # number of components
 token_budget = 0         # training tokens of one epoch, the same for every K; 0 = what the smallest candidate holds
 mix_seed = 0             # which components, and which documents of each
 shuffle_components = False  # True: the control, documents are dealt to the components at random
+constant_per_component = False  # True: the control, token_budget is what each component gives, not what all give
 block_size = 100         # tokens in a window
 seed = 0                 # order of the windows that are shown, and what is sampled
 num_samples = 3          # windows to show
@@ -140,7 +141,7 @@ def choose_components(meta, k, candidates, components, mix_seed):
 
 
 def draw_mix(dataset, block_size, k=2, candidates='', components='', token_budget=0, mix_seed=0,
-             shuffle_components=False):
+             shuffle_components=False, constant_per_component=False):
     """
     Chooses the components and their training documents (DESIGN.md section 4, and this file's docstring).
 
@@ -165,17 +166,18 @@ def draw_mix(dataset, block_size, k=2, candidates='', components='', token_budge
         rounded = smallest // multiple * multiple
         token_budget = T * (rounded if smallest - rounded < 0.01 * smallest else smallest)
     K = len(chosen)
-    n = token_budget // (K * T)
-    largest = min(held[name] for name in chosen) * K * T
+    shares = 1 if constant_per_component else K
+    n = token_budget // (shares * T)
+    largest = min(held[name] for name in chosen) * shares * T
     if n < 1:
-        fail(f'--token_budget={token_budget} gives {K} components no window of {T} tokens each: at least {K * T}')
-    if n * K * T > largest:
+        fail(f'--token_budget={token_budget} gives {K} components no window of {T} tokens each: at least {shares * T}')
+    if n * shares * T > largest:
         small = min(chosen, key=held.get)
-        fail(f'--token_budget={token_budget}: {small} holds {held[small] * T} tokens in windows of {T}, not its 1/{K}'
+        fail(f'--token_budget={token_budget}: {small} holds {held[small] * T} tokens in windows of {T}, not its 1/{shares}'
              f' ({n * T}); the largest budget for these components is {largest}')
 
     parts, record = [], {'dataset': dataset, 'components': chosen, 'k': K, 'block_size': T, 'mix_seed': mix_seed,
-                         'shuffle_components': shuffle_components, 'token_budget': token_budget,
+                         'shuffle_components': shuffle_components, 'constant_per_component': constant_per_component, 'token_budget': token_budget,
                          'windows': n * K, 'tokens': n * K * T, 'of_each': {}}
     for i, name in enumerate(chosen):
         order = random_stream('documents', mix_seed, name).permutation(len(docs[name]))
@@ -316,7 +318,7 @@ if __name__ == '__main__':
             fail(f'{from_run} was trained on {checkpoint["config"]["dataset"]} with block_size {model.block_size}:'
                  ' give the same --dataset and --block_size')
         tag = checkpoint['config']['tag']
-    mix, record = draw_mix(dataset, T, k, candidates, components, token_budget, mix_seed, shuffle_components)
+    mix, record = draw_mix(dataset, T, k, candidates, components, token_budget, mix_seed, shuffle_components, constant_per_component)
     names = record['components']
 
     print('\n'.join(data_table(meta, T)) + '\n')

@@ -39,6 +39,7 @@ k = 2                       # number of components
 token_budget = 0            # training tokens of one epoch, the same for every K; 0 = what the smallest candidate holds
 mix_seed = 0                # which components, and which documents of each
 shuffle_components = False  # True: the control, documents are dealt to the components at random
+constant_per_component = False  # True: the control, token_budget is what each component gives, not what all give
 tag = False                 # True: the first token of a window names its component; False: one BOS for all
 block_size = 100            # tokens in a window: contexts of 0 .. 99 tokens
 # the model
@@ -124,7 +125,8 @@ if init_from not in ('scratch', 'resume'):
 
 # the mixture: the whole budget in one array on the device
 meta = read_meta(dataset)
-mix, record = draw_mix(dataset, block_size, k, candidates, components, token_budget, mix_seed, shuffle_components)
+mix, record = draw_mix(dataset, block_size, k, candidates, components, token_budget, mix_seed, shuffle_components,
+                       constant_per_component)
 names, T = record['components'], block_size
 k, token_budget = len(names), record['token_budget']
 windows_per_step = gradient_accumulation_steps * batch_size
@@ -150,7 +152,8 @@ val_first = first[val_component.clamp(max=k - 1).to(device)]
 # the run's folder; nothing is written before this line
 if not out_dir:
     out_dir = f'out/{dataset}-k{k}-s{seed}' + (f'-{"+".join(names)}' if components else '') + (
-        f'-m{mix_seed}' if mix_seed else '') + ('-tag' if tag else '') + ('-shuffled' if shuffle_components else '')
+        f'-m{mix_seed}' if mix_seed else '') + ('-tag' if tag else '') + ('-shuffled' if shuffle_components else '') + (
+        '-constant' if constant_per_component else '')
 ckpt_path, best_path, log_path = (os.path.join(out_dir, name) for name in ('ckpt.pt', 'best.pt', 'log.csv'))
 if os.path.exists(out_dir) and not os.path.isdir(out_dir):
     fail(f'--out_dir={out_dir} is a file, not a folder')
