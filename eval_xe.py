@@ -149,8 +149,8 @@ def mean_by_document(xe, doc, *name):
     if doc.max() == 0:  # one document says nothing of how documents differ
         return xe.mean(0), np.full((RESAMPLES, xe.shape[1]), np.nan)
     n = np.bincount(doc)  # (D,) windows of each document
-    total = np.zeros((len(n), xe.shape[1]))
-    np.add.at(total, doc, xe)  # (D, T)
+    by_doc = np.argsort(doc, kind='stable')
+    total = np.add.reduceat(xe[by_doc].astype(np.float64), np.cumsum(n) - n, axis=0)  # (D, T)
     counts = resamples(len(n), *name)
     return total.sum(0) / n.sum(), counts @ total.astype(np.float32) / (counts @ n.astype(np.float32))[:, None]
 

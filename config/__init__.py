@@ -62,9 +62,9 @@ def read_settings(path):
     with open(path, 'rb') as f:
         comments = {t.start[0]: t.string.lstrip('# ') for t in tokenize.tokenize(f.readline)
                     if t.type == tokenize.COMMENT}
-    settings = {}
+    settings, lines = {}, source.split('\n')
     for node in ast.parse(source).body:
-        if 'override(globals())' in ast.get_source_segment(source, node):
+        if 'override(globals())' in lines[node.lineno - 1]:
             break
         if isinstance(node, ast.Assign):
             settings[node.targets[0].id] = ast.literal_eval(node.value), comments.get(node.lineno, '')

@@ -248,6 +248,49 @@ def test_losses_are_kept_until_the_checkpoint_changes(small, trained, monkeypatc
     assert [r['xe'] for r in seen[2][1]] == [r['xe'] for r in rows('results7/xe_by_position.csv')]
 
 
+def test_shuffled_labels_have_no_ambiguity(small):
+    """The control: with documents dealt at random, three seeds' interval of the ambiguity holds zero."""
+    args = [*TRAIN, '--shuffle_components=True', '--max_iters=60']
+    for seed in map(str, (0, 1, 2)):
+        run('train.py', *args, '--k=2', '--token_budget=9600', f'--seed={seed}', f'--out_dir=dealt/{seed}')
+        run('train.py', *args, '--k=2', '--token_budget=9600', f'--seed={seed}', '--tag=True', f'--out_dir=dealt/{seed}tag')
+        for name in draw_mix('small', 16, k=2)[1]['components']:
+            for tokens in (9600, 4800):
+                run('train.py', *args, f'--components={name}', f'--token_budget={tokens}', f'--seed={seed}', f'--out_dir=dealt/{seed}{name}{tokens}')
+    run('eval_xe.py', '--runs=dealt/*', '--results_dir=results8')
+    row, = [r for r in rows('results8/xe_vs_k.csv') if r['k'] == '2' and r['ambiguity']]
+    assert row['n_runs'] == '3' and float(row['ambiguity_ci_low']) < 0 < float(row['ambiguity_ci_high'])
+
+
+def test_a_text_that_is_there_twice_is_one_document(small, trained, tmp_path):
+    """Planted in the data themselves, as prepare.py would drop it: a copy of a test document under another number."""
+    shutil.copytree('data', tmp_path / 'data')
+    shutil.copytree('out/small-k1-s0-a', tmp_path / 'out/run')
+    os.chdir(tmp_path)  # `small` goes back
+    meta, raw, ends = read_meta('small'), np.fromfile('data/small/a/test.bin', dtype='<u2'), np.load('data/small/a/test.idx.npy')
+    long = next(i for i in range(len(ends) - 1) if ends[i + 1] - ends[i] >= 16)
+    raw = np.append(raw, raw[ends[long]:ends[long + 1]]).astype('<u2')
+    raw.tofile('data/small/a/test.bin')
+    np.save('data/small/a/test.idx.npy', np.append(ends, len(raw)))
+    meta['components']['a']['test'] |= {'docs': len(ends), 'tokens': len(raw)}
+    with open('data/small/meta.json', 'w') as f:
+        json.dump(meta, f)
+    run('eval_xe.py')
+    planted, = rows('results/xe_by_component.csv')
+    os.chdir(small)
+    run('eval_xe.py', '--runs=out/small-k1-s0-a', '--results_dir=results9')
+    before, = rows('results9/xe_by_component.csv')
+    assert int(planted['n_windows']) > int(before['n_windows']) and planted['n_docs'] == before['n_docs']
+
+
+def test_the_constant_control_keeps_tokens_per_component_and_steps(small):
+    for k in (1, 2):
+        run('train.py', *TRAIN, f'--k={k}', '--token_budget=800', '--constant_per_component=True', f'--out_dir=out2/constant{k}')
+    records = [json.load(open(f'out2/constant{k}/mix.json')) for k in (1, 2)]
+    assert [r['tokens'] for r in records] == [800, 1600] and {c['tokens'] for r in records for c in r['of_each'].values()} == {800}
+    assert {json.load(open(f'out2/constant{k}/config.json'))['max_iters'] for k in (1, 2)} == {2 * 50 // 8}
+
+
 def test_a_component_outside_the_mixture_is_marked(small, trained):
     run('eval_xe.py', '--runs=out/small-k1-s0-a', '--eval_components=a,c', '--results_dir=results5')
     marks = {r['component']: r['in_training'] for r in rows('results5/xe_by_component.csv')}

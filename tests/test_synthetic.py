@@ -1,7 +1,11 @@
 """Components whose answer is known: the processes, their exact XE, and a model that reaches it."""
 import csv
 import itertools
+import json
 import math
+import os
+import re
+import shlex
 
 import numpy as np
 import pytest
@@ -221,3 +225,50 @@ def test_markov_reaches_its_rate(synthetic):
     assert xe[0] == pytest.approx(math.log(16), abs=0.05)
     assert np.mean(np.array(xe[1:]) - np.array(bayes[1:])) < 0.02  # on the same windows
     assert np.mean(xe[1:]) == pytest.approx(1.75 * math.log(2), abs=0.02)
+
+
+def test_the_parts_of_delta_xe(tmp_path, monkeypatch, capsys):
+    """
+    Trains a mixture of two chains, then what eval_xe.py says is missing, by its very commands: the parts add up to ΔXE in the CSV, the
+    least possible ambiguity is theory's, the specialist mixture starts from 1/2 and finds the component, and nothing is asked for any more.
+    """
+    monkeypatch.chdir(tmp_path)
+    run('prepare.py', '--source=synthetic', '--dataset=s', '--processes=markov:2', '--markov_vocab=8', '--documents_per_process=100',
+        '--document_length=512')
+    args = ['--dataset=s', '--candidates=', '--block_size=32', '--dropout=0.0', '--device=cpu', '--dtype=float32', '--n_layer=1', '--n_head=2',
+            '--n_embd=32', '--batch_size=32', '--epochs=4', '--warmup_iters=5', '--learning_rate=1e-2', '--eval_interval=50',
+            f'--token_budget={32 * 800}', '--k=2']
+    run('train.py', *args)
+    run('eval_xe.py')
+    for line in [line for line in capsys.readouterr().out.splitlines() if 'python train.py' in line]:
+        run('train.py', *shlex.split(line)[2:])
+    assert len(os.listdir('out')) == 1 + 1 + 2 + 2  # M, M_tag, P_c, D_c
+    run('eval_xe.py')
+    assert 'python train.py' not in capsys.readouterr().out
+    assert {json.load(open(f'out/{name}/config.json'))['max_iters'] for name in os.listdir('out')} == {100}
+
+    with open('results/decomposition.csv', newline='') as f:
+        rows = list(csv.DictReader(f))
+    assert len(rows) == 1 + 32 + 2
+    for row in rows:
+        delta, *terms = (float(row[name]) for name in ('delta_xe', 'dilution', 'transfer', 'ambiguity'))
+        assert sum(terms) == pytest.approx(delta, abs=1e-6)
+        assert float(row['specialist_gap_ci_low']) <= float(row['specialist_gap']) <= float(row['specialist_gap_ci_high'])
+    at = {row['position']: row for row in rows if not row['component']}
+    assert float(at['0']['posterior']) == pytest.approx(0.5) and float(at['31']['posterior']) > 0.9
+    bayes = sum(float(at[str(t)]['bayes_ambiguity']) for t in range(32))
+    assert bayes == pytest.approx(math.log(2), abs=0.02)
+    assert float(at['']['bayes_ambiguity']) * 32 == pytest.approx(bayes)
+    with open('results/xe_vs_k.csv', newline='') as f:
+        row, = [r for r in csv.DictReader(f) if r['k'] == '2' and r['ambiguity']]
+    assert float(row['efficiency']) == pytest.approx(float(row['bayes_ambiguity']) / float(row['ambiguity']))
+    assert {'parts.png', 'posterior.png', 'delta_by_component.png'} <= set(os.listdir('results'))
+    with np.load(next(f'out/{name}/losses-test-best.npz' for name in os.listdir('out') if 'tokens' in name)) as kept:
+        assert len(kept['keys']) in (1, 2)
+
+    # with twice the steps nothing has to stay: the table says what moves
+    for name in sorted(os.listdir('out')):
+        config = json.load(open(f'out/{name}/config.json'))
+        run('train.py', *config['command'][1:], '--max_iters=200', f'--out_dir=double/{name}')
+    run('eval_xe.py', '--runs=out/*,double/*')
+    assert re.search('K = 2: with twice the steps (.*undertrained|no term moves)', capsys.readouterr().out)
