@@ -817,6 +817,7 @@ if __name__ == '__main__':
             os.remove(stale)  # of another number of settings
     lines = [f'{split} split, {ckpt} checkpoint; XE in nats a token, with 95% intervals over documents where K has one run, else over runs']
     shown = sorted({run['setting'] for run in whole if not run['part']})
+    told_apart = [key for key in differ if len({run[key] for run in whole if not run['part']}) > 1]  # what titles must say
     for setting in [*shown, *sorted({run['setting'] for run in whole} - set(shown))]:
         members = [run for run in whole if run['setting'] == setting]
         by_k = {k: summarise([run for run in members if run['k'] == k]) for k in sorted({run['k'] for run in members})}
@@ -829,7 +830,8 @@ if __name__ == '__main__':
             continue
         suffix = f'-{shown.index(setting) + 1}' if len(shown) > 1 else ''
         lines += ['', *([f'setting {suffix[1:]}: {setting}'] if suffix else []), *table([row for row, _ in by_k.values()]), *parts_table(by_k, moves)]
-        title = f'{members[0]["dataset"]}, {split} split, {members[0]["token_budget"]:,} tokens an epoch {setting}'
+        title = ', '.join([members[0]['dataset'], f'{split} split', f'{members[0]["token_budget"]:,} tokens an epoch',
+                           *(f'{key} = {members[0][key]}' for key in told_apart if key not in ('dataset', 'token_budget'))])
         draw = {'xe_by_position': lambda path: draw_by_position(by_k, title, path), 'xe_vs_k': lambda path: draw_vs_k(by_k, members, title, path)}
         if any('dilution' in row for row, _ in by_k.values()):
             draw['parts'] = lambda path: draw_parts(by_k, title, path)
