@@ -559,7 +559,8 @@ def summarise(members):
     for which in (*TERMS, 'bayes_ambiguity', 'specialist_gap'):
         if which in known and k > 1:
             row |= with_interval(which, *over(which)[:2])
-    if {'ambiguity', 'bayes_ambiguity'} <= set(known) and row['ambiguity_ci_low'] > 0:  # a share of what may be nothing is no number
+    # a share of what may be nothing is no number, and nothing is no share
+    if {'ambiguity', 'bayes_ambiguity'} <= set(known) and row['ambiguity_ci_low'] > 0 and row['bayes_ambiguity'] > 1e-9:
         some = [[run['curves'][which] for which in ('bayes_ambiguity', 'ambiguity')] for run in members]
         row |= with_interval('efficiency', *over_runs([b.mean() / a.mean() for (b, _), (a, _) in some],
                                                       [b.mean(1) / a.mean(1) for (_, b), (_, a) in some])[:2])
