@@ -18,6 +18,7 @@ import io
 import json
 import math
 import os
+import re
 import shlex
 import zipfile
 from contextlib import nullcontext
@@ -31,7 +32,7 @@ from tqdm import tqdm
 
 from config import fail, file_hash, override, replace_file
 from model import GPT, choose_device, choose_dtype, compile_model, load_checkpoint
-from sample_mix import (eval_windows, first_tokens, list_documents, random_stream, read_meta, read_process, read_tokens,
+from sample_mix import (check_hashes, eval_windows, first_tokens, list_documents, random_stream, read_meta, read_process, read_tokens,
                         split_names, stationary)
 
 matplotlib.use('Agg')
@@ -40,7 +41,7 @@ import matplotlib.pyplot as plt
 # -----------------------------------------------------------------------------
 runs = 'out/*'                # folders of runs, a pattern; several with commas between
 split = 'test'                # train, val or test
-ckpt = 'best'                 # best: best.pt, the lowest val_xe; last: ckpt.pt, the last step
+ckpt = 'best'                 # best: best.pt, the lowest val_xe; last: ckpt.pt, the last step; step-000064: that snapshot
 windows_per_component = 4096  # evaluation windows of each component; 0 = all
 eval_components = ''          # evaluate on exactly these, comma separated ('' = each run's own)
 results_dir = 'results'       # where the CSV files and pictures go
@@ -53,7 +54,7 @@ compile = True                # torch.compile: some 10 s at first, then faster
 override(globals())
 
 RESAMPLES = 1000
-CHECKPOINTS = {'best': 'best.pt', 'last': 'ckpt.pt'}
+CHECKPOINT = {'best': 'best.pt', 'last': 'ckpt.pt'}.get(ckpt, f'{ckpt}.pt')
 # runs that agree in these answer the same question, and differ in K, components and seeds alone
 SETTING = ('dataset', 'block_size', 'token_budget', 'max_iters', 'batch_size', 'gradient_accumulation_steps', 'tag',
            'shuffle_components', 'constant_per_component', 'n_layer', 'n_head', 'n_embd', 'dropout', 'bias', 'learning_rate', 'min_lr', 'decay_lr',
@@ -66,7 +67,8 @@ def windows_of(dataset, component, T, shuffled):
     eval_windows of the split and number asked for, and `unit` (N,): which document a window is of, as a number. Documents that
     begin with the same window are one document, for a text that is there twice says nothing twice.
     """
-    windows = eval_windows(read_meta(dataset), component, split, T, windows_per_component, shuffled)
+    check_hashes(meta := read_meta(dataset), meta['components'] if shuffled else [component], [split])
+    windows = eval_windows(meta, component, split, T, windows_per_component, shuffled)
     _, opening, doc = np.unique(windows['source'] * (1 + windows['doc'].max()) + windows['doc'], return_index=True, return_inverse=True)
     _, same = np.unique(windows['tokens'][opening], axis=0, return_inverse=True)  # np.unique gives the first, the opening, window
     return windows | {'unit': same[doc]}
@@ -111,7 +113,7 @@ def run_losses(run, names):
     Returns {component: window_losses on its evaluation windows} of a run. They are kept in the run's folder, under a key that has
     the checkpoint's hash and that of the data set's meta.json, and are computed where they are not there.
     """
-    meta, T, path = read_meta(run['dataset']), run['block_size'], os.path.join(run['folder'], CHECKPOINTS[ckpt])
+    meta, T, path = read_meta(run['dataset']), run['block_size'], os.path.join(run['folder'], CHECKPOINT)
     kind, autocast = choose_dtype(dtype or run['dtype'], device)
     hashes = [file_hash(path), file_hash(os.path.join('data', run['dataset'], 'meta.json'))]
     keys = {name: ' '.join(map(str, (*hashes, split, windows_per_component, kind, name))) for name in names}
@@ -120,6 +122,8 @@ def run_losses(run, names):
     new = [name for name in names if keys[name] not in kept]
     if new:
         trained, checkpoint = load_checkpoint(path)
+        if checkpoint['mix'] != run['mix']:
+            fail(f'{path} is not of the run that config.json and mix.json beside it tell of: train it again')
         args = checkpoint['model_args']
         if args['vocab_size'] != meta['vocab_size'] + (len(meta['components']) if run['tag'] else 0):
             fail(f'{run["folder"]} was trained with another vocabulary than data/{run["dataset"]} has now: train it again')
@@ -276,8 +280,8 @@ def read_run(folder):
         return None
     except (OSError, ValueError, KeyError) as e:
         fail(f'{folder}: config.json or mix.json cannot be used ({e!r}): train the run again, or leave it out of --runs')
-    if not os.path.isfile(os.path.join(folder, CHECKPOINTS[ckpt])):
-        print(f'{folder} has no {CHECKPOINTS[ckpt]} yet: left out')
+    if not os.path.isfile(os.path.join(folder, CHECKPOINT)):
+        print(f'{folder} has no {CHECKPOINT} yet: left out')
         return None
     known = read_meta(run['dataset'])['components']
     for name in run['mix']['components']:
@@ -781,8 +785,8 @@ def write_csv(name, rows, columns):
 if __name__ == '__main__':
     if split not in ('train', 'val', 'test'):
         fail(f'--split={split}: choose train, val or test')
-    if ckpt not in ('best', 'last'):
-        fail(f'--ckpt={ckpt}: choose best or last')
+    if ckpt not in ('best', 'last') and not re.fullmatch(r'step-\d{6,}', ckpt):
+        fail(f'--ckpt={ckpt}: choose best or last, or a snapshot such as step-000064')
     if batch_size < 1 or windows_per_component < 0:
         fail('--batch_size must be at least 1, --windows_per_component at least 0')
     device = choose_device(device)

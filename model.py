@@ -161,11 +161,15 @@ def choose_dtype(dtype, device):
 
 
 def load_checkpoint(path, device='cpu'):
-    """Returns (the model in evaluation mode on the device, the checkpoint as a dict); fails on what is not one."""
+    """
+    Returns (the model in evaluation mode on the device, the checkpoint as a dict). Fails on what is not one: tensors and plain values
+    are read and nothing else, so that a file that was made to run code is refused too.
+    """
     if not os.path.isfile(path):
         fail(f'{path} is not there: train the run first')
     try:
         checkpoint = torch.load(path, map_location=device, weights_only=True)
+        [checkpoint[key] for key in ('optimizer', 'iter_num', 'best_val_loss', 'best_iter', 'config', 'rng', 'mix')]
         model = GPT(**checkpoint['model_args'])
         model.load_state_dict(checkpoint['model'])
     except Exception as e:  # torch, pickle and zipfile each raise their own kinds

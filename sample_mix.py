@@ -21,7 +21,7 @@ import tiktoken
 import tokenizers
 import torch
 
-from config import fail, override
+from config import fail, file_hash, override
 from model import load_checkpoint
 
 # -----------------------------------------------------------------------------
@@ -57,15 +57,31 @@ def split_names(text):
 
 
 def read_meta(dataset):
-    """Returns data/<dataset>/meta.json as a dict; fails where the data set is not prepared."""
+    """Returns data/<dataset>/meta.json as a dict; fails where the data set is not prepared, or not as this version does it."""
     path = os.path.join('data', dataset, 'meta.json')
     if not os.path.isfile(path):
         fail(f'data/{dataset} is not a prepared data set: run python prepare.py --dataset={dataset} first')
     try:
         with open(path, encoding='utf-8') as f:
-            return json.load(f)
-    except ValueError as e:
+            meta = json.load(f)
+        [meta[key] for key in ('source', 'vocab_size', 'bos_id')]
+        [int(facts[split][key]) for facts in meta['components'].values() for split in ('train', 'val', 'test') for key in ('docs', 'tokens', 'bytes')]
+        [facts[split]['sha256'] for facts in meta['components'].values() for split in ('train', 'val', 'test')]
+        name = meta['dataset']
+    except (OSError, ValueError) as e:
         fail(f'{path} cannot be read ({e}): prepare the data set again with --overwrite=True')
+    except (KeyError, TypeError, AttributeError) as e:
+        fail(f'{path} was written by another version ({type(e).__name__}: {e}): prepare the data set again with --overwrite=True')
+    if name != dataset:  # the name seeds what is drawn from it
+        fail(f'data/{dataset} was prepared as {name}: give the folder that name again, or prepare it again')
+    return meta
+
+
+def check_hashes(meta, components, splits):
+    """Fails where the tokens of a split of a component are not those that meta.json has the sha256 of."""
+    for path, sha256 in ((bin_path(meta, name, split), meta['components'][name][split]['sha256']) for name in components for split in splits):
+        if not os.path.isfile(path) or file_hash(path) != sha256:
+            fail(f'{path} is not what was prepared (its sha256 differs from that in meta.json): prepare the data set again with --overwrite=True')
 
 
 def bin_path(meta, component, split):
@@ -82,7 +98,11 @@ def stationary(process):
 
 def read_process(meta, component):
     """Returns the process T[v, i, j] of a synthetic component, with a symbol for each of the data set's but BOS."""
-    process = np.load(os.path.join('data', meta['dataset'], component, 'process.npy'))
+    path = os.path.join('data', meta['dataset'], component, 'process.npy')
+    try:
+        process = np.load(path)
+    except (OSError, ValueError) as e:
+        fail(f'{path} cannot be read ({e}): prepare the data set again with --overwrite=True')
     return np.pad(process, ((0, meta['vocab_size'] - 1 - len(process)), (0, 0), (0, 0)))
 
 
@@ -112,7 +132,8 @@ def list_documents(meta, component, split, shuffle_components=False):
         size = os.path.getsize(path)
     except (OSError, ValueError) as e:
         fail(f'data/{meta["dataset"]} is damaged ({e}): prepare it again with --overwrite=True')
-    if size != 2 * facts['tokens'] or len(offsets) != facts['docs'] + 1 or offsets[-1] != facts['tokens']:
+    if size != 2 * facts['tokens'] or offsets.shape != (facts['docs'] + 1,) or [*offsets[:1], *offsets[-1:]] != [0, facts['tokens']] or (
+            np.diff(offsets).min() < 0):
         fail(f'{path} is not what meta.json says it is ({facts["tokens"]} tokens): prepare it again with --overwrite=True')
     docs = np.zeros(facts['docs'], dtype=[('source', 'i8'), ('doc', 'i8'), ('start', 'i8'), ('length', 'i8')])
     docs['source'], docs['doc'] = names.index(component), np.arange(facts['docs'])
@@ -124,8 +145,12 @@ def read_tokens(meta, split, docs):
     """Returns the tokens of the documents end to end, int32."""
     names = sorted(meta['components'])
     files = {s: np.memmap(bin_path(meta, names[s], split), dtype='<u2', mode='r') for s in np.unique(docs['source'])}
-    return np.concatenate([files[s][start:start + length].astype(np.int32)
-                           for s, start, length in zip(docs['source'], docs['start'], docs['length'])])
+    tokens = np.concatenate([files[s][start:start + length].astype(np.int32)
+                             for s, start, length in zip(docs['source'], docs['start'], docs['length'])])
+    if tokens.max(initial=0) >= meta['vocab_size']:
+        fail(f'data/{meta["dataset"]} holds a token {tokens.max()}, its vocabulary ends at {meta["vocab_size"] - 1}:'
+             ' prepare the data set again with --overwrite=True')
+    return tokens
 
 
 def choose_components(meta, k, candidates, components, mix_seed):

@@ -5,16 +5,22 @@ Trains one model on one mixture: writes config.json, mix.json, log.csv, ckpt.pt 
     python train.py config/cpu.py config/k2.py            # on a laptop
     python train.py config/cpu.py --components=cs.DS      # the K = 1 specialist of one component
     torchrun --standalone --nproc_per_node=4 train.py config/k2.py
-    python train.py config/cpu.py config/k2.py --init_from=resume
+    python train.py config/cpu.py config/k2.py --init_from=resume    # go on with a run that was cut short
+
+A run can be killed at any instant: ckpt.pt is always whole, and what is resumed equals what was never stopped, on the CPU bit for
+bit. SIGTERM and SIGINT (Ctrl-C) end it after the step under way, with a checkpoint (status 143 and 130).
 
 A step reads gradient_accumulation_steps x batch_size windows of block_size tokens, however many processes share
 them. The number of steps follows from the budget: epochs x windows in the budget / windows in a step, rounded down.
 """
 import csv
+import glob
+import io
 import json
 import math
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -28,7 +34,7 @@ from tqdm import tqdm
 
 from config import ROOT, fail, override, replace_file
 from model import GPT, choose_device, choose_dtype, compile_model, load_checkpoint
-from sample_mix import draw_batches, draw_mix, eval_windows, first_tokens, random_stream, read_meta, with_first
+from sample_mix import check_hashes, draw_batches, draw_mix, eval_windows, first_tokens, random_stream, read_meta, with_first
 
 # -----------------------------------------------------------------------------
 # the data: see sample_mix.py
@@ -72,6 +78,8 @@ eval_interval = 250         # steps between evaluations on the validation split,
 val_windows_per_component = 1024  # validation windows of each component; 0 = all
 patience = 0                # stop after so many evaluations without a new lowest val_xe; 0 = never: best.pt has the best
 log_interval = 10           # steps between rows of log.csv
+snapshots = False           # True: also keep a checkpoint of step 1, 2, 4, 8 ..: step-000001.pt and so on
+verify = False              # True: check the data's sha256 before training; their sizes are always checked
 wandb_log = False           # True: log to Weights & Biases too (pip install wandb)
 wandb_project = 'nanoXE'    # its project
 wandb_run_name = ''         # its name for the run; '' = the folder's
@@ -125,6 +133,8 @@ if init_from not in ('scratch', 'resume'):
 
 # the mixture: the whole budget in one array on the device
 meta = read_meta(dataset)
+if verify:
+    check_hashes(meta, meta['components'], ('train', 'val'))
 mix, record = draw_mix(dataset, block_size, k, candidates, components, token_budget, mix_seed, shuffle_components,
                        constant_per_component)
 names, T = record['components'], block_size
@@ -157,7 +167,7 @@ if not out_dir:
 ckpt_path, best_path, log_path = (os.path.join(out_dir, name) for name in ('ckpt.pt', 'best.pt', 'log.csv'))
 if os.path.exists(out_dir) and not os.path.isdir(out_dir):
     fail(f'--out_dir={out_dir} is a file, not a folder')
-if init_from == 'scratch' and os.path.exists(log_path) and not overwrite:
+if init_from == 'scratch' and not overwrite and (os.path.exists(ckpt_path) or os.path.exists(best_path)):
     fail(f'{out_dir} holds a run already: go on with it by --init_from=resume, replace it by --overwrite=True,'
          ' or choose another --out_dir')
 config = {key: globals()[key] for key in config}  # with what was derived above
@@ -168,13 +178,17 @@ model_args = dict(n_layer=n_layer, n_head=n_head, n_embd=n_embd, block_size=bloc
 torch.manual_seed(seed)
 iter_num, best_val_loss, best_iter, model, checkpoint = 0, math.inf, 0, GPT(**model_args), None
 if init_from == 'resume':
+    if not os.path.exists(ckpt_path):
+        fail(f'--init_from=resume: there is no {ckpt_path}; start the run anew by --init_from=scratch --overwrite=True')
     model, checkpoint = load_checkpoint(ckpt_path)
     iter_num, best_val_loss, best_iter = (checkpoint[key] for key in ('iter_num', 'best_val_loss', 'best_iter'))
     free = {'out_dir', 'init_from', 'overwrite', 'epochs', 'max_iters', 'lr_decay_iters', 'eval_interval', 'patience',
-            'log_interval', 'wandb_log', 'wandb_project', 'wandb_run_name', 'device', 'compile', 'compile_mode', 'backend'}
-    for key in config.keys() - free:
-        if config[key] != checkpoint['config'][key]:
-            fail(f'--init_from=resume: {out_dir} was trained with {key}={checkpoint["config"][key]!r}, not {config[key]!r}')
+            'log_interval', 'snapshots', 'verify', 'wandb_log', 'wandb_project', 'wandb_run_name', 'device', 'compile',
+            'compile_mode', 'backend'}
+    changed = [key for key in config if key not in free and config[key] != checkpoint['config'].get(key)]
+    if changed:
+        fail(f'--init_from=resume: {out_dir} was trained with ' + ', '.join(
+            f'{key}={checkpoint["config"].get(key)!r}, not {config[key]!r}' for key in changed))
     if checkpoint['mix'] != record:
         fail(f'--init_from=resume: data/{dataset} is not the data that {out_dir} was trained on')
     if iter_num >= max_iters:
@@ -184,12 +198,13 @@ decayed = [p for p in model.parameters() if p.dim() >= 2]
 others = [p for p in model.parameters() if p.dim() < 2]
 optimizer = torch.optim.AdamW([{'params': decayed, 'weight_decay': weight_decay}, {'params': others, 'weight_decay': 0.0}],
                               lr=learning_rate, betas=(beta1, beta2), fused=True)
-torch.manual_seed(int(random_stream('dropout', seed, rank).integers(2**62)))
+torch.manual_seed(int(random_stream('dropout', seed, rank, iter_num).integers(2**62)))
 if checkpoint:
     optimizer.load_state_dict(checkpoint['optimizer'])
-    torch.set_rng_state(checkpoint['rng']['cpu'].cpu())
-    if device_type == 'cuda' and 'cuda' in checkpoint['rng']:
-        torch.cuda.set_rng_state(checkpoint['rng']['cuda'].cpu(), device)
+    if rank == 0:  # the checkpoint holds the state of rank 0; the others go on with a stream of their own
+        torch.set_rng_state(checkpoint['rng']['cpu'].cpu())
+        if device_type == 'cuda' and 'cuda' in checkpoint['rng']:
+            torch.cuda.set_rng_state(checkpoint['rng']['cuda'].cpu(), device)
 lr = torch.zeros((), device=device)  # filled in before each step: a tensor, so that no kernel waits for the host
 for group in optimizer.param_groups:
     group['lr'] = lr
@@ -199,6 +214,13 @@ net = model  # what a training step calls
 if world_size > 1:
     dist.init_process_group(backend or ('nccl' if device_type == 'cuda' else 'gloo'))
     net = DistributedDataParallel(model)  # averages the gradient over processes
+
+    def lost(kind, error, trace):
+        """What a process does whose partner died, or that fails itself: says so in a line and ends; torchrun ends the others."""
+        print(f'train.py: process {rank} of {world_size} cannot go on ({kind.__name__}: {" ".join(str(error).split())[:300]});'
+              f' the run goes on from {ckpt_path} by --init_from=resume, with any number of processes', file=sys.stderr, flush=True)
+        os._exit(1)
+    sys.excepthook = lost
 
 
 def get_lr(it):
@@ -234,17 +256,68 @@ def save(path):
     rng = {'cpu': torch.get_rng_state()} | ({'cuda': torch.cuda.get_rng_state(device)} if device_type == 'cuda' else {})
     checkpoint = {'model': model.state_dict(), 'optimizer': optimizer.state_dict(), 'model_args': model_args,
                   'iter_num': iter_num, 'best_val_loss': best_val_loss, 'best_iter': best_iter, 'config': config, 'rng': rng,
-                  'order': {'seed': seed, 'windows_read': iter_num * windows_per_step}, 'mix': record}
+                  'order': {'seed': seed, 'windows_read': iter_num * windows_per_step}, 'mix': record,
+                  'loss_sum': float(loss_sum), 'steps': steps}
     replace_file(path, lambda f: torch.save(checkpoint, f))
+
+
+def write_row(row):
+    """Adds a row to log.csv, and to wandb, with what happened since the last one in its column `event`."""
+    row |= {'tokens': row['iter'] * windows_per_step * T, 'seconds': round(seconds_before + time.perf_counter() - began, 2),
+            'event': '; '.join(events)}
+    events.clear()
+    try:
+        log.writerow(row)
+        log_file.flush()
+    except OSError as e:
+        fail(f'{log_path} cannot be written ({e}); {ckpt_path} is whole: make room, then --init_from=resume')
+    if wandb_log:
+        call_wandb('log', row, step=row['iter'])
+
+
+def call_wandb(name, *args, **kwargs):
+    """Calls a function of wandb. Where it fails that is said once, and the run goes on without wandb."""
+    global wandb_log
+    try:
+        getattr(wandb, name)(*args, **kwargs)
+    except Exception as e:  # whatever the network, the account or the package gives
+        wandb_log = False
+        tqdm.write(f'wandb.{name} failed, the run goes on without it: {" ".join(str(e).split())[:200]}')
+
+
+def stop_not_finite(what, step):
+    """Ends the run over a number that is not finite, in step 1, 2, ..: writes that step's windows down, and keeps ckpt.pt."""
+    some = draw_batches(mix, T, windows_per_step, seed, skip=(step - 1) * windows_per_step)
+    path = os.path.join(out_dir, 'nonfinite.json')
+    if master:
+        starts, owners = next(some).tolist()
+        text = json.dumps({'step': step, 'lr': get_lr(step - 1), 'what': what, 'windows': [
+            {'component': names[c], 'start': s, 'tokens': mix['tokens'][s:s + T].tolist()} for s, c in zip(starts, owners)]})
+        replace_file(path, lambda f: f.write(text.encode()))
+        events.append(f'{what} is not finite')
+        write_row({'iter': step, 'lr': get_lr(step - 1)})
+    bar.close()
+    first_window = (step - 1) * windows_per_step
+    fail(f'{what} is not finite in step {step}, learning rate {get_lr(step - 1):.3g}, windows {first_window} to'
+         f' {first_window + windows_per_step - 1} of the order (they are in {path}). {ckpt_path} is of a step before it: resume from it,'
+         ' or start anew with a lower --learning_rate or --grad_clip')
 
 
 # what this run is, written before it starts
 master = rank == 0
 columns = ['iter', 'tokens', 'seconds', 'lr', 'train_xe', 'val_xe', *(f'val_xe_{name}' for name in names), 'grad_norm',
-           'tokens_per_second']
-seconds_before = 0.0
+           'tokens_per_second', 'event']
+seconds_before, events = 0.0, [f'resumed at step {iter_num}'] if checkpoint else []
 if master:
-    os.makedirs(out_dir, exist_ok=True)
+    try:
+        os.makedirs(out_dir, exist_ok=True)
+        if not checkpoint:  # a run that is replaced goes whole, the checkpoint to resume from first
+            for path in (ckpt_path, best_path, log_path, *glob.glob(os.path.join(glob.escape(out_dir), 'step-*.pt')),
+                         *glob.glob(os.path.join(glob.escape(out_dir), 'losses-*.npz')), os.path.join(out_dir, 'nonfinite.json')):
+                if os.path.exists(path):
+                    os.remove(path)
+    except OSError as e:
+        fail(f'--out_dir={out_dir} cannot be written ({e})')
     try:
         commit = subprocess.run(['git', '-C', ROOT, 'describe', '--always', '--dirty', '--abbrev=40'],
                                 capture_output=True, text=True).stdout.strip()
@@ -257,59 +330,91 @@ if master:
         text = json.dumps(content, indent=1).encode()
         replace_file(os.path.join(out_dir, name), lambda f: f.write(text))
     rows = []
-    if checkpoint:  # the rows up to the checkpoint stay
-        with open(log_path, newline='') as f:
-            rows = [row for row in csv.DictReader(f) if int(row['iter']) <= iter_num]
-        seconds_before = float(rows[-1]['seconds'])
-    log_file = open(log_path, 'w', newline='')
-    log = csv.DictWriter(log_file, columns)
+    if checkpoint and os.path.exists(log_path):  # the rows up to the checkpoint stay, but one that a kill cut in two
+        with open(log_path, newline='', errors='replace') as f:
+            rows = [row for row in csv.DictReader(f) if None not in row.values() and None not in row and int(row['iter']) <= iter_num]
+        seconds_before = float(rows[-1]['seconds']) if rows else 0.0
+    text = io.StringIO(newline='')
+    log = csv.DictWriter(text, columns, lineterminator='\n', extrasaction='ignore')
     log.writeheader()
     log.writerows(rows)
-    log_file.flush()
+    replace_file(log_path, lambda f: f.write(text.getvalue().encode()))
+    log_file = open(log_path, 'a', newline='')
+    log = csv.DictWriter(log_file, columns, lineterminator='\n')
     print(f'K = {k} ({", ".join(names)}): {record["windows"]:,} windows of {T} tokens an epoch, {record["tokens"]:,} tokens\n'
           f'{about["parameters"] / 1e6:.2f} M parameters on {device} in {dtype}: {max_iters:,} steps x {windows_per_step}'
           f' windows x {T} tokens = {max_iters * windows_per_step * T:,} tokens,'
           f' {max_iters * windows_per_step / record["windows"]:.2f} epochs -> {out_dir}', flush=True)
     if wandb_log:
-        wandb.init(project=wandb_project, name=wandb_run_name or os.path.basename(out_dir), config=config)
+        call_wandb('init', project=wandb_project, name=wandb_run_name or os.path.basename(os.path.normpath(out_dir)), config=config | about)
 
 batches = draw_batches(mix, T, batch_size, seed, skip=iter_num * windows_per_step, device=device)
 windows = train_tokens.unfold(0, T, 1)  # (N - T + 1, T), a view: the window that begins at each token
 bar = tqdm(total=max_iters, initial=iter_num, unit=' steps', disable=not master, dynamic_ncols=True,
            mininterval=0.1 if sys.stderr.isatty() else 10)
-logged = iter_num if checkpoint else -1  # the step of log.csv's last row
-loss_sum, steps = torch.zeros((), device=device), 0  # since that row
+resumed_at, logged = (iter_num, iter_num) if checkpoint else (0, -1)  # logged: the step of log.csv's last row
+loss_sum = torch.full((), checkpoint.get('loss_sum', 0.0) if checkpoint else 0.0, device=device)  # since that row
+steps = checkpoint.get('steps', 0) if checkpoint else 0  # in loss_sum
+bad_step = torch.tensor(-1, device=device)  # the first whose gradient is not finite
+signals = []  # that ask the run to end
+
+
+def ask_to_end(number, frame):
+    """Notes the signal; where there is one process, a second one ends it at once. (torchrun sends its processes more than one.)"""
+    signals.append(number)
+    if world_size == 1:
+        signal.signal(number, signal.SIG_DFL)
+
+
+for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, ask_to_end)
 began = t0 = time.perf_counter()
 model.train()
 while True:
     # a row of log.csv; evaluation at the first step, every eval_interval and at the last
     evaluating = iter_num % eval_interval == 0 or iter_num == max_iters
-    if iter_num != logged and (evaluating or iter_num % log_interval == 0):
-        row = {'iter': iter_num, 'tokens': iter_num * windows_per_step * T, 'lr': get_lr(max(0, iter_num - 1))}
-        if steps:
-            row['train_xe'] = float(total_over_processes(loss_sum)) / steps / world_size  # waits for the device
-            row['tokens_per_second'] = round(steps * windows_per_step * T / (time.perf_counter() - t0))
-            row['grad_norm'] = float(grad_norm)
-        if evaluating:
-            val_xe = evaluate()
-            row |= {'val_xe': val_xe.mean()} | {f'val_xe_{name}': xe for name, xe in zip(names, val_xe)}
-            if val_xe.mean() < best_val_loss:
-                best_val_loss, best_iter = float(val_xe.mean()), iter_num
-                if master:
-                    save(best_path)
-        row['seconds'] = round(seconds_before + time.perf_counter() - began, 2)
+    due = iter_num != logged and (evaluating or iter_num % log_interval == 0)
+    snapshot = snapshots and iter_num > resumed_at and iter_num & (iter_num - 1) == 0  # at 1, 2, 4, 8 ..
+    interrupted = (signals or [0])[0]
+    if world_size > 1:  # they all end at the same step, a row's: only there do they talk about anything but gradients
+        asked = torch.tensor(interrupted, device=device)
+        interrupted = int(total_over_processes(asked)) and (interrupted or signal.SIGTERM) if due else 0
+    if (due or snapshot or interrupted) and bad_step >= 0:  # waits for the device
+        stop_not_finite('the gradient', int(bad_step))
+    row = {'iter': iter_num, 'lr': get_lr(max(0, iter_num - 1))}
+    if snapshot:
+        events.append(f'snapshot of step {iter_num}')
         if master:
-            log.writerow(row)
-            log_file.flush()
-            bar.set_postfix_str((f'train {row["train_xe"]:.3f}, ' if steps else '') + f'best val {best_val_loss:.3f}', refresh=False)
-            if wandb_log:
-                wandb.log(row, step=iter_num)
-            if evaluating:
-                save(ckpt_path)
-        logged, steps, t0 = iter_num, 0, time.perf_counter()
-        loss_sum.zero_()
-    if iter_num == max_iters or (patience and iter_num - best_iter >= patience * eval_interval):
+            save(os.path.join(out_dir, f'step-{iter_num:06d}.pt'))
+    if due:
+        if steps:
+            row['train_xe'] = float(total_over_processes(loss_sum)) / steps / world_size
+            row['tokens_per_second'] = round((iter_num - logged) * windows_per_step * T / (time.perf_counter() - t0))
+            row['grad_norm'] = float(grad_norm)
+        loss_sum, steps, logged = torch.zeros((), device=device), 0, iter_num
+    if due and evaluating:
+        val_xe = evaluate()
+        if not np.isfinite(val_xe).all():
+            stop_not_finite('the validation XE', iter_num)
+        row |= {'val_xe': val_xe.mean()} | {f'val_xe_{name}': xe for name, xe in zip(names, val_xe)}
+        if val_xe.mean() < best_val_loss:
+            best_val_loss, best_iter = float(val_xe.mean()), iter_num
+            events.append('best')
+            if master:
+                save(best_path)
+    ending = ('finished' if iter_num == max_iters else
+              'stopped early' if patience and iter_num - best_iter >= patience * eval_interval else
+              f'interrupted by {signal.Signals(interrupted).name}' if interrupted else '')
+    events += [ending] * bool(ending)
+    if master and (due or ending):
+        write_row(row)
+        bar.set_postfix_str((f'train {row["train_xe"]:.3f}, ' if 'train_xe' in row else '') + f'best val {best_val_loss:.3f}', refresh=False)
+        if evaluating or ending:
+            save(ckpt_path)
+    if ending:
         break
+    if due:
+        t0 = time.perf_counter()
 
     # one step
     lr.fill_(get_lr(iter_num))
@@ -323,20 +428,30 @@ while True:
             loss.backward()
         loss_sum += loss.detach()
     grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip or math.inf)
+    bad_step = torch.where((bad_step < 0) & ~torch.isfinite(grad_norm), iter_num + 1, bad_step)
+    if device_type == 'cpu' and bad_step >= 0:  # at once where nothing has to be waited for; elsewhere at the next row
+        stop_not_finite('the gradient', int(bad_step))
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     iter_num, steps = iter_num + 1, steps + 1
     bar.update()
 
 bar.close()
+interrupted = interrupted if ending.startswith('interrupted') else 0
 if master:
     log_file.close()
-    print(f'best val_xe {best_val_loss:.4f} nats at step {best_iter:,} of {iter_num:,}'
-          f' | {iter_num * windows_per_step * T:,} tokens in {time.perf_counter() - began:.0f} s | {best_path}')
+    if interrupted:
+        print(f'{ending} after step {iter_num:,} of {max_iters:,}, and saved; the same command with --init_from=resume goes on'
+              f' | {ckpt_path}')
+    else:
+        print(f'best val_xe {best_val_loss:.4f} nats at step {best_iter:,} of {iter_num:,}'
+              f' | {iter_num * windows_per_step * T:,} tokens in {time.perf_counter() - began:.0f} s | {best_path}')
     if wandb_log:
-        wandb.finish()
+        call_wandb('finish')
 if world_size > 1:
     # All is written. gloo's threads have been seen to abort the interpreter's shutdown (LOG.md), so there is none.
     dist.barrier()
     sys.stdout.flush()
-    os._exit(0)
+    os._exit(128 + interrupted if interrupted else 0)
+if interrupted:
+    sys.exit(128 + interrupted)

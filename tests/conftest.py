@@ -2,6 +2,7 @@
 import os
 import random
 import runpy
+import signal
 import sys
 
 os.environ['HF_HUB_OFFLINE'] = '1'  # a missing source fails at once, not after five retries
@@ -25,10 +26,13 @@ def run(script, *args):
     if script in ('train.py', 'eval_xe.py') and not any(arg.startswith('--compile=') or arg == '--help' for arg in args):
         args = [*args, '--compile=False']  # compiling takes longer than these runs
     argv, sys.argv = sys.argv, [script, *args]
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return runpy.run_path(os.path.join(ROOT, script), run_name='__main__')
     finally:
         sys.argv = argv
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -70,18 +70,6 @@ def test_evaluation_does_not_move_the_training(small, trained):
         assert torch.equal(a, b)
 
 
-def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(small):
-    args = [*TRAIN, '--k=2', '--dropout=0.1', '--max_iters=25', '--lr_decay_iters=25']
-    run('train.py', *args, '--out_dir=out2/whole')
-    run('train.py', *args, '--out_dir=out2/parts', '--max_iters=10')
-    run('train.py', *args, '--out_dir=out2/parts', '--init_from=resume')
-    for a, b in zip(weights('out2/whole').values(), weights('out2/parts').values()):
-        assert torch.equal(a, b)
-    timing = {'seconds', 'tokens_per_second'}
-    assert [{key: r[key] for key in r.keys() - timing} for r in rows('out2/whole/log.csv')] == [
-        {key: r[key] for key in r.keys() - timing} for r in rows('out2/parts/log.csv')]
-
-
 def test_two_processes_and_accumulation_equal_one(small):
     args = [*TRAIN, '--k=2', '--max_iters=20', '--log_interval=1']
     run('train.py', *args, '--out_dir=out2/one')
@@ -92,7 +80,7 @@ def test_two_processes_and_accumulation_equal_one(small):
     for other in ('out2/two', 'out2/accumulated'):
         for r, s in zip(rows('out2/one/log.csv'), rows(f'{other}/log.csv'), strict=True):
             assert all(float(r[c] or 0) == pytest.approx(float(s[c] or 0), abs=1e-5) for c in r
-                       if c not in ('seconds', 'tokens_per_second'))
+                       if c not in ('seconds', 'tokens_per_second', 'event'))
         for a, b in zip(weights('out2/one').values(), weights(other).values()):
             torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
