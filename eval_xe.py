@@ -67,8 +67,9 @@ def windows_of(dataset, component, T, shuffled):
     eval_windows of the split and number asked for, and `unit` (N,): which document a window is of, as a number. Documents that
     begin with the same window are one document, for a text that is there twice says nothing twice.
     """
-    check_hashes(meta := read_meta(dataset), meta['components'] if shuffled else [component], [split])
+    meta = read_meta(dataset)
     windows = eval_windows(meta, component, split, T, windows_per_component, shuffled)
+    check_hashes(meta, meta['components'] if shuffled else [component], [split])
     _, opening, doc = np.unique(windows['source'] * (1 + windows['doc'].max()) + windows['doc'], return_index=True, return_inverse=True)
     _, same = np.unique(windows['tokens'][opening], axis=0, return_inverse=True)  # np.unique gives the first, the opening, window
     return windows | {'unit': same[doc]}
@@ -276,9 +277,10 @@ def read_run(folder):
             run = json.load(f) | {'run': os.path.basename(os.path.normpath(folder)), 'folder': folder, 'mix': json.load(g)}
             run.setdefault('constant_per_component', False)  # older runs have no such key
             [run[key] for key in (*SETTING, 'k', 'seed', 'mix_seed', 'command')]
+            [run['mix']['of_each'][name]['sha256'] for name in run['mix']['components']]
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError) as e:
+    except (OSError, ValueError, KeyError, TypeError) as e:
         fail(f'{folder}: config.json or mix.json cannot be used ({e!r}): train the run again, or leave it out of --runs')
     if not os.path.isfile(os.path.join(folder, CHECKPOINT)):
         print(f'{folder} has no {CHECKPOINT} yet: left out')
@@ -816,7 +818,10 @@ if __name__ == '__main__':
     whole = [run for run in found if run['curves']]
     for run in whole:
         of_parts += rows_of_parts(run)
-    os.makedirs(results_dir, exist_ok=True)
+    try:
+        os.makedirs(results_dir, exist_ok=True)
+    except OSError as e:
+        fail(f'--results_dir={results_dir} cannot be written ({e})')
     for kind in ('xe_by_position', 'xe_vs_k', 'parts', 'posterior', 'delta_by_component'):
         for stale in glob.glob(os.path.join(results_dir, f'{kind}*.png')):
             os.remove(stale)  # of another number of settings

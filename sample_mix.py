@@ -318,7 +318,11 @@ def load_decoder(meta):
         return lambda ids: ' '.join(map(str, ids))
     if meta['tokenizer'] == 'gpt2':
         return tiktoken.get_encoding('gpt2').decode
-    tok = tokenizers.Tokenizer.from_file(os.path.join('data', meta['dataset'], 'tokenizer.json'))
+    path = os.path.join('data', meta['dataset'], 'tokenizer.json')
+    try:
+        tok = tokenizers.Tokenizer.from_file(path)
+    except Exception as e:  # the library raises plain Exception
+        fail(f'{path} cannot be loaded ({e}): prepare the data set again with --overwrite=True')
     return lambda ids: tok.decode(ids, skip_special_tokens=False)
 
 

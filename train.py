@@ -275,14 +275,14 @@ def write_row(row):
         call_wandb('log', row, step=row['iter'])
 
 
-def call_wandb(name, *args, **kwargs):
+def call_wandb(function, *args, **kwargs):
     """Calls a function of wandb. Where it fails that is said once, and the run goes on without wandb."""
     global wandb_log
     try:
-        getattr(wandb, name)(*args, **kwargs)
+        getattr(wandb, function)(*args, **kwargs)
     except Exception as e:  # whatever the network, the account or the package gives
         wandb_log = False
-        tqdm.write(f'wandb.{name} failed, the run goes on without it: {" ".join(str(e).split())[:200]}')
+        tqdm.write(f'wandb.{function} failed, the run goes on without it: {" ".join(str(e).split())[:200]}')
 
 
 def stop_not_finite(what, step):
@@ -330,10 +330,13 @@ if master:
         text = json.dumps(content, indent=1).encode()
         replace_file(os.path.join(out_dir, name), lambda f: f.write(text))
     rows = []
-    if checkpoint and os.path.exists(log_path):  # the rows up to the checkpoint stay, but one that a kill cut in two
-        with open(log_path, newline='', errors='replace') as f:
-            rows = [row for row in csv.DictReader(f) if None not in row.values() and None not in row and int(row['iter']) <= iter_num]
-        seconds_before = float(rows[-1]['seconds']) if rows else 0.0
+    if checkpoint and os.path.exists(log_path):  # the rows up to the checkpoint stay, but for one that a kill cut in two
+        try:
+            with open(log_path, newline='') as f:
+                rows = [row for row in csv.DictReader(f) if None not in (*row, *row.values()) and int(row['iter']) <= iter_num]
+            seconds_before = float(rows[-1]['seconds']) if rows else 0.0
+        except (OSError, ValueError, KeyError) as e:
+            fail(f'{log_path} cannot be read ({e!r}): move it away, and --init_from=resume starts another')
     text = io.StringIO(newline='')
     log = csv.DictWriter(text, columns, lineterminator='\n', extrasaction='ignore')
     log.writeheader()

@@ -7,7 +7,7 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 server = multiprocessing.get_context('forkserver')
-server.set_forkserver_preload(['torch', 'torch.nn.parallel', 'tqdm', 'child'])
+server.set_forkserver_preload(['torch.nn.parallel', 'tokenizers', 'tiktoken', 'child'])
 
 
 def script(name, args, folder, output, largest_file=None):

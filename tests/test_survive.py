@@ -54,20 +54,20 @@ def whole(small):
 @pytest.fixture
 def signalled(monkeypatch):
     """signalled(step, number): the next run gets the signal during that step."""
-    def at(step, number):
-        update = tqdm.update
+    update = tqdm.update
 
+    def at(step, number):
         def watched(bar, n=1):
             if bar.n + 1 == step:
                 os.kill(os.getpid(), number)
             return update(bar, n)
         monkeypatch.setattr(tqdm, 'update', watched)
-    yield at
+    return at
 
 
 # ---- item 1: splits
 
-def test_any_split_over_processes_is_the_whole_run(whole, signalled, monkeypatch, capsys):
+def test_any_split_over_processes_is_the_whole_run(whole, signalled, capsys):
     for case, stops in enumerate(([1, 2, 36], [8, 20], [9, 45, 46])):
         folder, how = f'survive/split{case}', []
         for i, step in enumerate(stops):
@@ -75,11 +75,10 @@ def test_any_split_over_processes_is_the_whole_run(whole, signalled, monkeypatch
             signalled(step, number)
             with pytest.raises(SystemExit) as e:
                 run('train.py', *ARGS, f'--out_dir={folder}', *how)
-            monkeypatch.undo()
-            monkeypatch.chdir(os.path.dirname(os.path.abspath('survive')))
             out = capsys.readouterr().out
             assert e.value.code == 128 + number and f'{number.name} after step {step}' in out and '--init_from=resume' in out
             how = ['--init_from=resume']
+        signalled(0, None)
         run('train.py', *ARGS, f'--out_dir={folder}', *how)
         after = state(folder)
         assert [key for key in whole if not equal(whole[key], after[key])] == []
@@ -132,7 +131,7 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(whole):
 def test_a_full_disk_keeps_the_old_checkpoint(whole):
     folder = 'survive/full'
     shutil.rmtree(folder, ignore_errors=True)
-    child = start('train.py', *ARGS, f'--out_dir={folder}', '--max_iters=9')
+    child = start('train.py', *ARGS, f'--out_dir={folder}', '--max_iters=9', '--lr_decay_iters=47')
     child.join()
     before = open(f'{folder}/ckpt.pt', 'rb').read()
     for largest, says in ((len(before) // 2, '.pt cannot be written'), (1000, 'cannot be written')):
@@ -196,7 +195,7 @@ class Malicious:
 
 DAMAGES = {
     'a .bin that was cut': (lambda: spoil('data/small/a/train.bin', size=100), 'train', 'is not what meta.json says it is'),
-    'a .bin that was cut, evaluated': (lambda: spoil('data/small/a/test.bin', size=100), 'eval', 'is not what was prepared'),
+    'a .bin that was cut, evaluated': (lambda: spoil('data/small/a/test.bin', size=100), 'eval', 'is not what meta.json says it is'),
     'a .bin with another byte, evaluated': (lambda: spoil('data/small/a/test.bin', at=10), 'eval', 'is not what was prepared'),
     'a .bin with another byte, verified': (lambda: spoil('data/small/a/train.bin', at=10), 'verify', 'is not what was prepared'),
     'a token that is none': (lambda: spoil('data/small/a/train.bin', at=11) or [spoil('data/small/a/train.bin', at=i) for i in range(1, 4001, 2)],
@@ -224,7 +223,7 @@ DAMAGES = {
     'a config.json cut short': (lambda: spoil('out/run/config.json', size=20), 'eval', 'cannot be used'),
     'a mix.json that is a number': (lambda: spoil('out/run/mix.json', b'1'), 'eval', 'cannot be used'),
     'a folder that is a file': (lambda: spoil('out/file', b''), 'file', 'is a file, not a folder'),
-    'a log.csv that is a folder': (lambda: (os.remove('out/run/log.csv'), os.mkdir('out/run/log.csv')), 'resume', 'cannot be written'),
+    'a log.csv that is a folder': (lambda: (os.remove('out/run/log.csv'), os.mkdir('out/run/log.csv')), 'resume', 'log.csv cannot be read'),
     'a results_dir that is a file': (lambda: spoil('results', b''), 'eval', '--results_dir=results'),
     'a tokenizer that is gone': (lambda: os.remove('data/small/tokenizer.json'), 'show', 'tokenizer.json'),
 }
