@@ -1,16 +1,20 @@
 # make test           a virtual environment in .venv, what requirements.txt asks for, and the tests
 # make demo           a question whose answer is known, from nothing to a table and pictures in minutes
+# make torture        a run killed at 200 random moments, 2,000 random settings; some 20 minutes
 # make bench          speeds and memory on this machine
 # make known-answer   how near training comes to the exact answer, on three families of processes; 18 minutes with OMP_NUM_THREADS=1 make -j2
 
 PYTHON ?= .venv/bin/python
 KNOWN = known-coins known-mess3 known-markov
 
-.PHONY: test demo bench known-answer
+.PHONY: test demo bench known-answer torture
 .SECONDARY:
 
 test: .venv/installed
 	$(PYTHON) -m pytest -q tests
+
+torture: .venv/installed
+	KILLS=200 EXAMPLES=2000 $(PYTHON) -m pytest -q tests/test_survive.py
 
 bench: .venv/installed
 	$(PYTHON) tests/bench.py

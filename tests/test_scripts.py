@@ -14,6 +14,7 @@ from conftest import ROOT, SMALL, TRAIN, run
 from test_model import direct_losses
 from tqdm import tqdm
 
+from config import file_hash
 from sample_mix import draw_mix, read_meta
 
 
@@ -260,7 +261,7 @@ def test_a_text_that_is_there_twice_is_one_document(small, trained, tmp_path):
     raw = np.append(raw, raw[ends[long]:ends[long + 1]]).astype('<u2')
     raw.tofile('data/small/a/test.bin')
     np.save('data/small/a/test.idx.npy', np.append(ends, len(raw)))
-    meta['components']['a']['test'] |= {'docs': len(ends), 'tokens': len(raw)}
+    meta['components']['a']['test'] |= {'docs': len(ends), 'tokens': len(raw), 'sha256': file_hash('data/small/a/test.bin')}
     with open('data/small/meta.json', 'w') as f:
         json.dump(meta, f)
     run('eval_xe.py')
