@@ -5,6 +5,7 @@ Run by itself it shows a mixture, and with a run's folder also what that run's m
     python sample_mix.py --k=3
     python sample_mix.py config/cpu.py --components=cs.DS,math.ST --token_budget=100000
     python sample_mix.py config/cpu.py --k=2 --from_run=out/arxiv-cpu-k2-s0
+    python sample_mix.py config/cpu.py --sweep_k='1 2 3 4 5'    # the commands of a whole sweep, for xargs, parallel or Slurm
 
 How a budget becomes windows, with T = block_size: each of the K components gives n = floor(token_budget / (K T))
 windows. A document of L tokens holds floor(L / T) windows; documents are drawn without replacement, in an order fixed
@@ -12,9 +13,12 @@ by mix_seed and component alone, until they hold n, and the last one is cut. So 
 a prefix of what it gives at a smaller one, and the K sets of one mix_seed are nested.
 """
 import hashlib
+import itertools
 import json
 import math
 import os
+import shlex
+import sys
 
 import numpy as np
 import tiktoken
@@ -39,6 +43,14 @@ num_samples = 3          # windows to show
 from_run = ''            # a run's folder: also let its best.pt continue the first half of each window
 temperature = 0.8        # of the continuation; below 1 is less random, 0 takes the likeliest token
 top_k = 200              # the continuation draws from this many likeliest tokens
+# a sweep: with sweep_k, print the commands of all its runs instead
+sweep_k = ''             # K of its mixtures, '1 2 3 4 5' say
+sweep_seeds = '0 1 2'    # seed and mix_seed of each of them
+sweep_control = -1       # K of the shuffled control; 0 = none, -1 = the largest
+epochs = 20              # as in train.py: the runs all take the steps that these give for the budget
+max_iters = 0            # as in train.py
+batch_size = 512         # as in train.py
+gradient_accumulation_steps = 1  # as in train.py
 # -----------------------------------------------------------------------------
 override(globals())
 
@@ -291,6 +303,29 @@ def eval_windows(meta, component, split, block_size, cap=0, shuffle_components=F
             'source': chosen['source'], 'doc': chosen['doc'], 'start': chosen['start']}
 
 
+def sweep_commands(train, ks, seeds, control, max_iters):
+    """
+    Returns the commands of a sweep's runs, a list: for each seed (mix_seed is the same number) and
+    each K the mixture M, M_tag, the diluted specialists D_c and the specialists P_c (DESIGN.md section 6), and all of
+    that on shuffled documents for K = control. `train` is what every command begins with; the runs take max_iters steps.
+    """
+    commands = {}
+
+    def add(folder, *more):
+        commands[f'out/{folder}'] = f'{train} {" ".join(more)} --max_iters={max_iters} --out_dir=out/{folder}'
+    for seed, (K, shuffled) in itertools.product(seeds, [*((K, False) for K in ks), *((K, True) for K in ks if K == control)]):
+        _, record = draw_mix(dataset, block_size, K, candidates, '', token_budget, seed, shuffled)
+        end = f's{seed}' + f'-m{seed}' * (seed > 0) + '-shuffled' * shuffled
+        same = f'--seed={seed} --mix_seed={seed}' + ' --shuffle_components=True' * shuffled
+        if K > 1:
+            add(f'{dataset}-k{K}-{end}', f'--k={K}', same)
+            add(f'{dataset}-k{K}-{end}-tag', f'--k={K}', same, '--tag=True')
+        for name in record['components'] if K > 1 else choose_components(read_meta(dataset), 1, candidates, components, seed)[1]:
+            for tokens in sorted({record['token_budget'], record['of_each'][name]['tokens'] if K > 1 else record['token_budget']}):
+                add(f'{dataset}-k1-{end}-{name}-{tokens}tokens', f'--components={name}', f'--token_budget={tokens}', same)
+    return list(commands.values())
+
+
 def data_table(meta, block_size):
     """Returns the lines of a table of the data set, and of the budgets that its components allow."""
     lines = [f'{"component":16} {"split":5} {"documents":>9} {"tokens":>13} {"bytes/token":>11} {"median":>8} {"longest":>8}'
@@ -341,6 +376,17 @@ if __name__ == '__main__':
     T, meta, tag, model = block_size, read_meta(dataset), False, None
     if num_samples < 0 or temperature < 0 or top_k < 1:
         fail('--num_samples and --temperature must be at least 0, --top_k at least 1')
+    if sweep_k:
+        try:
+            ks, seeds = (sorted(map(int, text.replace(',', ' ').split())) for text in (sweep_k, sweep_seeds))
+        except ValueError as e:
+            fail(f'--sweep_k={sweep_k} and --sweep_seeds={sweep_seeds} are lists of numbers such as 1 2 3 ({e})')
+        budget = draw_mix(dataset, T, 1, candidates, '', token_budget)[1]['token_budget']
+        steps = max_iters or epochs * (budget // T) // (gradient_accumulation_steps * batch_size)
+        words = [word for word in sys.argv[1:] if word.partition('=')[0] in ('--dataset', '--candidates') or not word.startswith('--')]
+        train = shlex.join(['python', 'train.py', *words, f'--token_budget={budget}'])
+        print('\n'.join(sweep_commands(f'{train} --init_from=auto', ks, seeds, max(ks) if sweep_control < 0 else sweep_control, steps)))
+        sys.exit(0)
     if from_run:
         model, checkpoint = load_checkpoint(os.path.join(from_run, 'best.pt'))
         if (checkpoint['config']['dataset'], model.block_size) != (dataset, T):

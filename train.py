@@ -56,7 +56,7 @@ dropout = 0.1               # of embeddings, attention, and what each sub-layer 
 bias = False                # True: biases in Linear and LayerNorm, as in GPT-2
 # the run
 out_dir = ''                # '' = out/<dataset>-k<K>-s<seed>, and what else sets the run apart
-init_from = 'scratch'       # or resume: go on from ckpt.pt in out_dir
+init_from = 'scratch'       # or resume: go on from ckpt.pt in out_dir; or auto: resume what is begun, start what is not, leave what is done
 overwrite = False           # True: replace a run that is there already
 seed = 0                    # weights and the order of windows
 epochs = 20                 # passes over the budget
@@ -128,8 +128,8 @@ if wandb_log:
         import wandb
     except ImportError:
         fail('--wandb_log=True needs a package that is not installed: pip install wandb')
-if init_from not in ('scratch', 'resume'):
-    fail(f'--init_from={init_from}: choose scratch or resume')
+if init_from not in ('scratch', 'resume', 'auto'):
+    fail(f'--init_from={init_from}: choose scratch, resume or auto')
 
 # the mixture: the whole budget in one array on the device
 meta = read_meta(dataset)
@@ -167,7 +167,10 @@ if not out_dir:
 ckpt_path, best_path, log_path = (os.path.join(out_dir, name) for name in ('ckpt.pt', 'best.pt', 'log.csv'))
 if os.path.exists(out_dir) and not os.path.isdir(out_dir):
     fail(f'--out_dir={out_dir} is a file, not a folder')
-if init_from == 'scratch' and not overwrite and (os.path.exists(ckpt_path) or os.path.exists(best_path)):
+auto = init_from == 'auto'
+if auto:
+    init_from = 'resume' if os.path.exists(ckpt_path) else 'scratch'
+if init_from == 'scratch' and not (overwrite or auto) and (os.path.exists(ckpt_path) or os.path.exists(best_path)):
     fail(f'{out_dir} holds a run already: go on with it by --init_from=resume, replace it by --overwrite=True,'
          ' or choose another --out_dir')
 config = {key: globals()[key] for key in config}  # with what was derived above
@@ -191,6 +194,9 @@ if init_from == 'resume':
             f'{key}={checkpoint["config"].get(key)!r}, not {config[key]!r}' for key in changed))
     if checkpoint['mix'] != record:
         fail(f'--init_from=resume: data/{dataset} is not the data that {out_dir} was trained on')
+    if iter_num >= max_iters and auto:
+        print(f'{out_dir} has trained its {iter_num:,} steps')
+        sys.exit(0)
     if iter_num >= max_iters:
         fail(f'{out_dir} has trained its {iter_num} steps: nothing to resume (raise --epochs or --max_iters)')
 model.to(device)
