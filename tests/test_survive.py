@@ -133,13 +133,13 @@ def test_a_full_disk_keeps_the_old_checkpoint(whole):
     shutil.rmtree(folder, ignore_errors=True)
     child = start('train.py', *ARGS, f'--out_dir={folder}', '--max_iters=9', '--lr_decay_iters=47')
     child.join()
-    before = open(f'{folder}/ckpt.pt', 'rb').read()
-    for largest, says in ((len(before) // 2, '.pt cannot be written'), (1000, 'cannot be written')):
+    before = [open(f'{folder}/{name}.pt', 'rb').read() for name in ('ckpt', 'best')]
+    for largest, says in ((len(before[0]) // 2, '.pt cannot be written'), (1000, 'cannot be written')):
         child = start('train.py', *ARGS, f'--out_dir={folder}', '--init_from=resume', largest_file=largest)
         child.join()
         said = open('output.txt').read()
         assert child.exitcode == 2 and says in said and 'Traceback' not in said, said
-        assert open(f'{folder}/ckpt.pt', 'rb').read() == before and not glob.glob(f'{folder}/*.tmp')
+        assert [open(f'{folder}/{name}.pt', 'rb').read() for name in ('ckpt', 'best')] == before and not glob.glob(f'{folder}/*.tmp')
     child = start('train.py', *ARGS, f'--out_dir={folder}', '--init_from=resume')
     child.join()
     after = state(folder)
