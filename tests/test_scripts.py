@@ -145,7 +145,7 @@ def test_tag_and_shuffled_control_train_and_evaluate(small, trained):
     ([], 'holds a run already'),
     (['--init_from=resume'], 'nothing to resume'),
     (['--init_from=resume', '--n_embd=32'], 'was trained with n_embd=16, not 32'),
-    (['--init_from=again'], 'choose scratch or resume'),
+    (['--init_from=again'], 'choose scratch, resume or auto'),
     (['--n_embd=15'], 'does not divide into'),
     (['--batch_size=100000'], 'less than one step'),
     (['--epochs=0'], '--epochs=0: at least 1'),
