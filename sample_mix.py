@@ -303,18 +303,19 @@ def eval_windows(meta, component, split, block_size, cap=0, shuffle_components=F
             'source': chosen['source'], 'doc': chosen['doc'], 'start': chosen['start']}
 
 
-def sweep_commands(train, ks, seeds, control, max_iters):
+def sweep_commands(train, ks, seeds, control, budget, max_iters):
     """
     Returns the commands of a sweep's runs, a list: for each seed (mix_seed is the same number) and
     each K the mixture M, M_tag, the diluted specialists D_c and the specialists P_c (DESIGN.md section 6), and all of
-    that on shuffled documents for K = control. `train` is what every command begins with; the runs take max_iters steps.
+    that on shuffled documents for K = control. `train` is what every command begins with; the mixtures have a budget of so many tokens
+    an epoch, and every run takes max_iters steps.
     """
     commands = {}
 
     def add(folder, *more):
         commands[f'out/{folder}'] = f'{train} {" ".join(more)} --max_iters={max_iters} --out_dir=out/{folder}'
     for seed, (K, shuffled) in itertools.product(seeds, [*((K, False) for K in ks), *((K, True) for K in ks if K == control)]):
-        _, record = draw_mix(dataset, block_size, K, candidates, '', token_budget, seed, shuffled)
+        _, record = draw_mix(dataset, block_size, K, candidates, '', budget, seed, shuffled)
         end = f's{seed}' + f'-m{seed}' * (seed > 0) + '-shuffled' * shuffled
         same = f'--seed={seed} --mix_seed={seed}' + ' --shuffle_components=True' * shuffled
         if K > 1:
@@ -381,11 +382,13 @@ if __name__ == '__main__':
             ks, seeds = (sorted(map(int, text.replace(',', ' ').split())) for text in (sweep_k, sweep_seeds))
         except ValueError as e:
             fail(f'--sweep_k={sweep_k} and --sweep_seeds={sweep_seeds} are lists of numbers such as 1 2 3 ({e})')
-        budget = draw_mix(dataset, T, 1, candidates, '', token_budget)[1]['token_budget']
+        control = max(ks) if sweep_control < 0 else sweep_control
+        # an automatic budget is what all the runs can have, those on shuffled documents too
+        budget = min(draw_mix(dataset, T, 1, candidates, '', token_budget, 0, shuffled)[1]['token_budget'] for shuffled in {False, control in ks})
         steps = max_iters or epochs * (budget // T) // (gradient_accumulation_steps * batch_size)
         words = [word for word in sys.argv[1:] if word.partition('=')[0] in ('--dataset', '--candidates') or not word.startswith('--')]
         train = shlex.join(['python', 'train.py', *words, f'--token_budget={budget}'])
-        print('\n'.join(sweep_commands(f'{train} --init_from=auto', ks, seeds, max(ks) if sweep_control < 0 else sweep_control, steps)))
+        print('\n'.join(sweep_commands(f'{train} --init_from=auto', ks, seeds, control, budget, steps)))
         sys.exit(0)
     if from_run:
         model, checkpoint = load_checkpoint(os.path.join(from_run, 'best.pt'))
