@@ -517,7 +517,7 @@ def curves_of(run):
         curves['excess'] = average(lambda c: (c['xe'] - c['bayes'], c['boot'] - c['bayes_boot']))
         curves['bayes_ambiguity'] = average(lambda c: c['bayes_ambiguity'])
     for term, (more, less) in TERMS.items():
-        if all(c[part] for c in cells for part in ('base', 'diluted', 'told')):
+        if all(c[part] for c in cells for part in (more, less) if part):
             curves[term] = average(lambda c: tuple((c[more] if more else c)[x] - c[less][x] for x in ('xe', 'boot')))
     for which in ('specialist_gap', 'posterior'):
         if all(which in c for c in cells):
@@ -539,7 +539,7 @@ def rows_of_parts(run):
                 row |= with_interval('delta_xe' if which == 'delta' else which, value, interval(resampled),
                                      'delta_ci' if which == 'delta' else None)
             rows.append(row)
-    return rows if any(term in run['curves'] for term in ('dilution', 'specialist_gap')) else []
+    return rows if any(term in run['curves'] for term in (*TERMS, 'specialist_gap')) else []
 
 
 def summarise(members):
@@ -701,7 +701,7 @@ def draw_parts(by_k, title, path):
     """ΔXE's parts as stacked bars by K, what is negative below zero, each with its interval. Returns the path."""
     fig, ax = plt.subplots(figsize=(7, 4.5), layout='constrained')
     fig.suptitle(f'{title}\nintervals: 95%, t over runs, or documents resampled where there is one run', fontsize=9)
-    rows = [row for row, _ in by_k.values() if 'dilution' in row]
+    rows = [row for row, _ in by_k.values() if TERMS.keys() <= row.keys()]
     for row in rows:
         ends = {1: 0.0, -1: 0.0}  # of the stack above zero, and of that below
         for i, (term, (color, hatch)) in enumerate(COLORS.items()):
@@ -843,7 +843,7 @@ if __name__ == '__main__':
         title = ', '.join([members[0]['dataset'], f'{split} split', f'{members[0]["token_budget"]:,} tokens an epoch',
                            *(f'{key} = {members[0][key]}' for key in told_apart if key not in ('dataset', 'token_budget'))])
         draw = {'xe_by_position': lambda path: draw_by_position(by_k, title, path), 'xe_vs_k': lambda path: draw_vs_k(by_k, members, title, path)}
-        if any('dilution' in row for row, _ in by_k.values()):
+        if any(TERMS.keys() <= row.keys() for row, _ in by_k.values()):
             draw['parts'] = lambda path: draw_parts(by_k, title, path)
         if any('posterior' in curves for _, curves in by_k.values()):
             draw['posterior'] = lambda path: draw_posterior(by_k, title, path)

@@ -310,7 +310,7 @@ def sweep_commands(train, ks, seeds, control, budget, max_iters):
     that on shuffled documents for K = control. `train` is what every command begins with; the mixtures have a budget of so many tokens
     an epoch, and every run takes max_iters steps.
     """
-    commands = {}
+    commands, lacking, meta = {}, {}, read_meta(dataset)
 
     def add(folder, *more):
         commands[f'out/{folder}'] = f'{train} {" ".join(more)} --max_iters={max_iters} --out_dir=out/{folder}'
@@ -321,9 +321,16 @@ def sweep_commands(train, ks, seeds, control, budget, max_iters):
         if K > 1:
             add(f'{dataset}-k{K}-{end}', f'--k={K}', same)
             add(f'{dataset}-k{K}-{end}-tag', f'--k={K}', same, '--tag=True')
-        for name in record['components'] if K > 1 else choose_components(read_meta(dataset), 1, candidates, components, seed)[1]:
+        for name in record['components'] if K > 1 else choose_components(meta, 1, candidates, components, seed)[1]:
             for tokens in sorted({record['token_budget'], record['of_each'][name]['tokens'] if K > 1 else record['token_budget']}):
-                add(f'{dataset}-k1-{end}-{name}-{tokens}tokens', f'--components={name}', f'--token_budget={tokens}', same)
+                held = block_size * int((list_documents(meta, name, 'train', shuffled)['length'] // block_size).sum())
+                if held >= tokens:
+                    add(f'{dataset}-k1-{end}-{name}-{tokens}tokens', f'--components={name}', f'--token_budget={tokens}', same)
+                elif shuffled:
+                    lacking[name] = held
+    if lacking:
+        print(f'the control gets no ΔXE, as shuffled documents hold less than {budget:,} tokens for ' + ', '.join(
+            f'{name} ({held:,})' for name, held in lacking.items()) + ': give a smaller --token_budget for one', file=sys.stderr)
     return list(commands.values())
 
 
