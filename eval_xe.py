@@ -469,21 +469,24 @@ def over_runs(values, boots):
     return values[0], interval(boots[0]), 'documents'
 
 
+def about(run, component):
+    """Returns what tells a run's rows of a component apart in the CSV files, a dict."""
+    return {'run': run['run'], 'dataset': run['dataset'], 'split': split, 'k': run['k'], 'seed': run['seed'], 'mix_seed': run['mix_seed'],
+            'components': '+'.join(run['mix']['components']), 'component': component, 'setting': run['setting']}
+
+
 def rows_of(run):
     """Returns a run's rows of xe_by_position.csv and of xe_by_component.csv, two lists of dicts."""
     by_position, by_component = [], []
     for name, cell in run['cells'].items():
-        about = {'run': run['run'], 'dataset': run['dataset'], 'split': split, 'k': run['k'], 'seed': run['seed'],
-                 'mix_seed': run['mix_seed'], 'components': '+'.join(run['mix']['components']), 'component': name,
-                 'n_windows': cell['n_windows'], 'n_docs': cell['n_docs'],
-                 'in_training': name in run['mix']['components'], 'setting': run['setting']}
+        same = about(run, name) | {'n_windows': cell['n_windows'], 'n_docs': cell['n_docs'], 'in_training': name in run['mix']['components']}
         low, high = interval(cell['boot'])
         for t, se in enumerate(cell['boot'].std(0, ddof=1)):
-            by_position.append(about | {'position': t, 'xe': cell['xe'][t], 'se': se, 'ci_low': low[t], 'ci_high': high[t],
-                                        'bayes_xe': cell['bayes'][t] if 'bayes' in cell else ''})
+            by_position.append(same | {'position': t, 'xe': cell['xe'][t], 'se': se, 'ci_low': low[t], 'ci_high': high[t],
+                                       'bayes_xe': cell['bayes'][t] if 'bayes' in cell else ''})
 
         xe, boot = cell['xe'].mean(), cell['boot'].mean(1)  # over positions: a number, and (RESAMPLES,)
-        row = about | with_interval('xe', xe, interval(boot), 'ci') | {
+        row = same | with_interval('xe', xe, interval(boot), 'ci') | {
             'n_tokens': cell['n_windows'] * len(cell['xe']), 'se': boot.std(ddof=1), 'perplexity': math.exp(xe),
             'bits_per_byte': xe / math.log(2) / cell['bytes_per_token']}
         if cell['base']:
@@ -532,8 +535,7 @@ def rows_of_parts(run):
         curves = run['curves'] if not name else curves_of({'mix': {'components': [name]}, 'cells': cells})
         curves = {which: curves[which] for which in ('delta', *TERMS, 'bayes_ambiguity', 'specialist_gap', 'posterior') if which in curves}
         for t in ['', *range(run['block_size'] if not name else 0)]:
-            row = {'run': run['run'], 'dataset': run['dataset'], 'split': split, 'k': run['k'], 'seed': run['seed'], 'mix_seed': run['mix_seed'],
-                   'components': '+'.join(run['mix']['components']), 'component': name, 'position': t, 'setting': run['setting']}
+            row = about(run, name) | {'position': t}
             for which, (mean, boot) in curves.items():
                 value, resampled = (mean.mean(), boot.mean(1)) if t == '' else (mean[t], boot[:, t])
                 row |= with_interval('delta_xe' if which == 'delta' else which, value, interval(resampled),

@@ -37,7 +37,7 @@ from config import fail, override, replace_file
 
 # -----------------------------------------------------------------------------
 table = 'results/cross/xe_by_component.csv'      # eval_xe.py's, of runs evaluated on every component
-out_dir = 'out'                                  # where those runs are
+runs_dir = 'out'                                 # the folder of those runs
 forecast_csv = 'results/cross/forecast.csv'      # what is written
 # -----------------------------------------------------------------------------
 override(globals())
@@ -75,7 +75,7 @@ def read_table():
     try:
         with open(table, encoding='utf-8') as f:
             for row in csv.DictReader(f):
-                with open(os.path.join(out_dir, row['run'], 'mix.json')) as g, open(os.path.join(out_dir, row['run'], 'config.json')) as h:
+                with open(os.path.join(runs_dir, row['run'], 'mix.json')) as g, open(os.path.join(runs_dir, row['run'], 'config.json')) as h:
                     mix, run = json.load(g), json.load(h)
                 if run['tag'] or run['shuffle_components']:
                     continue
@@ -83,7 +83,7 @@ def read_table():
                 key = (int(row['seed']), row['components'], mix['tokens']) if row['k'] == '1' else (int(row['seed']), int(row['k']))
                 (of_one if row['k'] == '1' else of_many)[key][row['component']] = float(row['xe'])
     except (OSError, ValueError, KeyError) as e:
-        fail(f'{table}, or a run of it under {out_dir}/, cannot be read ({e!r}): write it with eval_xe.py --eval_components=... as --help says')
+        fail(f'{table}, or a run of it under {runs_dir}/, cannot be read ({e!r}): write it with eval_xe.py --eval_components=... as --help says')
     if len(T) != 1 or not of_one:
         fail(f'{table} must hold runs on one component, all of one block_size')
     return of_one, of_many, T.pop()
@@ -123,8 +123,9 @@ if __name__ == '__main__':
     for (_, name, tokens), xe in of_one.items():
         same[name, tokens].append(xe[name])
     df = sum(len(x) - 1 for x in same.values())
-    noise = math.sqrt(sum(np.var(x) * len(x) for x in same.values()) / df) if df else math.nan
-    t = scipy.stats.t.ppf(0.975, df) if df else math.nan
+    if not df:
+        fail(f'{table} holds runs of one seed, which do not tell how runs of different seeds scatter: train another')
+    noise, t = math.sqrt(sum(np.var(x) * len(x) for x in same.values()) / df), scipy.stats.t.ppf(0.975, df)
 
     for K, seed in sorted({(row['k'], row['seed']) for row in rows}):
         some = [row for row in rows if (row['k'], row['seed'], bool(row['component'])) == (K, seed, True)]

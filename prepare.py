@@ -154,8 +154,12 @@ def open_texts():
     """
     def documents(folder):
         for path in sorted(glob.glob(os.path.join(glob.escape(folder), '*', '*.txt'))):
-            with open(path, 'rb') as f:
-                yield os.path.basename(os.path.dirname(path)), f.read().decode(errors='replace').encode()
+            try:
+                with open(path, 'rb') as f:
+                    text = f.read()
+            except OSError as e:
+                complain(e)
+            yield os.path.basename(os.path.dirname(path)), text.decode(errors='replace').encode()
     splits = {split: os.path.join(source, split) for split in SPLITS}
     if not glob.glob(os.path.join(glob.escape(source), 'train', '*', '*.txt')):
         splits = {'train': source}
@@ -391,6 +395,11 @@ def load_tokenizer(name, folder, found):
             fail(f'--tokenizer={name} is not a tokenizer.json ({e})')
         tok.no_truncation()
         tok.no_padding()
+        spec = json.loads(tok.to_str())
+        every_byte = 'ByteLevel' in json.dumps([spec['pre_tokenizer'], spec['normalizer']]) and (
+            set(tokenizers.pre_tokenizers.ByteLevel.alphabet()) <= tok.get_vocab().keys())
+        if spec['model']['type'] == 'BPE' and not (every_byte or spec['model'].get('byte_fallback') or spec['model'].get('unk_token')):
+            fail(f'--tokenizer={name} would leave out the letters that it does not know, and not say so: give its model an unk_token')
     else:
         fail(f'--tokenizer={name}: write bpe, gpt2 or the path of a tokenizer.json')
     n_vocab = 1 + max(tok.get_vocab().values())
@@ -407,7 +416,7 @@ def write_tokens(path, batches, encode, bar):
     """
     Encodes documents and writes path.bin (uint16, end to end) and path.idx.npy (where each begins, and the end).
 
-    batches is an iterable of lists of documents (bytes), encode maps such a list to a list of uint16 arrays.
+    batches is an iterable of lists of documents (bytes, or what else has a length), encode maps such a list to a list of uint16 arrays.
     Returns {'docs', 'tokens', 'bytes', 'sha256'} as meta.json has them.
     """
     lengths, size, digest = array.array('q', [0]), 0, hashlib.sha256()
@@ -649,18 +658,16 @@ def prepare_synthetic(folder):
         fail('--documents_per_process must be at least 10 and --document_length at least 2')
     built, components = build_processes(processes, markov_vocab, data_seed), {}
     n_docs = {'train': documents_per_process, 'val': documents_per_process // 5, 'test': documents_per_process // 5}
-    for name, process in tqdm(built.items(), desc='sampling', unit=' processes', leave=False):
-        os.makedirs(os.path.join(folder, name))
-        np.save(os.path.join(folder, name, 'process.npy'), process)
-        components[name] = {}
-        for split, n in n_docs.items():
-            tokens = sample_process(process, n, document_length, random_stream('process', data_seed, name, split))
-            raw = tokens.astype('<u2').tobytes()
-            with open(os.path.join(folder, name, f'{split}.bin'), 'wb') as f:
-                f.write(raw)
-            np.save(os.path.join(folder, name, f'{split}.idx.npy'), np.arange(n + 1) * document_length)
-            components[name][split] = {'docs': n, 'tokens': tokens.size, 'bytes': tokens.size,  # a symbol counts as a byte
-                                       'sha256': hashlib.sha256(raw).hexdigest()}
+    with tqdm(total=len(built) * sum(n_docs.values()) * document_length, desc='sampling', unit=' tokens', unit_scale=True, leave=False,
+              disable=None) as bar:
+        for name, process in built.items():
+            os.makedirs(os.path.join(folder, name))
+            np.save(os.path.join(folder, name, 'process.npy'), process)
+            components[name] = {}
+            for split, n in n_docs.items():
+                tokens = sample_process(process, n, document_length, random_stream('process', data_seed, name, split))
+                # they are encoded already, and so a symbol counts as a byte
+                components[name][split] = write_tokens(os.path.join(folder, name, split), [tokens.astype('<u2')], list, bar)
     n_vocab = 1 + max(len(process) for process in built.values())
     return {'processes': processes, 'data_seed': data_seed, 'tokenizer': 'none', 'vocab_size': n_vocab,
             'bos_id': n_vocab - 1, 'components': dict(sorted(components.items()))}

@@ -321,8 +321,8 @@ def sweep_commands(train, ks, seeds, control, budget, max_iters):
         if K > 1:
             add(f'{dataset}-k{K}-{end}', f'--k={K}', same)
             add(f'{dataset}-k{K}-{end}-tag', f'--k={K}', same, '--tag=True')
-        for name in record['components'] if K > 1 else choose_components(meta, 1, candidates, components, seed)[1]:
-            for tokens in sorted({record['token_budget'], record['of_each'][name]['tokens'] if K > 1 else record['token_budget']}):
+        for name in record['components'] if K > 1 else choose_components(meta, 1, candidates, '', seed)[1]:
+            for tokens in sorted({budget // (n * block_size) * block_size for n in (K, 1)}):  # of D_c and P_c
                 held = block_size * int((list_documents(meta, name, 'train', shuffled)['length'] // block_size).sum())
                 if held >= tokens:
                     add(f'{dataset}-k1-{end}-{name}-{tokens}tokens', f'--components={name}', f'--token_budget={tokens}', same)

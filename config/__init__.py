@@ -18,7 +18,7 @@ import types
 from tqdm import tqdm
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SCRIPTS = ('prepare.py', 'sample_mix.py', 'train.py', 'eval_xe.py')  # those that have settings
+SCRIPTS = ('prepare.py', 'sample_mix.py', 'train.py', 'eval_xe.py', 'forecast.py')  # those that have settings
 
 
 def fail(message):

@@ -397,6 +397,25 @@ def test_a_tokenizer_that_maps_text_to_unknown(tmp_path, monkeypatch, fails):
     assert "to its unknown token '[UNK]'" in fails('prepare.py', '--dataset=bad', '--source=lines.jsonl', '--tokenizer=words.json')
 
 
+@pytest.mark.parametrize('words', [pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel()])
+def test_a_tokenizer_that_drops_what_it_does_not_know(tmp_path, monkeypatch, fails, words):
+    monkeypatch.chdir(tmp_path)
+    write_lines('lines.jsonl', ROWS)
+    vocab = {letter: i for i, letter in enumerate(['</s>', *'etx'])}
+    tok = tokenizers.Tokenizer(models.BPE(vocab, []))
+    tok.pre_tokenizer = words
+    assert len(tok.encode('text 7').ids) == len('text')  # the library says nothing of the 7
+    tok.save('letters.json')
+    assert 'give its model an unk_token' in fails('prepare.py', '--dataset=bad', '--source=lines.jsonl', '--tokenizer=letters.json')
+
+
+def test_a_text_file_that_cannot_be_read(texts, fails):
+    os.remove('texts/p/0003.txt')
+    os.mkdir('texts/p/0003.txt')
+    said = fails('prepare.py', '--dataset=bad', '--source=texts', '--vocab_size=300')
+    assert 'cannot be loaded' in said and 'texts/p/0003.txt' in said
+
+
 @pytest.mark.parametrize('vocab, says', [({'a': 0, '</s>': 65535}, 'has 65536 tokens; uint16 holds'), ({'a': 0}, 'has no end-of-text token')])
 def test_a_tokenizer_that_will_not_do(tmp_path, monkeypatch, fails, vocab, says):
     monkeypatch.chdir(tmp_path)

@@ -108,3 +108,16 @@ def test_a_forecast_whose_answer_is_known(project, capsys):
 
 def test_a_forecast_without_its_table_says_how_to_make_it(project, fails):
     assert '--eval_components' in fails('forecast.py')
+
+
+def test_a_forecast_from_one_seed_has_no_intervals_and_says_so(project, fails):
+    os.makedirs('results/cross')
+    with open('results/cross/xe_by_component.csv', 'w') as f:
+        f.write('run,seed,k,components,component,xe\n')
+        for own in 'ab':
+            for tokens in (800, 400):
+                os.makedirs(f'out/{own}{tokens}')
+                json.dump({'tokens': tokens}, open(f'out/{own}{tokens}/mix.json', 'w'))
+                json.dump({'tag': False, 'shuffle_components': False, 'block_size': 100}, open(f'out/{own}{tokens}/config.json', 'w'))
+                f.write(''.join(f'{own}{tokens},0,1,{own},{c},{5 - tokens / 800 - (c == own)}\n' for c in 'ab'))
+    assert 'runs of one seed' in fails('forecast.py') and not os.path.exists('results/cross/forecast.csv')
