@@ -592,6 +592,26 @@ def summarise(members):
     return row, {'n_runs': len(members)} | curves
 
 
+def holm(p):
+    """Holm's correction of p-values, (m,) to (m,): those below .05 are together wrong in at most 5% of experiments (Holm 1979)."""
+    order = np.argsort(p)
+    corrected = np.empty(len(p))
+    corrected[order] = np.maximum.accumulate(np.sort(p) * np.arange(len(p), 0, -1)).clip(max=1)
+    return corrected
+
+
+def significance(members, by_k):
+    """
+    Adds <term>_p to the rows of by_k whose K has several runs among the members: the p-value of a t-test over runs that ΔXE, or a term
+    of it, is zero, with Holm's correction for the K's that are tested.
+    """
+    for term in ('delta', *TERMS):
+        values = {k: [run['curves'][term][0].mean() for run in members if run['k'] == k] for k, (row, curves) in by_k.items()
+                  if k > 1 and row['n_runs'] > 1 and term in curves}
+        for k, p in zip(values, holm([scipy.stats.ttest_1samp(some, 0).pvalue for some in values.values()])):
+            by_k[k][0][f'{term}_p'] = p
+
+
 def table(rows):
     """Returns the lines of the table that is printed for the rows of one setting."""
     def field(row, name, ci, sign=''):
@@ -623,6 +643,11 @@ def parts_table(by_k, moves):
         if any(name in row for name in names):
             lines.append(f'{row["k"]:3} ' + ' '.join(
                 f'{row[name]:+.4f} [{row[f"{name}_ci_low"]:+.4f}, {row[f"{name}_ci_high"]:+.4f}]'.ljust(27) if name in row else f'{"-":27}' for name in names))
+    tested = [row for row in rows if 'delta_p' in row or 'ambiguity_p' in row]
+    if tested:
+        lines += ['', 'p of a t-test over runs that it is zero, with Holm\'s correction for the K tested', f'{"K":>3} ' + ' '.join(
+            f'{name:>9}' for name in ('ΔXE', *TERMS))]
+        lines += [f'{row["k"]:3} ' + ' '.join(f'{row[f"{name}_p"]:9.2g}' if f'{name}_p' in row else f'{"-":>9}' for name in ('delta', *TERMS)) for row in tested]
     for k, terms in moves.items():
         moved = [f'{"ΔXE" if term == "delta" else term} {mean:+.4f} [{low:+.4f}, {high:+.4f}]' for term, (mean, (low, high)) in terms.items() if low > 0 or high < 0]
         if moved:
@@ -833,6 +858,7 @@ if __name__ == '__main__':
     for setting in [*shown, *sorted({run['setting'] for run in whole} - set(shown))]:
         members = [run for run in whole if run['setting'] == setting]
         by_k = {k: summarise([run for run in members if run['k'] == k]) for k in sorted({run['k'] for run in members})}
+        significance(members, by_k)
         moves = {k: moved_with_steps([run for run in members if run['k'] == k], whole) for k in by_k if k > 1}
         for k, terms in moves.items():
             by_k[k][0]['moved_with_steps'] = ' '.join(term for term, (_, (low, high)) in terms.items() if low > 0 or high < 0) or (
@@ -870,7 +896,8 @@ if __name__ == '__main__':
             *(column for term in terms for column in (term, f'{term}_ci_low', f'{term}_ci_high')),
             'icl_score', 'icl_ci_low', 'icl_ci_high', 'interval', 'setting', 'bayes_xe', 'excess', 'excess_ci_low',
             'excess_ci_high', 'worst_bin_excess', 'bayes_icl_score', 'entropy_rate', 'unigram_xe', 'specialist_gap', 'specialist_gap_ci_low',
-            'specialist_gap_ci_high', *fits, 'power_error', 'exponential_error', 'better_fit', 'power_is_better', 'moved_with_steps']),
+            'specialist_gap_ci_high', *fits, 'power_error', 'exponential_error', 'better_fit', 'power_is_better', 'moved_with_steps', 'delta_p',
+            *(f'{term}_p' for term in TERMS)]),
         write_csv('decomposition.csv', of_parts, run_columns + ['position', *some_terms, 'setting'])]
 
     lines += ['', *files, *pictures]

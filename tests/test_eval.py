@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from eval_xe import (component_losses, curves_of, fit_decay, interval, mean_by_document, mixture_losses, resamples,
+from eval_xe import (component_losses, curves_of, fit_decay, holm, interval, mean_by_document, mixture_losses, resamples,
                      simultaneous_band, t_interval)
 from prepare import build_processes, sample_process
 
@@ -82,6 +82,12 @@ def test_intervals_cover_as_often_as_they_say():
 
 def noisy(curve):
     return curve + 1e-4 * np.random.default_rng(0).normal(size=(200, len(curve)))
+
+
+def test_holm_by_hand():
+    """Sorted .005, .01, .03, .04, times 4, 3, 2, 1, and none less than the one before."""
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm([0.7, 0.6]), [1, 1])
 
 
 def test_fits_recover_what_made_the_curve():

@@ -52,6 +52,7 @@ def test_a_sweep_lists_all_that_the_decomposition_needs(project, capsys):
     with open('results/xe_vs_k.csv') as f:
         whole = [row for row in csv.DictReader(f) if row['dilution']]
     assert sorted((row['k'], 'shuffle_components=True' in row['setting']) for row in whole) == [('2', False), ('3', False), ('3', True)]
+    assert all(0 <= float(row[f'{term}_p']) <= 1 for row in whole for term in ('delta', 'dilution', 'transfer', 'ambiguity'))
 
 
 def test_make_sweep_goes_on_past_a_failure_and_then_only_makes_what_is_missing(project):
