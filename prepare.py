@@ -3,7 +3,7 @@ Turns labelled text, or synthetic processes, into uint16 tokens:
 data/<dataset>/<component>/<split>.bin, <split>.idx.npy and meta.json.
 
     python prepare.py                                         # ccdv/arxiv-classification from the hub, BPE of 32,000
-    python prepare.py config/cpu.py                           # the same papers for a laptop: BPE of 4,096
+    python prepare.py config/cpu.py                           # the same papers for a laptop: BPE of 1,024
     python prepare.py --source=my_texts.jsonl --dataset=mine  # a local file or folder: parquet, json lines or csv
     python prepare.py --source=my_folder --dataset=mine       # my_folder/<component>/*.txt
     python prepare.py --dataset=arxiv-gpt2 --tokenizer=gpt2   # GPT-2's tokens; or the path of a tokenizer.json

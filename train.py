@@ -194,8 +194,8 @@ if init_from == 'resume':
             f'{key}={checkpoint["config"].get(key)!r}, not {config[key]!r}' for key in changed))
     if checkpoint['mix'] != record:
         fail(f'--init_from=resume: data/{dataset} is not the data that {out_dir} was trained on')
-    if iter_num >= max_iters and auto:
-        print(f'{out_dir} has trained its {iter_num:,} steps')
+    if auto and (iter_num >= max_iters or patience and iter_num - best_iter >= patience * eval_interval):
+        print(f'{out_dir} is done, after {iter_num:,} of at most {max_iters:,} steps')
         sys.exit(0)
     if iter_num >= max_iters:
         fail(f'{out_dir} has trained its {iter_num} steps: nothing to resume (raise --epochs or --max_iters)')

@@ -393,4 +393,4 @@ def test_auto_starts_resumes_and_leaves_alone(whole, capsys):
     assert [key for key in whole if not equal(whole[key], after[key])] == []
     with pytest.raises(SystemExit) as e:
         run('train.py', *args)
-    assert e.value.code == 0 and 'has trained its 47 steps' in capsys.readouterr().out
+    assert e.value.code == 0 and 'is done, after 47 of at most 47 steps' in capsys.readouterr().out
