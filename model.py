@@ -6,6 +6,7 @@ other. Letters in shape comments: B windows, T tokens in each, C = n_embd channe
 """
 import math
 import os
+import time
 from contextlib import nullcontext
 
 import torch
@@ -145,15 +146,28 @@ def compile_model(model, device, mode='default'):
     model.compile(fullgraph=True, dynamic=False, mode=mode)
 
 
+def product_seconds(dtype):
+    """Returns how long the CPU takes for a product of two matrices of 256 x 256: the least of ten times, in seconds."""
+    a, times = torch.ones(256, 256, dtype=dtype), []
+    for _ in range(10):
+        began = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
 def choose_dtype(dtype, device):
     """
     Returns (the number type of matrix products, float32 or bfloat16; the context that a forward pass runs in). '' stands for
-    bfloat16 where the device is fast with it. Weights, and the softmax of TokenXE, are float32 in either.
+    bfloat16 where the device is faster with it. Weights, and the softmax of TokenXE, are float32 in either.
     """
     kind = device.partition(':')[0]
     if not dtype:
-        fast = (torch.cuda.is_bf16_supported(including_emulation=False) if kind == 'cuda' else
-                kind == 'cpu' and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()))
+        if kind == 'cuda':
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:  # some CPUs that have instructions for it take twice as long all the same (LOG.md)
+            fast = kind == 'cpu' and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()) and (
+                product_seconds(torch.bfloat16) < 0.8 * product_seconds(torch.float32))
         dtype = 'bfloat16' if fast else 'float32'
     if dtype not in ('float32', 'bfloat16'):
         fail(f'--dtype={dtype}: choose float32 or bfloat16')

@@ -92,7 +92,7 @@ backend = ''                # of torchrun's processes: nccl or gloo; '' = what f
 # -----------------------------------------------------------------------------
 config = override(globals())
 
-# the machine: device, number type, processes
+# the machine: device, processes
 rank, world_size = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
 if world_size > 1 and device in ('', 'cuda') and torch.cuda.is_available():
     if int(os.environ['LOCAL_WORLD_SIZE']) > torch.cuda.device_count():
@@ -100,7 +100,6 @@ if world_size > 1 and device in ('', 'cuda') and torch.cuda.is_available():
     device = f'cuda:{os.environ["LOCAL_RANK"]}'
 device = choose_device(device)
 device_type = device.partition(':')[0]
-dtype, autocast = choose_dtype(dtype, device)
 if device_type == 'cuda':
     torch.cuda.set_device(device)
     torch.set_float32_matmul_precision('high')  # TF32 where the type is float32
@@ -173,17 +172,23 @@ if auto:
 if init_from == 'scratch' and not (overwrite or auto) and (os.path.exists(ckpt_path) or os.path.exists(best_path)):
     fail(f'{out_dir} holds a run already: go on with it by --init_from=resume, replace it by --overwrite=True,'
          ' or choose another --out_dir')
+checkpoint = None
+if init_from == 'resume':
+    if not os.path.exists(ckpt_path):
+        fail(f'--init_from=resume: there is no {ckpt_path}; start the run anew by --init_from=scratch --overwrite=True')
+    model, checkpoint = load_checkpoint(ckpt_path)
+    dtype = dtype or checkpoint['config'].get('dtype', '')  # another machine would choose another
+dtype, autocast = choose_dtype(dtype, device)
 config = {key: globals()[key] for key in config}  # with what was derived above
 
 # the model and its optimizer
 model_args = dict(n_layer=n_layer, n_head=n_head, n_embd=n_embd, block_size=block_size, bias=bias,
                   vocab_size=meta['vocab_size'] + (len(meta['components']) if tag else 0), dropout=dropout)
 torch.manual_seed(seed)
-iter_num, best_val_loss, best_iter, model, checkpoint = 0, math.inf, 0, GPT(**model_args), None
-if init_from == 'resume':
-    if not os.path.exists(ckpt_path):
-        fail(f'--init_from=resume: there is no {ckpt_path}; start the run anew by --init_from=scratch --overwrite=True')
-    model, checkpoint = load_checkpoint(ckpt_path)
+iter_num, best_val_loss, best_iter = 0, math.inf, 0
+if not checkpoint:
+    model = GPT(**model_args)
+else:
     iter_num, best_val_loss, best_iter = (checkpoint[key] for key in ('iter_num', 'best_val_loss', 'best_iter'))
     free = {'out_dir', 'init_from', 'overwrite', 'epochs', 'max_iters', 'lr_decay_iters', 'eval_interval', 'patience',
             'log_interval', 'snapshots', 'verify', 'wandb_log', 'wandb_project', 'wandb_run_name', 'device', 'compile',

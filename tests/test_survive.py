@@ -394,3 +394,22 @@ def test_auto_starts_resumes_and_leaves_alone(whole, capsys):
     with pytest.raises(SystemExit) as e:
         run('train.py', *args)
     assert e.value.code == 0 and 'is done, after 47 of at most 47 steps' in capsys.readouterr().out
+
+
+def test_auto_leaves_a_run_that_stopped_early(small, capsys):
+    args = [*ARGS, '--out_dir=survive/early', '--init_from=auto', '--learning_rate=0', '--min_lr=0', '--patience=2']  # nothing is ever better
+    run('train.py', *args)
+    with open('survive/early/log.csv') as f:
+        log = f.read()
+    assert log.endswith('stopped early\n')
+    with pytest.raises(SystemExit) as e:
+        run('train.py', *args)
+    with open('survive/early/log.csv') as f:
+        assert e.value.code == 0 and 'survive/early is done' in capsys.readouterr().out and f.read() == log
+
+
+def test_a_run_goes_on_in_the_number_type_that_it_began_in(small):
+    args = [arg for arg in ARGS if not arg.startswith('--dtype')] + ['--out_dir=survive/dtype']
+    run('train.py', *args, '--max_iters=2', '--lr_decay_iters=4', '--dtype=bfloat16')
+    assert run('train.py', *args, '--max_iters=4', '--init_from=resume')['dtype'] == 'bfloat16'
+    assert torch.load('survive/dtype/ckpt.pt', weights_only=True)['config']['dtype'] == 'bfloat16'
