@@ -11,10 +11,8 @@ two runs is taken window by window. Windows of one document resemble each other:
 resampling a component's documents, all windows and positions of a document together (percentiles of 1,000 resamples).
 The same resamples serve every run: those of a difference are the differences of the runs' resamples, hence paired.
 """
-import csv
 import functools
 import glob
-import io
 import json
 import math
 import os
@@ -30,13 +28,16 @@ import scipy.stats
 import torch
 from tqdm import tqdm
 
-from config import fail, file_hash, override, replace_file
+from config import fail, file_hash, override, replace_file, write_csv
 from model import GPT, choose_device, choose_dtype, compile_model, load_checkpoint
 from sample_mix import (check_hashes, eval_windows, first_tokens, list_documents, random_stream, read_meta, read_process, read_tokens,
                         split_names, stationary)
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
+
+plt.rcParams.update({'figure.constrained_layout.use': True, 'savefig.dpi': 160, 'grid.alpha': 0.3, 'legend.fontsize': 8,
+                     'legend.framealpha': 0.7, 'legend.edgecolor': 'none'})
 
 # -----------------------------------------------------------------------------
 runs = 'out/*'                # folders of runs, a pattern; several with commas between
@@ -57,22 +58,25 @@ RESAMPLES = 1000
 CHECKPOINT = {'best': 'best.pt', 'last': 'ckpt.pt'}.get(ckpt, f'{ckpt}.pt')
 # runs that agree in these answer the same question, and differ in K, components and seeds alone
 SETTING = ('dataset', 'block_size', 'token_budget', 'max_iters', 'batch_size', 'gradient_accumulation_steps', 'tag',
-           'shuffle_components', 'constant_per_component', 'n_layer', 'n_head', 'n_embd', 'dropout', 'bias', 'learning_rate', 'min_lr', 'decay_lr',
-           'warmup_iters', 'lr_decay_iters', 'weight_decay', 'beta1', 'beta2', 'grad_clip', 'dtype')
+           'shuffle_components', 'constant_per_component', 'n_layer', 'n_head', 'n_embd', 'dropout', 'bias', 'learning_rate',
+           'min_lr', 'decay_lr', 'warmup_iters', 'lr_decay_iters', 'weight_decay', 'beta1', 'beta2', 'grad_clip', 'dtype',
+           'eval_interval', 'patience', 'val_windows_per_component')  # the last three choose best.pt
 
 
 @functools.cache
 def windows_of(dataset, component, T, shuffled):
     """
-    eval_windows of the split and number asked for, and `unit` (N,): which document a window is of, as a number. Documents that
+    eval_windows of the split and number asked for, and `unit` (N,): which document a window is of, as a number. Texts that
     begin with the same window are one document, for a text that is there twice says nothing twice.
     """
     meta = read_meta(dataset)
     windows = eval_windows(meta, component, split, T, windows_per_component, shuffled)
     check_hashes(meta, meta['components'] if shuffled else [component], [split])
-    _, opening, doc = np.unique(windows['source'] * (1 + windows['doc'].max()) + windows['doc'], return_index=True, return_inverse=True)
-    _, same = np.unique(windows['tokens'][opening], axis=0, return_inverse=True)  # np.unique gives the first, the opening, window
-    return windows | {'unit': same[doc]}
+    source_and_doc = windows['source'] * (1 + windows['doc'].max()) + windows['doc']
+    _, opening, unit = np.unique(source_and_doc, return_index=True, return_inverse=True)  # opening: a document's first window
+    if meta['source'] != 'synthetic':  # two documents of coins begin alike by chance
+        unit = np.unique(windows['tokens'][opening], axis=0, return_inverse=True)[1][unit]
+    return windows | {'unit': unit}
 
 
 @functools.cache
@@ -104,8 +108,8 @@ def read_losses(path):
     """Returns what run_losses has kept, {key: (N, T) float32}; {} where there is nothing, or nothing that can be read."""
     try:
         with np.load(path) as kept:
-            return dict(zip(kept['keys'].tolist(), (kept[f'xe{i}'] for i in range(len(kept['keys'])))))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return dict(kept)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
         return {}
 
 
@@ -134,7 +138,7 @@ def run_losses(run, names):
         first = np.repeat(first_tokens(meta, new, run['tag']), [len(w) for w in windows])
         xe = window_losses(model, np.concatenate(windows), first, autocast)
         kept |= zip((keys[name] for name in new), np.split(xe, np.cumsum([len(w) for w in windows])[:-1]))
-        replace_file(cache, lambda f: np.savez(f, keys=list(kept), **{f'xe{i}': xe for i, xe in enumerate(kept.values())}))
+        replace_file(cache, lambda f: np.savez(f, **kept))
     return {name: kept[keys[name]] for name in names}
 
 
@@ -210,15 +214,20 @@ def component_losses(process, tokens):
     return losses
 
 
+def loss_so_far(losses):
+    """Returns the losses of the first 0 .. T tokens together, (.., T + 1), from those of each token, (.., T)."""
+    return np.pad(losses.cumsum(-1), [(0, 0)] * (losses.ndim - 1) + [(1, 0)])
+
+
 def mixture_losses(losses):
     """
     Returns the loss of the best predictor that knows the K processes, but not which one a window is from, (N, T), from
     their component_losses (K, N, T): by Bayes' rule, with a uniform prior,
     P(w_t | past) = sum_k P_k(w_0 .. w_t) / sum_k P_k(w_0 .. w_{t-1}).
     """
-    seen = np.pad(losses.cumsum(2), ((0, 0), (0, 0), (1, 0)))  # (K, N, T + 1) -ln P_k of the first 0 .. T tokens
     with np.errstate(invalid='ignore'):  # inf - inf, after what none of the processes can emit
-        return np.nan_to_num(np.diff(-scipy.special.logsumexp(-seen, axis=0), axis=1), nan=np.inf, posinf=np.inf)
+        together = -scipy.special.logsumexp(-loss_so_far(losses), axis=0)  # (N, T + 1)
+        return np.nan_to_num(np.diff(together, axis=1), nan=np.inf, posinf=np.inf)
 
 
 def entropy_rate(process, documents=None):
@@ -285,37 +294,42 @@ def read_run(folder):
     if not os.path.isfile(os.path.join(folder, CHECKPOINT)):
         print(f'{folder} has no {CHECKPOINT} yet: left out')
         return None
-    known = read_meta(run['dataset'])['components']
-    for name in run['mix']['components']:
-        if known.get(name, {}).get('train', {}).get('sha256') != run['mix']['of_each'][name]['sha256']:
+    then = run['mix'].get('dealt_from') or {name: facts['sha256'] for name, facts in run['mix']['of_each'].items()}
+    now = {name: facts['train']['sha256'] for name, facts in read_meta(run['dataset'])['components'].items()}
+    for name in then:
+        if then[name] != now.get(name):
             fail(f'{folder} was trained on other data than data/{run["dataset"]} holds for {name} now: train it again, or leave'
                  ' it out of --runs')
     return run
 
 
+def curve_of(run, name, values):
+    """mean_by_document of values (N, T) on a component's windows: the same resamples for every run, so that differences are paired."""
+    unit = windows_of(run['dataset'], name, run['block_size'], run['shuffle_components'])['unit']
+    return mean_by_document(values, unit, run['dataset'], split, name, run['shuffle_components'])
+
+
 def evaluate_run(run):
     """
-    Returns one cell for each component that the run is evaluated on: {component: dict} with xe (T,) and boot
-    (RESAMPLES, T), n_windows, n_docs and bytes_per_token. Writes xe_windows.npz where asked for.
+    Returns one cell for each component that the run is evaluated on: {component: dict} with n_windows, n_docs, bytes_per_token, and the
+    curves 'xe' and, where the processes are known, 'bayes' and 'bayes_ambiguity'. A curve is (mean (T,), boot (RESAMPLES, T)): nats
+    by position, and the same in each resample. Writes xe_windows.npz where asked for.
     """
     meta, own = read_meta(run['dataset']), run['mix']['components']
     cells, dumped = {}, []
     for name, xe in run_losses(run, split_names(eval_components) or own).items():
         windows = windows_of(run['dataset'], name, run['block_size'], run['shuffle_components'])
-        seed = run['dataset'], split, name, run['shuffle_components']
-        mean, boot = mean_by_document(xe, windows['unit'], *seed)
-        facts = meta['components'][name][split]
-        cells[name] = {'xe': mean, 'boot': boot, 'n_windows': len(xe), 'n_docs': len(np.unique(windows['unit'])),
-                       'bytes_per_token': facts['bytes'] / facts['tokens']}
+        facts = [meta['components'][other][split] for other in (meta['components'] if run['shuffle_components'] else [name])]
+        cells[name] = {'xe': curve_of(run, name, xe), 'n_windows': len(xe), 'n_docs': len(np.unique(windows['unit'])),
+                       'bytes_per_token': sum(f['bytes'] for f in facts) / sum(f['tokens'] for f in facts)}
         dumped.append({key: windows[key] for key in ('tokens', 'source', 'doc', 'start')} | {'xe': xe})
         if meta['source'] == 'synthetic' and (name in own or run['shuffle_components']):
             bayes, told = (bayes_losses(run | {'tag': tag}, meta, name) for tag in (run['tag'], True))
-            cells[name]['bayes'], cells[name]['bayes_boot'] = mean_by_document(bayes, windows['unit'], *seed)
-            cells[name]['bayes_ambiguity'] = mean_by_document(bayes - told, windows['unit'], *seed)
+            cells[name] |= {'bayes': curve_of(run, name, bayes), 'bayes_ambiguity': curve_of(run, name, bayes - told)}
             dumped[-1]['bayes_xe'] = bayes
     if dump:
         names = list(cells)
-        everything = {key: np.concatenate([d[key] for d in dumped]) for key in dumped[0]}
+        everything = {key: np.concatenate([d[key] for d in dumped]) for key in dumped[0] if all(key in d for d in dumped)}
         replace_file(os.path.join(run['folder'], 'xe_windows.npz'), lambda f: np.savez(
             f, names=names, component=np.repeat(np.arange(len(names)), [len(d['xe']) for d in dumped]), **everything))
     return cells
@@ -325,25 +339,34 @@ def evaluate_run(run):
 # what ΔXE is made of (DESIGN.md section 6)
 
 
-TERMS = {'dilution': ('diluted', 'base'), 'transfer': ('told', 'diluted'), 'ambiguity': ('', 'told')}  # one cell minus another; '' is M's
+TERMS = {'dilution': ('diluted', 'base'), 'transfer': ('told', 'diluted'), 'ambiguity': ('xe', 'told')}  # one curve minus another
+DIFFERENCES = {'delta': ('xe', 'base'), 'excess': ('xe', 'bayes'), **TERMS}
+CURVES = ('xe', 'bayes', *DIFFERENCES, 'bayes_ambiguity', 'specialist_gap', 'posterior')
+
+
+def add_differences(cell):
+    """Adds the differences whose two curves the cell has; their resamples are the differences of the resamples."""
+    for which, (a, b) in DIFFERENCES.items():
+        if a in cell and b in cell:
+            cell[which] = tuple(x - y for x, y in zip(cell[a], cell[b]))
 
 
 def find_parts(found):
     """
-    Gives each cell of a run M what it is compared with, a cell or None: 'base' of P_c, the K = 1 run of the component with M's
-    budget, 'diluted' of D_c, the K = 1 run with what the component gives to M, and 'told' of M_tag. All agree with M in setting (the
-    number of steps included) and seeds. Where M has all of its D_c, their Bayes mixture is put in as well (see specialist_mixture).
+    Gives each cell of a run M the curves that it is compared with, where their runs are there: 'base' of P_c, the K = 1 run of the component
+    with M's budget, 'diluted' of D_c, the K = 1 run with what the component gives to M, and 'told' of M_tag. All agree with M in setting
+    (the number of steps included) and seeds. Where M has all of its D_c, their Bayes mixture is put in as well (see specialist_mixture).
 
     Returns the commands that would train what is missing, and marks the runs that are a D_c or M_tag and nothing else by 'part'.
     """
     def identity(run):
-        return tuple(run[key] for key in SETTING if key not in ('token_budget', 'tag', 'constant_per_component')) + (
-            run['seed'], run['mix_seed'])
+        return tuple(run[key] for key in (*SETTING, 'seed', 'mix_seed') if key not in ('token_budget', 'tag', 'constant_per_component'))
+
     def trained_on(run):
         return tuple(sorted(run['mix']['components'])), run['mix']['tokens']
     specialists = {(*identity(run), *trained_on(run)): run for run in found if run['k'] == 1 and not run['tag']}
     tagged = {(*identity(run), *trained_on(run)): run for run in found if run['tag']}
-    missing, whole, parts = {}, set(), set()
+    missing, baselines, parts = {}, set(), set()
 
     def command(run, name, *more):
         """Adds the command of a part that is missing; `name` is its folder's."""
@@ -353,36 +376,40 @@ def find_parts(found):
                             f'--out_dir={os.path.join(os.path.dirname(run["folder"]), name)}'])] = None
 
     for run in found:
-        T, names, apart = run['block_size'], run['mix']['components'], run['k'] > 1 and not run['tag']
+        T, names, is_mixture = run['block_size'], run['mix']['components'], run['k'] > 1 and not run['tag']
         budget = run['token_budget'] // T * T * (run['k'] if run['constant_per_component'] else 1)  # of each P_c
-        told = apart and tagged.get((*identity(run), *trained_on(run)))
+        told = tagged.get((*identity(run), *trained_on(run))) if is_mixture else None
         if told:
-            parts.add(told['run'])
-        elif apart:
+            parts.add(told['folder'])
+        elif is_mixture:
             command(run, f'{run["run"]}-tag', '--tag=True', f'--components={",".join(names)}', f'--token_budget={run["token_budget"]}',
                     f'--constant_per_component={run["constant_per_component"]}')
         for name, cell in run['cells'].items():
-            found_for = {'base': specialists.get((*identity(run), (name,), budget)), 'told': told or None, 'diluted': None}
-            if apart and name in names:
-                given = run['mix']['of_each'][name]['tokens']
-                found_for['diluted'] = specialists.get((*identity(run), (name,), given))
-            for which, part in found_for.items():
-                cell[which] = part and part['cells'].get(name)
-            cell['diluted_run'] = found_for['diluted']
-            whole |= {part['run'] for part in [found_for['base']] if part and apart}
-            parts |= {part['run'] for part in [found_for['diluted']] if part}
-            if name not in names:
+            own = name in names
+            given = run['mix']['of_each'][name]['tokens'] if own else 0
+            base = specialists.get((*identity(run), (name,), budget))
+            diluted = specialists.get((*identity(run), (name,), given)) if is_mixture and own else None
+            cell['diluted_run'] = diluted
+            for which, part in (('base', base), ('diluted', diluted), ('told', told)):
+                if part and name in part['cells']:
+                    cell[which] = part['cells'][name]['xe']
+            add_differences(cell)
+            if base and is_mixture:
+                baselines.add(base['folder'])
+            if diluted:
+                parts.add(diluted['folder'])
+            if not own:
                 continue
-            for which, tokens in (('base', budget), ('diluted', run['mix']['of_each'][name]['tokens'])):
-                docs = list_documents(read_meta(run['dataset']), name, 'train', run['shuffle_components'])
-                if not found_for[which] and (which == 'base' or apart) and T * (docs['length'] // T).sum() >= tokens:
+            docs = list_documents(read_meta(run['dataset']), name, 'train', run['shuffle_components'])
+            for part, tokens in [(base, budget), (diluted, given)] if is_mixture else [(base, budget)]:
+                if not part and tokens <= T * (docs['length'] // T).sum():
                     folder = f'{run["dataset"]}-k1-s{run["seed"]}-{name}-{tokens}tokens-{run["max_iters"]}steps' + (
                         f'-m{run["mix_seed"]}' if run['mix_seed'] else '') + ('-shuffled' if run['shuffle_components'] else '')
                     command(run, folder, f'--components={name}', f'--token_budget={tokens}')
-        if apart and all(run['cells'].get(name, {}).get('diluted_run') for name in names):
+        if is_mixture and all(run['cells'].get(name, {}).get('diluted_run') for name in names):
             specialist_mixture(run)
     for run in found:
-        run['part'] = run['run'] in parts - whole
+        run['part'] = run['folder'] in parts - baselines
     return list(missing)
 
 
@@ -390,7 +417,7 @@ def specialist_mixture(run):
     """
     Gives each cell of a run on K components its specialist mixture: Q, which predicts by Bayes' rule with the K diluted
     specialists D_c as if each were the truth. 'specialist_gap' is the loss of Q minus that of the component's own D_c,
-    'posterior' the probability that Q gives to the true component; each a mean (T,) and boot (RESAMPLES, T).
+    'posterior' the probability that Q gives to the true component; each a curve.
 
     In every window the gap sums to at most ln K, whatever the models are, as Q is at least 1 / K of each D_c.
     """
@@ -400,11 +427,12 @@ def specialist_mixture(run):
         losses = np.stack([losses[name] for losses in of_each]).astype(np.float64)  # (K, N, T)
         gap = mixture_losses(losses) - losses[i]  # (N, T)
         assert gap.sum(1).max() <= math.log(len(names)) + 1e-6, 'the gap of a Bayes mixture is at most ln K in every window'
-        seen = np.pad(losses.cumsum(2), ((0, 0), (0, 0), (1, 0)))[:, :, :-1]  # -ln D_c of the first 0 .. T-1 tokens
-        posterior = scipy.special.softmax(-seen, axis=0)[i]  # (N, T)
-        unit = windows_of(run['dataset'], name, run['block_size'], run['shuffle_components'])['unit']
-        seed = run['dataset'], split, name, run['shuffle_components']
-        run['cells'][name] |= {'specialist_gap': mean_by_document(gap, unit, *seed), 'posterior': mean_by_document(posterior, unit, *seed)}
+        posterior = scipy.special.softmax(-loss_so_far(losses)[:, :, :-1], axis=0)[i]  # (N, T)
+        run['cells'][name] |= {'specialist_gap': curve_of(run, name, gap), 'posterior': curve_of(run, name, posterior)}
+
+
+def leaves_out_zero(low_high):
+    return low_high[0] > 0 or low_high[1] < 0
 
 
 def moved_with_steps(members, others):
@@ -413,7 +441,7 @@ def moved_with_steps(members, others):
     the same runs with twice the steps among the others; {} where there are none. A term whose interval leaves out 0 has moved.
     """
     def identity(run, steps):
-        same = tuple(run[key] for key in SETTING if key not in ('max_iters', 'lr_decay_iters'))
+        same = tuple(run[key] for key in SETTING if key not in ('max_iters', 'lr_decay_iters', 'eval_interval'))
         return (*same, run['seed'], run['mix_seed'], tuple(run['mix']['components']), steps)
     longer = {identity(run, run['max_iters']): run for run in others}
     pairs = [(run, longer.get(identity(run, 2 * run['max_iters']))) for run in members]
@@ -459,6 +487,12 @@ def with_interval(name, value, low_high, ci=None):
     return {name: value, f'{ci}_low': low_high[0], f'{ci}_high': low_high[1]}
 
 
+def over_positions(curve):
+    """Returns (mean, (low, high)): a curve's mean over positions, and its interval over documents."""
+    mean, boot = curve
+    return mean.mean(), interval(boot.mean(1))
+
+
 def over_runs(values, boots):
     """
     Returns (mean, (low, high), 'runs' or 'documents') of one number per run: a t-interval over runs where there are
@@ -480,68 +514,47 @@ def rows_of(run):
     by_position, by_component = [], []
     for name, cell in run['cells'].items():
         same = about(run, name) | {'n_windows': cell['n_windows'], 'n_docs': cell['n_docs'], 'in_training': name in run['mix']['components']}
-        low, high = interval(cell['boot'])
-        for t, se in enumerate(cell['boot'].std(0, ddof=1)):
-            by_position.append(same | {'position': t, 'xe': cell['xe'][t], 'se': se, 'ci_low': low[t], 'ci_high': high[t],
-                                       'bayes_xe': cell['bayes'][t] if 'bayes' in cell else ''})
-
-        xe, boot = cell['xe'].mean(), cell['boot'].mean(1)  # over positions: a number, and (RESAMPLES,)
-        row = same | with_interval('xe', xe, interval(boot), 'ci') | {
-            'n_tokens': cell['n_windows'] * len(cell['xe']), 'se': boot.std(ddof=1), 'perplexity': math.exp(xe),
+        mean, boot = cell['xe']
+        low, high = interval(boot)
+        for t, se in enumerate(boot.std(0, ddof=1)):
+            by_position.append(same | {'position': t, 'xe': mean[t], 'se': se, 'ci_low': low[t], 'ci_high': high[t],
+                                       'bayes_xe': cell['bayes'][0][t] if 'bayes' in cell else ''})
+        xe = mean.mean()
+        row = same | with_interval('xe', *over_positions(cell['xe']), 'ci') | {
+            'n_tokens': cell['n_windows'] * len(mean), 'se': boot.mean(1).std(ddof=1), 'perplexity': math.exp(xe),
             'bits_per_byte': xe / math.log(2) / cell['bytes_per_token']}
-        if cell['base']:
-            base, base_boot = cell['base']['xe'].mean(), cell['base']['boot'].mean(1)
-            row |= {'xe_k1': base} | with_interval('delta_xe', xe - base, interval(boot - base_boot), 'delta_ci')
+        if 'delta' in cell:
+            row |= {'xe_k1': cell['base'][0].mean()} | with_interval('delta_xe', *over_positions(cell['delta']), 'delta_ci')
         if 'bayes' in cell:
-            bayes, bayes_boot = cell['bayes'].mean(), cell['bayes_boot'].mean(1)
-            _, rate, rate_se = theory(run['dataset'], name, split)
-            row |= {'bayes_xe': bayes, 'entropy_rate': rate, 'entropy_rate_se': rate_se}
-            row |= with_interval('excess', xe - bayes, interval(boot - bayes_boot))
+            row |= {'bayes_xe': cell['bayes'][0].mean()} | with_interval('excess', *over_positions(cell['excess']))
+            if not run['shuffle_components']:  # documents of all the processes have no rate of their own
+                _, row['entropy_rate'], row['entropy_rate_se'] = theory(run['dataset'], name, split)
         by_component.append(row)
     return by_position, by_component
 
 
-def curves_of(run):
-    """
-    Returns {'xe', and where they are known 'delta', 'bayes', 'excess': (mean (T,), boot (RESAMPLES, T))} of the run as a
-    whole, each of its own components weighing the same; None where it was not evaluated on all of them.
-    """
-    cells = [run['cells'].get(name) for name in run['mix']['components']]
-    if not all(cells):
-        return None
-
-    def average(curve):
-        return tuple(np.mean(x, axis=0) for x in zip(*map(curve, cells)))
-    curves = {'xe': average(lambda c: (c['xe'], c['boot']))}
-    if all(c['base'] for c in cells):
-        curves['delta'] = average(lambda c: (c['xe'] - c['base']['xe'], c['boot'] - c['base']['boot']))
-    if 'bayes' in cells[0]:
-        curves['bayes'] = average(lambda c: (c['bayes'], c['bayes_boot']))
-        curves['excess'] = average(lambda c: (c['xe'] - c['bayes'], c['boot'] - c['bayes_boot']))
-        curves['bayes_ambiguity'] = average(lambda c: c['bayes_ambiguity'])
-    for term, (more, less) in TERMS.items():
-        if all(c[part] for c in cells for part in (more, less) if part):
-            curves[term] = average(lambda c: tuple((c[more] if more else c)[x] - c[less][x] for x in ('xe', 'boot')))
-    for which in ('specialist_gap', 'posterior'):
-        if all(which in c for c in cells):
-            curves[which] = average(lambda c: c[which])
-    return curves
+def average(some):
+    """Averages dicts of curves, each weighing the same: {which: (mean, boot)} of what all of them have."""
+    return {which: tuple(np.mean(x, axis=0) for x in zip(*(one[which] for one in some)))
+            for which in CURVES if all(which in one for one in some)}
 
 
 def rows_of_parts(run):
     """Returns a run's rows of decomposition.csv: the mean over components by position, then each component's over positions."""
-    rows, cells = [], run['cells']
+    if not any(term in run['curves'] for term in (*TERMS, 'specialist_gap')):
+        return []
+    rows = []
     for name in ['', *run['mix']['components']]:
-        curves = run['curves'] if not name else curves_of({'mix': {'components': [name]}, 'cells': cells})
-        curves = {which: curves[which] for which in ('delta', *TERMS, 'bayes_ambiguity', 'specialist_gap', 'posterior') if which in curves}
+        curves = run['cells'][name] if name else run['curves']
         for t in ['', *range(run['block_size'] if not name else 0)]:
             row = about(run, name) | {'position': t}
-            for which, (mean, boot) in curves.items():
-                value, resampled = (mean.mean(), boot.mean(1)) if t == '' else (mean[t], boot[:, t])
-                row |= with_interval('delta_xe' if which == 'delta' else which, value, interval(resampled),
-                                     'delta_ci' if which == 'delta' else None)
+            for which in ('delta', *TERMS, 'bayes_ambiguity', 'specialist_gap', 'posterior'):
+                if which in curves:
+                    mean, boot = curves[which]
+                    value, low_high = over_positions(curves[which]) if t == '' else (mean[t], interval(boot[:, t]))
+                    row |= with_interval('delta_xe' if which == 'delta' else which, value, low_high, 'delta_ci' if which == 'delta' else None)
             rows.append(row)
-    return rows if any(term in run['curves'] for term in (*TERMS, 'specialist_gap')) else []
+    return rows
 
 
 def summarise(members):
@@ -559,16 +572,14 @@ def summarise(members):
     icl, icl_ci, _ = over('xe', lambda x: x[..., -1] - x[..., early])
     row = {'dataset': members[0]['dataset'], 'k': k, 'n_runs': len(members), **with_interval('xe', xe, ci, 'ci'),
            **with_interval('icl_score', icl, icl_ci, 'icl_ci'), 'interval': kind, 'setting': members[0]['setting']}
-    known = [which for which in ('xe', 'delta', 'bayes', 'excess', *TERMS, 'bayes_ambiguity', 'specialist_gap', 'posterior')
-             if all(which in run['curves'] for run in members)]
-    curves = {which: tuple(np.mean(x, axis=0) for x in zip(*(run['curves'][which] for run in members))) for which in known}
-    if 'delta' in known:
+    curves = average([run['curves'] for run in members])
+    if 'delta' in curves:
         row |= with_interval('delta_xe', *over('delta')[:2], 'delta_ci')
     for which in (*TERMS, 'bayes_ambiguity', 'specialist_gap'):
-        if which in known and k > 1:
+        if which in curves and k > 1:
             row |= with_interval(which, *over(which)[:2])
     # a share of what may be nothing is no number, and nothing is no share
-    if {'ambiguity', 'bayes_ambiguity'} <= set(known) and row['ambiguity_ci_low'] > 0 and row['bayes_ambiguity'] > 1e-9:
+    if {'ambiguity', 'bayes_ambiguity'} <= set(curves) and row['ambiguity_ci_low'] > 0 and row['bayes_ambiguity'] > 1e-9:
         some = [[run['curves'][which] for which in ('bayes_ambiguity', 'ambiguity')] for run in members]
         row |= with_interval('efficiency', *over_runs([b.mean() / a.mean() for (b, _), (a, _) in some],
                                                       [b.mean(1) / a.mean(1) for (_, b), (_, a) in some])[:2])
@@ -580,8 +591,9 @@ def summarise(members):
             row[f'{form}_error'] = error[0]
         power, exponential = (fits[form][3] for form in ('power', 'exponential'))
         row |= {'better_fit': 'power' if power[0] < exponential[0] else 'exponential', 'power_is_better': np.mean(power[1:] < exponential[1:])}
-    if 'excess' in known:
-        known_processes = [[theory(run['dataset'], name, split) for name in run['mix']['components']] for run in members]
+    if 'excess' in curves:
+        known_processes = [[theory(run['dataset'], name, split) for name in (
+            read_meta(run['dataset'])['components'] if run['shuffle_components'] else run['mix']['components'])] for run in members]
         bins = log_bins(T)
         row |= {'bayes_xe': curves['bayes'][0].mean(), **with_interval('excess', *over('excess')[:2]),
                 'worst_bin_excess': np.mean([max(run['curves']['excess'][0][bins == b].mean() for b in set(bins))
@@ -589,7 +601,7 @@ def summarise(members):
                 'bayes_icl_score': curves['bayes'][0][-1] - curves['bayes'][0][early],
                 'entropy_rate': np.mean([[rate for _, rate, _ in some] for some in known_processes]),
                 'unigram_xe': np.mean([unigram_xe([process for process, _, _ in some]) for some in known_processes])}
-    return row, {'n_runs': len(members)} | curves
+    return row, curves
 
 
 def holm(p):
@@ -612,21 +624,24 @@ def significance(members, by_k):
             by_k[k][0][f'{term}_p'] = p
 
 
+def field(row, name, ci, sign='+'):
+    """A number of a row with its interval, for a table; '-' where it is not known."""
+    if name not in row:
+        return '-'
+    return f'{row[name]:{sign}.4f} [{row[f"{ci}_low"]:{sign}.4f}, {row[f"{ci}_high"]:{sign}.4f}]'
+
+
 def table(rows):
     """Returns the lines of the table that is printed for the rows of one setting."""
-    def field(row, name, ci, sign=''):
-        if name not in row:
-            return '-'
-        return f'{row[name]:{sign}.4f} [{row[f"{ci}_low"]:{sign}.4f}, {row[f"{ci}_high"]:{sign}.4f}]'
     lines = [f'{"K":>3} {"runs":>4}  {"XE":26} {"ΔXE from K = 1":28} {"icl_score":>9}']
-    lines += [f'{row["k"]:3} {row["n_runs"]:4}  {field(row, "xe", "ci"):26} {field(row, "delta_xe", "delta_ci", "+"):28}'
+    lines += [f'{row["k"]:3} {row["n_runs"]:4}  {field(row, "xe", "ci", ""):26} {field(row, "delta_xe", "delta_ci"):28}'
               f' {row["icl_score"]:9.4f}' for row in rows]
     if all('excess' in row for row in rows):
         lines[0] += f'  {"Bayes XE":>8}  {"XE - Bayes":28} {"of unigram XE - rate":>20} {"worst bin":>9}'
         for i, row in enumerate(rows, 1):
             drop = row['unigram_xe'] - row['entropy_rate']
             share = f'{row["excess"] / drop:.1%} of {drop:.4f}' if drop > 1e-6 else '-'
-            lines[i] += (f'  {row["bayes_xe"]:8.4f}  {field(row, "excess", "excess_ci", "+"):28} {share:>20}'
+            lines[i] += (f'  {row["bayes_xe"]:8.4f}  {field(row, "excess", "excess_ci"):28} {share:>20}'
                          f' {row["worst_bin_excess"]:+9.4f}')
     return lines
 
@@ -641,15 +656,16 @@ def parts_table(by_k, moves):
     lines = ['', 'what ΔXE is made of: ΔXE = dilution + transfer + ambiguity', f'{"K":>3} ' + ' '.join(f'{name:27}' for name in names)]
     for row in rows:
         if any(name in row for name in names):
-            lines.append(f'{row["k"]:3} ' + ' '.join(
-                f'{row[name]:+.4f} [{row[f"{name}_ci_low"]:+.4f}, {row[f"{name}_ci_high"]:+.4f}]'.ljust(27) if name in row else f'{"-":27}' for name in names))
+            lines.append(f'{row["k"]:3} ' + ' '.join(f'{field(row, name, f"{name}_ci"):27}' for name in names))
     tested = [row for row in rows if 'delta_p' in row or 'ambiguity_p' in row]
     if tested:
         lines += ['', 'p of a t-test over runs that it is zero, with Holm\'s correction for the K tested', f'{"K":>3} ' + ' '.join(
             f'{name:>9}' for name in ('ΔXE', *TERMS))]
-        lines += [f'{row["k"]:3} ' + ' '.join(f'{row[f"{name}_p"]:9.2g}' if f'{name}_p' in row else f'{"-":>9}' for name in ('delta', *TERMS)) for row in tested]
+        for row in tested:
+            lines.append(f'{row["k"]:3} ' + ' '.join(f'{row[f"{name}_p"]:9.2g}' if f'{name}_p' in row else f'{"-":>9}' for name in ('delta', *TERMS)))
     for k, terms in moves.items():
-        moved = [f'{"ΔXE" if term == "delta" else term} {mean:+.4f} [{low:+.4f}, {high:+.4f}]' for term, (mean, (low, high)) in terms.items() if low > 0 or high < 0]
+        moved = [f'{"ΔXE" if term == "delta" else term} {mean:+.4f} [{ends[0]:+.4f}, {ends[1]:+.4f}]'
+                 for term, (mean, ends) in terms.items() if leaves_out_zero(ends)]
         if moved:
             lines.append(f'K = {k}: with twice the steps {", ".join(moved)}: these runs were undertrained, and their terms measure that too')
         elif terms:
@@ -661,14 +677,21 @@ PANELS = {'xe': ('XE (nats per token)', 'ci'), 'delta': ('ΔXE from the K = 1 ru
           'excess': ('XE above the Bayes optimum (nats per token)', 'excess_ci')}
 
 
+def save(fig, path):
+    """Writes a figure and returns its path."""
+    fig.savefig(path)
+    plt.close(fig)
+    return path
+
+
 def figure(by_k, title):
     """Returns a figure and {which: its axes}: XE, ΔXE where there is a baseline, the excess where Bayes is known."""
     shown = [which for which in PANELS if any(which in curves and (which != 'delta' or k > 1) for k, (_, curves) in by_k.items())]
-    fig, axes = plt.subplots(1, len(shown), figsize=(1.5 + 4.5 * len(shown), 4.3), layout='constrained', squeeze=False)
+    fig, axes = plt.subplots(1, len(shown), figsize=(1.5 + 4.5 * len(shown), 4.3), squeeze=False)
     fig.suptitle(title, fontsize=9)
     for ax, which in zip(axes[0], shown):
         ax.set_ylabel(PANELS[which][0])
-        ax.grid(alpha=0.3)
+        ax.grid()
         if which != 'xe':
             ax.axhline(0, color='black', lw=0.8)
     return fig, dict(zip(shown, axes[0]))
@@ -679,45 +702,42 @@ def draw_by_position(by_k, title, path):
     fig, axes = figure(by_k, f'{title}\nbands: 95%, simultaneous over positions, documents resampled')
     for which, ax in axes.items():
         draw_curves(ax, by_k, which)
-    fig.savefig(path, dpi=160)
-    plt.close(fig)
-    return path
+    return save(fig, path)
 
 
 def draw_curves(ax, by_k, which):
     """Draws one kind of curve for each K, with its band, against context position."""
+    T = max(len(curves['xe'][0]) for _, curves in by_k.values())
     for i, (k, (row, curves)) in enumerate(by_k.items()):
         if which not in curves or (which != 'xe' and which != 'excess' and k == 1):
             continue
         mean, boot = curves[which]
         color = plt.cm.viridis(0.85 * i / max(1, len(by_k) - 1))
         ax.plot(mean, color=color, lw=1.4, label=f'K = {k} ({row["n_runs"]} run{"s" * (row["n_runs"] > 1)})')
-        ax.fill_between(range(len(mean)), *simultaneous_band(mean, boot), color=color, alpha=0.2, lw=0)
+        ax.fill_between(range(T), *simultaneous_band(mean, boot), color=color, alpha=0.2, lw=0)
         if which == 'xe' and 'bayes' in curves:
             ax.plot(curves['bayes'][0], color=color, lw=2, ls=':', label=f'K = {k}, Bayes optimum')
-    ticks = [t for t in (0, 1, 3, 10, 30, 100, 300, 1000) if t < 0.8 * len(mean)] + [len(mean) - 1]
+    ticks = [t for t in (0, 1, 3, 10, 30, 100, 300, 1000) if t < 0.8 * T] + [T - 1]
     ax.set_xscale('symlog', linthresh=1, linscale=0.4)
     ax.set_xticks(ticks, [str(t) for t in ticks])
     ax.xaxis.minorticks_off()
-    ax.set_xlim(0, len(mean) - 1)
+    ax.set_xlim(0, T - 1)
     ax.set_xlabel('tokens of context')
-    ax.legend(fontsize=8, framealpha=0.7, edgecolor='none')
+    ax.legend()
 
 
 def draw_posterior(by_k, title, path):
     """The specialist mixture by context position: the probability of the true component, and its gap. Returns the path."""
-    fig, axes = plt.subplots(1, 2, figsize=(10.5, 4.3), layout='constrained')
+    fig, axes = plt.subplots(1, 2, figsize=(10.5, 4.3))
     fig.suptitle(f'{title}\nthe Bayes mixture of the specialists trained on B / K; bands: 95%, simultaneous over positions', fontsize=9)
     for ax, which, label in zip(axes, ('posterior', 'specialist_gap'), (
             'probability of the true component', 'loss of the mixture minus that of the\ntrue specialist (nats per token)')):
         draw_curves(ax, by_k, which)
         ax.set_ylabel(label)
-        ax.grid(alpha=0.3)
+        ax.grid()
     axes[0].set_ylim(0, 1)
     axes[1].axhline(0, color='black', lw=0.8)
-    fig.savefig(path, dpi=160)
-    plt.close(fig)
-    return path
+    return save(fig, path)
 
 
 # of Okabe and Ito's palette, which colour-blind readers tell apart; the hatches are for print
@@ -726,7 +746,7 @@ COLORS = {'dilution': ('#E69F00', ''), 'transfer': ('#56B4E9', '//'), 'ambiguity
 
 def draw_parts(by_k, title, path):
     """ΔXE's parts as stacked bars by K, what is negative below zero, each with its interval. Returns the path."""
-    fig, ax = plt.subplots(figsize=(7, 4.5), layout='constrained')
+    fig, ax = plt.subplots(figsize=(7, 4.5))
     fig.suptitle(f'{title}\nintervals: 95%, t over runs, or documents resampled where there is one run', fontsize=9)
     rows = [row for row, _ in by_k.values() if TERMS.keys() <= row.keys()]
     for row in rows:
@@ -746,25 +766,23 @@ def draw_parts(by_k, title, path):
     ax.set_xticks([row['k'] for row in rows])
     ax.set_xlabel('K, components in the training data')
     ax.set_ylabel('part of ΔXE (nats per token)')
-    ax.grid(alpha=0.3, axis='y')
-    ax.legend(fontsize=8, framealpha=0.7, edgecolor='none')
-    fig.savefig(path, dpi=160)
-    plt.close(fig)
-    return path
+    ax.grid(axis='y')
+    ax.legend()
+    return save(fig, path)
 
 
 def draw_by_component(members, title, path):
     """ΔXE of each component against K: every run a mark with its interval over documents. Returns the path."""
     names = sorted({name for run in members for name in run['mix']['components']})
-    fig, ax = plt.subplots(figsize=(7.5, 4.5), layout='constrained')
+    fig, ax = plt.subplots(figsize=(7.5, 4.5))
     fig.suptitle(f'{title}\none mark a run; intervals: 95%, documents resampled', fontsize=9)
     for i, name in enumerate(names):
         some = []
         for run in members:
             cell = run['cells'].get(name)
-            if run['k'] > 1 and name in run['mix']['components'] and cell['base']:
-                low, high = interval((cell['boot'] - cell['base']['boot']).mean(1))
-                some.append((run['k'] + 0.6 * (i + 0.5) / len(names) - 0.3, (cell['xe'] - cell['base']['xe']).mean(), low, high))
+            if run['k'] > 1 and name in run['mix']['components'] and 'delta' in cell:
+                mean, (low, high) = over_positions(cell['delta'])
+                some.append((run['k'] + 0.6 * (i + 0.5) / len(names) - 0.3, mean, low, high))
         if some:
             k, mean, low, high = np.array(some).T
             ax.errorbar(k, mean, yerr=np.abs((mean - low, high - mean)), fmt='osD^vPX*<>'[i % 10], color=plt.cm.viridis(0.9 * i / max(1, len(names) - 1)),
@@ -773,11 +791,9 @@ def draw_by_component(members, title, path):
     ax.set_xticks(sorted({run['k'] for run in members if run['k'] > 1}))
     ax.set_xlabel('K, components in the training data')
     ax.set_ylabel(PANELS['delta'][0])
-    ax.grid(alpha=0.3, axis='y')
-    ax.legend(fontsize=8, framealpha=0.7, edgecolor='none', ncols=2)
-    fig.savefig(path, dpi=160)
-    plt.close(fig)
-    return path
+    ax.grid(axis='y')
+    ax.legend(ncols=2)
+    return save(fig, path)
 
 
 def draw_vs_k(by_k, members, title, path):
@@ -795,20 +811,8 @@ def draw_vs_k(by_k, members, title, path):
             ax.plot(k, [row['bayes_xe'] for row in rows], color='tab:blue', marker='s', ms=4, ls=':', label='Bayes optimum')
         ax.set_xticks(list(by_k))
         ax.set_xlabel('K, components in the training data')
-        ax.legend(fontsize=8, framealpha=0.7, edgecolor='none')
-    fig.savefig(path, dpi=160)
-    plt.close(fig)
-    return path
-
-
-def write_csv(name, rows, columns):
-    """Writes results_dir/name: to a temporary file, renamed. A value that is missing is an empty field."""
-    text, path = io.StringIO(), os.path.join(results_dir, name)
-    writer = csv.DictWriter(text, columns, lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(rows)
-    replace_file(path, lambda f: f.write(text.getvalue().encode()))
-    return path
+        ax.legend()
+    return save(fig, path)
 
 
 if __name__ == '__main__':
@@ -819,16 +823,23 @@ if __name__ == '__main__':
     if batch_size < 1 or windows_per_component < 0:
         fail('--batch_size must be at least 1, --windows_per_component at least 0')
     device = choose_device(device)
-    folders = sorted({folder for pattern in runs.split(',') for folder in glob.glob(pattern.strip())})
-    found = [run for run in map(read_run, folders) if run]
+    folders = sorted({os.path.normpath(folder) for pattern in runs.split(',') for folder in glob.glob(pattern.strip())})
+    different = {}
+    for run in filter(None, map(read_run, folders)):
+        key = (*(run[x] for x in (*SETTING, 'seed', 'mix_seed')), *sorted(run['mix']['components']))
+        if different.setdefault(key, run) is not run:  # it would count as another seed
+            print(f'{run["folder"]} repeats {different[key]["folder"]}: left out')
+    found = list(different.values())
     if not found:
         fail(f"--runs={runs}: no run there; train one first, or give a pattern such as --runs='out/*'")
 
     # the losses of every run on the windows of every component
-    differ = [key for key in SETTING if len({run[key] for run in found}) > 1]
-    for key in reversed(differ):  # of those that tell the same runs apart, the first is enough
+    def groups(keys):
+        return len({tuple(run[key] for key in keys) for run in found})
+    differ = [key for key in SETTING if groups([key]) > 1]
+    for key in reversed(differ):  # a key that tells no more runs apart than the others do can go
         fewer = [other for other in differ if other != key]
-        if len({tuple(run[x] for x in fewer) for run in found}) == len({tuple(run[x] for x in differ) for run in found}):
+        if groups(fewer) == groups(differ):
             differ = fewer
     for run in tqdm(found, unit=' runs', desc='evaluating', dynamic_ncols=True, leave=False):
         run['setting'] = ' '.join(f'{key}={run[key]}' for key in differ)
@@ -841,7 +852,8 @@ if __name__ == '__main__':
         rows = rows_of(run)
         by_position += rows[0]
         by_component += rows[1]
-        run['curves'] = curves_of(run)
+        own = [run['cells'][name] for name in run['mix']['components'] if name in run['cells']]
+        run['curves'] = average(own) if len(own) == len(run['mix']['components']) else None
     whole = [run for run in found if run['curves']]
     for run in whole:
         of_parts += rows_of_parts(run)
@@ -861,7 +873,7 @@ if __name__ == '__main__':
         significance(members, by_k)
         moves = {k: moved_with_steps([run for run in members if run['k'] == k], whole) for k in by_k if k > 1}
         for k, terms in moves.items():
-            by_k[k][0]['moved_with_steps'] = ' '.join(term for term, (_, (low, high)) in terms.items() if low > 0 or high < 0) or (
+            by_k[k][0]['moved_with_steps'] = ' '.join(term for term, (_, ends) in terms.items() if leaves_out_zero(ends)) or (
                 'none' if terms else '')
         vs_k += [row for row, _ in by_k.values()]
         if setting not in shown:  # nothing but parts of others: they are in the CSV files
@@ -870,39 +882,39 @@ if __name__ == '__main__':
         lines += ['', *([f'setting {suffix[1:]}: {setting}'] if suffix else []), *table([row for row, _ in by_k.values()]), *parts_table(by_k, moves)]
         title = ', '.join([members[0]['dataset'], f'{split} split', f'{members[0]["token_budget"]:,} tokens an epoch',
                            *(f'{key} = {members[0][key]}' for key in told_apart if key not in ('dataset', 'token_budget'))])
-        draw = {'xe_by_position': lambda path: draw_by_position(by_k, title, path), 'xe_vs_k': lambda path: draw_vs_k(by_k, members, title, path)}
+
+        def path(name):
+            return os.path.join(results_dir, f'{name}{suffix}.png')
+        pictures += [draw_by_position(by_k, title, path('xe_by_position')), draw_vs_k(by_k, members, title, path('xe_vs_k'))]
         if any(TERMS.keys() <= row.keys() for row, _ in by_k.values()):
-            draw['parts'] = lambda path: draw_parts(by_k, title, path)
+            pictures.append(draw_parts(by_k, title, path('parts')))
         if any('posterior' in curves for _, curves in by_k.values()):
-            draw['posterior'] = lambda path: draw_posterior(by_k, title, path)
+            pictures.append(draw_posterior(by_k, title, path('posterior')))
         if any('delta' in curves and k > 1 for k, (_, curves) in by_k.items()):
-            draw['delta_by_component'] = lambda path: draw_by_component(members, title, path)
-        pictures += [function(os.path.join(results_dir, f'{name}{suffix}.png')) for name, function in draw.items()]
+            pictures.append(draw_by_component(members, title, path('delta_by_component')))
 
     run_columns = ['run', 'dataset', 'split', 'k', 'seed', 'mix_seed', 'components', 'component']
-    terms = ['dilution', 'transfer', 'ambiguity', 'bayes_ambiguity', 'efficiency']
-    fits = [f'{form}_{name}{end}' for form in FORMS for name in 'abc' for end in ('', '_ci_low', '_ci_high')]
-    some_terms = ['delta_xe', 'delta_ci_low', 'delta_ci_high', *(f'{term}{end}' for term in (*TERMS, 'bayes_ambiguity', 'specialist_gap', 'posterior')
-                                                                for end in ('', '_ci_low', '_ci_high'))]
+    delta = ['delta_xe', 'delta_ci_low', 'delta_ci_high']
+    excess = ['bayes_xe', 'excess', 'excess_ci_low', 'excess_ci_high']
+
+    def with_ends(*names):
+        return [f'{name}{end}' for name in names for end in ('', '_ci_low', '_ci_high')]
     files = [
-        write_csv('xe_by_position.csv', by_position, run_columns + [
+        write_csv(os.path.join(results_dir, 'xe_by_position.csv'), by_position, run_columns + [
             'position', 'n_windows', 'n_docs', 'xe', 'se', 'ci_low', 'ci_high', 'bayes_xe', 'in_training', 'setting']),
-        write_csv('xe_by_component.csv', by_component, run_columns + [
+        write_csv(os.path.join(results_dir, 'xe_by_component.csv'), by_component, run_columns + [
             'n_windows', 'n_docs', 'n_tokens', 'xe', 'se', 'ci_low', 'ci_high', 'perplexity', 'bits_per_byte', 'xe_k1',
-            'delta_xe', 'delta_ci_low', 'delta_ci_high', 'in_training', 'setting', 'bayes_xe', 'excess', 'excess_ci_low',
-            'excess_ci_high', 'entropy_rate', 'entropy_rate_se']),
-        write_csv('xe_vs_k.csv', vs_k, [
-            'dataset', 'k', 'n_runs', 'xe', 'ci_low', 'ci_high', 'delta_xe', 'delta_ci_low', 'delta_ci_high',
-            *(column for term in terms for column in (term, f'{term}_ci_low', f'{term}_ci_high')),
-            'icl_score', 'icl_ci_low', 'icl_ci_high', 'interval', 'setting', 'bayes_xe', 'excess', 'excess_ci_low',
-            'excess_ci_high', 'worst_bin_excess', 'bayes_icl_score', 'entropy_rate', 'unigram_xe', 'specialist_gap', 'specialist_gap_ci_low',
-            'specialist_gap_ci_high', *fits, 'power_error', 'exponential_error', 'better_fit', 'power_is_better', 'moved_with_steps', 'delta_p',
-            *(f'{term}_p' for term in TERMS)]),
-        write_csv('decomposition.csv', of_parts, run_columns + ['position', *some_terms, 'setting'])]
+            *delta, 'in_training', 'setting', *excess, 'entropy_rate', 'entropy_rate_se']),
+        write_csv(os.path.join(results_dir, 'xe_vs_k.csv'), vs_k, [
+            'dataset', 'k', 'n_runs', 'xe', 'ci_low', 'ci_high', *delta, *with_ends(*TERMS, 'bayes_ambiguity', 'efficiency'),
+            'icl_score', 'icl_ci_low', 'icl_ci_high', 'interval', 'setting', *excess, 'worst_bin_excess', 'bayes_icl_score', 'entropy_rate',
+            'unigram_xe', *with_ends('specialist_gap', *(f'{form}_{name}' for form in FORMS for name in 'abc')), 'power_error',
+            'exponential_error', 'better_fit', 'power_is_better', 'moved_with_steps', 'delta_p', *(f'{term}_p' for term in TERMS)]),
+        write_csv(os.path.join(results_dir, 'decomposition.csv'), of_parts, run_columns + [
+            'position', *delta, *with_ends(*TERMS, 'bayes_ambiguity', 'specialist_gap', 'posterior'), 'setting'])]
 
     lines += ['', *files, *pictures]
-    with open(os.path.join(results_dir, 'table.txt'), 'w', encoding='utf-8') as f:
-        f.write('\n'.join(lines) + '\n')
+    replace_file(os.path.join(results_dir, 'table.txt'), lambda f: f.write(('\n'.join(lines) + '\n').encode()))
     if missing:
         print('ΔXE, or its parts, are empty where runs are missing; these commands would fill them:', *missing, '', sep='\n  ')
     print('\n'.join(lines))

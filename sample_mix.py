@@ -319,13 +319,13 @@ def sweep_commands(train, ks, seeds, control, budget, max_iters):
         end = f's{seed}' + f'-m{seed}' * (seed > 0) + '-shuffled' * shuffled
         same = f'--seed={seed} --mix_seed={seed}' + ' --shuffle_components=True' * shuffled
         if K > 1:
-            add(f'{dataset}-k{K}-{end}', f'--k={K}', same)
-            add(f'{dataset}-k{K}-{end}-tag', f'--k={K}', same, '--tag=True')
+            add(f'{dataset}-k{K}-{end}', f'--k={K} --token_budget={budget}', same)
+            add(f'{dataset}-k{K}-{end}-tag', f'--k={K} --token_budget={budget}', same, '--tag=True')
         for name in record['components'] if K > 1 else choose_components(meta, 1, candidates, '', seed)[1]:
             for tokens in sorted({budget // (n * block_size) * block_size for n in (K, 1)}):  # of D_c and P_c
                 held = block_size * int((list_documents(meta, name, 'train', shuffled)['length'] // block_size).sum())
                 if held >= tokens:
-                    add(f'{dataset}-k1-{end}-{name}-{tokens}tokens', f'--components={name}', f'--token_budget={tokens}', same)
+                    add(f'{dataset}-k1-{end}-{name}-{tokens}tokens', f'--components={name} --token_budget={tokens}', same)
                 elif shuffled:
                     lacking[name] = held
     if lacking:
@@ -394,8 +394,8 @@ if __name__ == '__main__':
         budget = min(draw_mix(dataset, T, 1, candidates, '', token_budget, 0, shuffled)[1]['token_budget'] for shuffled in {False, control in ks})
         steps = max_iters or epochs * (budget // T) // (gradient_accumulation_steps * batch_size)
         words = [word for word in sys.argv[1:] if word.partition('=')[0] in ('--dataset', '--candidates') or not word.startswith('--')]
-        train = shlex.join(['python', 'train.py', *words, f'--token_budget={budget}'])
-        print('\n'.join(sweep_commands(f'{train} --init_from=auto', ks, seeds, control, budget, steps)))
+        train = shlex.join(['python', 'train.py', *words, '--init_from=auto'])
+        print('\n'.join(sweep_commands(train, ks, seeds, control, budget, steps)))
         sys.exit(0)
     if from_run:
         model, checkpoint = load_checkpoint(os.path.join(from_run, 'best.pt'))

@@ -8,8 +8,10 @@ A script lists its settings as commented globals and then calls override(globals
 Python that assigns to those names; it may compute with them (min_lr = learning_rate / 10).
 """
 import ast
+import csv
 import difflib
 import hashlib
+import io
 import os
 import sys
 import tokenize
@@ -18,7 +20,7 @@ import types
 from tqdm import tqdm
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SCRIPTS = ('prepare.py', 'sample_mix.py', 'train.py', 'eval_xe.py', 'forecast.py')  # those that have settings
+SCRIPTS = ('prepare.py', 'sample_mix.py', 'train.py', 'eval_xe.py')  # those that share settings
 
 
 def fail(message):
@@ -46,6 +48,16 @@ def replace_file(path, write):
         fail(f'{path} cannot be written ({e}); what was there before is kept')
 
 
+def write_csv(path, rows, columns):
+    """Writes rows, a list of dicts, as replace_file does. What is missing, or not a number, is an empty field."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows({key: '' if value != value else value for key, value in row.items()} for row in rows)
+    replace_file(path, lambda f: f.write(text.getvalue().encode()))
+    return path
+
+
 def file_hash(path):
     """Returns the sha256 of a file, in hexadecimal."""
     with open(path, 'rb') as f:
@@ -59,9 +71,8 @@ def read_settings(path):
     """
     with open(path, encoding='utf-8') as f:
         source = f.read()
-    with open(path, 'rb') as f:
-        comments = {t.start[0]: t.string.lstrip('# ') for t in tokenize.tokenize(f.readline)
-                    if t.type == tokenize.COMMENT}
+    comments = {t.start[0]: t.string.lstrip('# ') for t in tokenize.generate_tokens(io.StringIO(source).readline)
+                if t.type == tokenize.COMMENT}
     settings, lines = {}, source.split('\n')
     for node in ast.parse(source).body:
         if 'override(globals())' in lines[node.lineno - 1]:
@@ -116,7 +127,8 @@ def override(script):
     if script['__name__'] != '__main__':
         return {}
     own = read_settings(script['__file__'])
-    everyone = {k: v for name in SCRIPTS for k, v in read_settings(os.path.join(ROOT, name)).items()} | own
+    by_script = {name: read_settings(os.path.join(ROOT, name)) for name in SCRIPTS}
+    everyone = {key: setting for settings in by_script.values() for key, setting in settings.items()} | own
     if any(arg in ('-h', '--help') for arg in sys.argv[1:]):
         print(script['__doc__'].strip() + '\n\nsettings, with their defaults:')
         width = max(len(f'{k}={default!r}') for k, (default, _) in own.items())
@@ -133,7 +145,7 @@ def override(script):
             continue
         key, equals, text = arg[2:].partition('=')
         if key in everyone and key not in own:
-            others = ', '.join(name for name in SCRIPTS if key in read_settings(os.path.join(ROOT, name)))
+            others = ', '.join(name for name, settings in by_script.items() if key in settings)
             fail(f'--{key} is not a key of this script: it belongs to {others}')
         if key not in own:
             unknown(key, own, dashes='--')
@@ -141,7 +153,7 @@ def override(script):
             fail(f'--{key} needs a value: --{key}={own[key][0]!r}, say')
         try:
             value = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError):
             value = text
         if type(own[key][0]) is str and type(value) is not str:
             value = text  # --dataset=2024 names a folder

@@ -42,7 +42,7 @@ def fails(capsys):
         with pytest.raises(SystemExit) as e:
             run(script, *args)
         err = capsys.readouterr().err
-        lines = [line for line in err.splitlines() if line.startswith(f'{script}: ')]
+        lines = [line for line in err.splitlines() if line.startswith(f'{os.path.basename(script)}: ')]
         assert e.value.code == 2 and len(lines) == 1 and 'Traceback' not in err, err
         return lines[0]
     return check

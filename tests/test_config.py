@@ -51,7 +51,7 @@ def test_readme_lists_every_key_with_its_default():
             assert any(line.startswith(f'| {key} |') and f'`{default!r}`' in line for line in table), f'{key}={default!r}'
 
 
-@pytest.mark.parametrize('script', SCRIPTS)
+@pytest.mark.parametrize('script', [*SCRIPTS, 'studies/forecast.py'])
 def test_help_lists_every_key_with_its_comment(script, capsys):
     with pytest.raises(SystemExit) as e:
         run(script, '--help')

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from eval_xe import (component_losses, curves_of, fit_decay, holm, interval, mean_by_document, mixture_losses, resamples,
+from eval_xe import (add_differences, average, component_losses, fit_decay, holm, interval, mean_by_document, mixture_losses, resamples,
                      simultaneous_band, t_interval)
 from prepare import build_processes, sample_process
 
@@ -136,12 +136,12 @@ def test_parts_on_known_predictors():
         w = sample_process(process, 300, 64, rng)
         losses = np.stack([component_losses(p, w) for p in processes])
         mixture, unit = mixture_losses(losses), np.arange(300)
-        cell = {which: dict(zip(('xe', 'boot'), mean_by_document(losses[i], unit, 'p'))) for which in ('base', 'diluted', 'told')}
-        cells[str(i)] = cell | dict(zip(('xe', 'boot'), mean_by_document(mixture, unit, 'p'))) | {
-            'bayes': mixture.mean(0), 'bayes_boot': mean_by_document(mixture, unit, 'p')[1],
-            'bayes_ambiguity': mean_by_document(mixture - losses[i], unit, 'p')}
+        own, best = mean_by_document(losses[i], unit, 'p'), mean_by_document(mixture, unit, 'p')
+        cells[str(i)] = {'xe': best, 'bayes': best, 'base': own, 'diluted': own, 'told': own,
+                         'bayes_ambiguity': mean_by_document(mixture - losses[i], unit, 'p')}
+        add_differences(cells[str(i)])
         summed.append((mixture - losses[i]).sum(1))
-    curves = curves_of({'mix': {'components': list(cells)}, 'cells': cells})
+    curves = average(list(cells.values()))
     assert not curves['dilution'][0].any() and not curves['transfer'][0].any()
     np.testing.assert_allclose(curves['ambiguity'][0], curves['bayes_ambiguity'][0], atol=1e-12)
     np.testing.assert_allclose(curves['delta'][0], sum(curves[term][0] for term in ('dilution', 'transfer', 'ambiguity')), atol=1e-12)

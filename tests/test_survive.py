@@ -379,7 +379,7 @@ def test_any_settings_start_or_end_in_one_line(whole, capsys, data):
         run(script, *FIXED[script], f'--{key}={value}')
     except SystemExit as e:
         captured = capsys.readouterr()
-        said = [line for line in captured.err.splitlines() if line.startswith(f'{script}: ')]
+        said = [line for line in captured.err.splitlines() if line.startswith(f'{os.path.basename(script)}: ')]
         assert e.code in (0, 2) and len(said) == (e.code == 2) and 'Traceback' not in captured.err, (key, value, captured.err)
 
 

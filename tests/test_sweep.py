@@ -17,7 +17,7 @@ SETTINGS = [*TRAIN, '--token_budget=800', '--max_iters=4', '--compile=False']
 @pytest.fixture
 def project(small, tmp_path, monkeypatch):
     """A folder with the scripts, data/small and config/tiny.py."""
-    for name in ('Makefile', 'config', 'train.py', 'eval_xe.py', 'sample_mix.py', 'model.py', 'prepare.py', 'forecast.py'):
+    for name in ('Makefile', 'config', 'train.py', 'eval_xe.py', 'sample_mix.py', 'model.py', 'prepare.py'):
         os.symlink(os.path.join(ROOT, name), tmp_path / name)
     os.symlink(small / 'data', tmp_path / 'data')
     values = [arg[2:].partition('=') for arg in SETTINGS]
@@ -80,7 +80,7 @@ def test_a_forecast_whose_answer_is_known(project, capsys):
     def add(folder, seed, own, tokens, of_each):
         os.makedirs(f'out/{folder}')
         json.dump({'tokens': tokens}, open(f'out/{folder}/mix.json', 'w'))
-        json.dump({'tag': False, 'shuffle_components': False, 'block_size': 100}, open(f'out/{folder}/config.json', 'w'))
+        json.dump({'tag': False, 'shuffle_components': False, 'constant_per_component': False, 'block_size': 100}, open(f'out/{folder}/config.json', 'w'))
         rows.extend({'run': folder, 'seed': seed, 'k': len(own), 'components': '+'.join(own), 'component': c, 'xe': value} for c, value in of_each.items())
     for seed in (0, 1):
         for K in (1, 2, 4):
@@ -93,7 +93,7 @@ def test_a_forecast_whose_answer_is_known(project, capsys):
         writer = csv.DictWriter(f, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    run('forecast.py')
+    run('studies/forecast.py')
     with open('results/cross/forecast.csv') as f:
         whole = [row for row in csv.DictReader(f) if not row['component']]
     assert [(row['k'], row['seed']) for row in whole] == [('2', '0'), ('2', '1'), ('4', '0'), ('4', '1')]
@@ -108,7 +108,7 @@ def test_a_forecast_whose_answer_is_known(project, capsys):
 
 
 def test_a_forecast_without_its_table_says_how_to_make_it(project, fails):
-    assert '--eval_components' in fails('forecast.py')
+    assert '--eval_components' in fails('studies/forecast.py')
 
 
 def test_a_forecast_from_one_seed_has_no_intervals_and_says_so(project, fails):
@@ -119,6 +119,6 @@ def test_a_forecast_from_one_seed_has_no_intervals_and_says_so(project, fails):
             for tokens in (800, 400):
                 os.makedirs(f'out/{own}{tokens}')
                 json.dump({'tokens': tokens}, open(f'out/{own}{tokens}/mix.json', 'w'))
-                json.dump({'tag': False, 'shuffle_components': False, 'block_size': 100}, open(f'out/{own}{tokens}/config.json', 'w'))
+                json.dump({'tag': False, 'shuffle_components': False, 'constant_per_component': False, 'block_size': 100}, open(f'out/{own}{tokens}/config.json', 'w'))
                 f.write(''.join(f'{own}{tokens},0,1,{own},{c},{5 - tokens / 800 - (c == own)}\n' for c in 'ab'))
-    assert 'runs of one seed' in fails('forecast.py') and not os.path.exists('results/cross/forecast.csv')
+    assert 'runs of one seed' in fails('studies/forecast.py') and not os.path.exists('results/cross/forecast.csv')
