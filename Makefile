@@ -38,7 +38,7 @@ known-answer: $(KNOWN:%=results/%/table.txt)
 # has the GPU i modulo their number. What a run prints goes to out/NAME.log, beside its folder.
 ifneq ($(filter sweep,$(MAKECMDGOALS)),)
 SWEEP := results/$(notdir $(basename $(CONFIG)))
-RUNS := $(shell mkdir -p $(SWEEP) && $(PYTHON) sample_mix.py $(CONFIG) --sweep_k='$(K)' --sweep_seeds='$(SEEDS)' >$(SWEEP)/commands.txt; \
+RUNS := $(shell mkdir -p $(SWEEP) out && $(PYTHON) sample_mix.py $(CONFIG) --sweep_k='$(K)' --sweep_seeds='$(SEEDS)' >$(SWEEP)/commands.txt; \
           sed 's/.*--out_dir=//' $(SWEEP)/commands.txt)
 ifeq ($(strip $(RUNS)),)
 $(error no runs to make: mend what the line above says)

@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from config import fail, file_hash, override, replace_file, write_csv
 from model import GPT, choose_device, choose_dtype, compile_model, load_checkpoint
-from sample_mix import (check_hashes, eval_windows, first_tokens, list_documents, random_stream, read_meta, read_process, read_tokens,
+from sample_mix import (check_hashes, eval_windows, first_tokens, held_windows, list_documents, random_stream, read_meta, read_process, read_tokens,
                         split_names, stationary)
 
 matplotlib.use('Agg')
@@ -402,7 +402,7 @@ def find_parts(found):
                 continue
             docs = list_documents(read_meta(run['dataset']), name, 'train', run['shuffle_components'])
             for part, tokens in [(base, budget), (diluted, given)] if is_mixture else [(base, budget)]:
-                if not part and tokens <= T * (docs['length'] // T).sum():
+                if not part and tokens <= T * held_windows(docs, T):
                     folder = f'{run["dataset"]}-k1-s{run["seed"]}-{name}-{tokens}tokens-{run["max_iters"]}steps' + (
                         f'-m{run["mix_seed"]}' if run['mix_seed'] else '') + ('-shuffled' if run['shuffle_components'] else '')
                     command(run, folder, f'--components={name}', f'--token_budget={tokens}')

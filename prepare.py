@@ -14,7 +14,7 @@ A source of text has a text column, a label column that names each document's co
 validation and test; where validation or test is missing, a hash of the text deals a tenth of train's documents to it. A
 text that is there twice is kept once, in test or validation rather than in train. The documents are gathered
 from the source by component and split, then a tokenizer is trained on train, then they are encoded: each pass holds a few
-megabytes at a time, however large the source.
+megabytes of text at a time, and some 110 bytes for each document.
 
 A synthetic process is a hidden Markov chain: an array T[v, i, j] = P(emit v and go to state j | in state i), saved as
 process.npy beside its tokens. Its documents are stationary: they begin in the stationary state distribution.
@@ -22,6 +22,7 @@ process.npy beside its tokens. Its documents are stationary: they begin in the s
 import array
 import glob
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -42,7 +43,7 @@ import tokenizers
 from tqdm import tqdm
 
 from config import fail, override
-from sample_mix import data_table, random_stream, split_names, stationary
+from sample_mix import data_table, number_windows, random_stream, split_names, stationary
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
@@ -213,7 +214,11 @@ def gather(streams, folder):
     streams is {their split: iterable of (component, document in bytes)}.
     Returns {component: {split: {'lengths': array of the documents' bytes, 'duplicates': how many were dropped}}}.
     """
-    cut = {digit: split for digit, (theirs, split) in ((9, ('test', 'test')), (8, ('validation', 'val'))) if theirs not in streams}
+    cut = {}  # the last digit of a hash: the split that train's documents with it go to
+    if 'test' not in streams:
+        cut[9] = 'test'
+    if 'validation' not in streams:
+        cut[8] = 'val'
     keep, seen, found, waiting, size = split_names(labels), set(), {}, {}, 0
 
     def flush():
@@ -278,13 +283,10 @@ def train_bpe(folder, found, vocab_size):
 
     def sample():
         for name in found:
-            left = share
-            for batch in read_documents(os.path.join(folder, name, 'train'), found[name]['train']['lengths']):
-                for doc in batch:
-                    yield doc[:left].decode(errors='ignore')
-                    left -= len(doc)
-                    if left <= 0:
-                        break
+            left, batches = share, read_documents(os.path.join(folder, name, 'train'), found[name]['train']['lengths'])
+            for doc in itertools.chain.from_iterable(batches):
+                yield doc[:left].decode(errors='ignore')
+                left -= len(doc)
                 if left <= 0:
                     break
 
@@ -449,8 +451,8 @@ def write_hdf5(folder, meta, T):
             for name in names:
                 offsets = np.load(os.path.join(folder, name, f'{split}.idx.npy'))
                 windows = np.diff(offsets) // T
-                doc = np.repeat(np.arange(len(windows)), windows)
-                start = offsets[doc] + T * (np.arange(len(doc)) - (np.cumsum(windows) - windows)[doc])
+                doc, nth = number_windows(windows)
+                start = offsets[doc] + T * nth
                 raw = np.memmap(os.path.join(folder, name, f'{split}.bin'), dtype='<u2', mode='r')
                 for i in range(0, len(doc), 10_000):
                     n = len(tokens)

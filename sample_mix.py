@@ -13,7 +13,6 @@ by mix_seed and component alone, until they hold n, and the last one is cut. So 
 a prefix of what it gives at a smaller one, and the K sets of one mix_seed are nested.
 """
 import hashlib
-import itertools
 import json
 import math
 import os
@@ -76,9 +75,11 @@ def read_meta(dataset):
     try:
         with open(path, encoding='utf-8') as f:
             meta = json.load(f)
-        [meta[key] for key in ('source', 'vocab_size', 'bos_id')]
-        [int(facts[split][key]) for facts in meta['components'].values() for split in ('train', 'val', 'test') for key in ('docs', 'tokens', 'bytes')]
-        [facts[split]['sha256'] for facts in meta['components'].values() for split in ('train', 'val', 'test')]
+        for key in ('source', 'tokenizer', 'vocab_size', 'bos_id'):  # looked up for the KeyError
+            meta[key]
+        for facts in meta['components'].values():
+            for split in ('train', 'val', 'test'):
+                facts[split]['sha256'], *(int(facts[split][key]) for key in ('docs', 'tokens', 'bytes'))
         name = meta['dataset']
     except (OSError, ValueError) as e:
         fail(f'{path} cannot be read ({e}): prepare the data set again with --overwrite=True')
@@ -91,9 +92,12 @@ def read_meta(dataset):
 
 def check_hashes(meta, components, splits):
     """Fails where the tokens of a split of a component are not those that meta.json has the sha256 of."""
-    for path, sha256 in ((bin_path(meta, name, split), meta['components'][name][split]['sha256']) for name in components for split in splits):
-        if not os.path.isfile(path) or file_hash(path) != sha256:
-            fail(f'{path} is not what was prepared (its sha256 differs from that in meta.json): prepare the data set again with --overwrite=True')
+    for name in components:
+        for split in splits:
+            path = bin_path(meta, name, split)
+            if not os.path.isfile(path) or file_hash(path) != meta['components'][name][split]['sha256']:
+                fail(f'{path} is not what was prepared (its sha256 differs from that in meta.json): prepare the data set again'
+                     ' with --overwrite=True')
 
 
 def bin_path(meta, component, split):
@@ -135,8 +139,7 @@ def list_documents(meta, component, split, shuffle_components=False):
         pool = np.concatenate([list_documents(meta, name, split) for name in names])
         ends = np.cumsum([meta['components'][name][split]['docs'] for name in names])
         order = random_stream('shuffle_components', meta['dataset'], split).permutation(len(pool))
-        i = names.index(component)
-        return pool[order[ends[i] - meta['components'][component][split]['docs']:ends[i]]]
+        return np.split(pool[order], ends)[names.index(component)]
 
     path, facts = bin_path(meta, component, split), meta['components'][component][split]
     try:
@@ -144,13 +147,24 @@ def list_documents(meta, component, split, shuffle_components=False):
         size = os.path.getsize(path)
     except (OSError, ValueError) as e:
         fail(f'data/{meta["dataset"]} is damaged ({e}): prepare it again with --overwrite=True')
-    if size != 2 * facts['tokens'] or offsets.shape != (facts['docs'] + 1,) or [*offsets[:1], *offsets[-1:]] != [0, facts['tokens']] or (
-            np.diff(offsets).min() < 0):
+    if size != 2 * facts['tokens'] or offsets.shape != (facts['docs'] + 1,) or (
+            offsets[0] != 0 or offsets[-1] != facts['tokens'] or (np.diff(offsets) < 0).any()):
         fail(f'{path} is not what meta.json says it is ({facts["tokens"]} tokens): prepare it again with --overwrite=True')
     docs = np.zeros(facts['docs'], dtype=[('source', 'i8'), ('doc', 'i8'), ('start', 'i8'), ('length', 'i8')])
     docs['source'], docs['doc'] = names.index(component), np.arange(facts['docs'])
     docs['start'], docs['length'] = offsets[:-1], np.diff(offsets)
     return docs
+
+
+def held_windows(docs, T):
+    """Returns how many windows of T tokens the documents of list_documents hold."""
+    return int((docs['length'] // T).sum())
+
+
+def number_windows(windows):
+    """For windows (D,), how many each document holds, one document after another: (N,) whose each window is, and (N,) which of its document's."""
+    doc = np.repeat(np.arange(len(windows)), windows)
+    return doc, np.arange(len(doc)) - (np.cumsum(windows) - windows)[doc]
 
 
 def read_tokens(meta, split, docs):
@@ -170,7 +184,7 @@ def choose_components(meta, k, candidates, components, mix_seed):
     pool = sorted(split_names(candidates)) or sorted(meta['components'])
     chosen = split_names(components)
     if chosen:
-        return chosen, pool if set(chosen) <= set(pool) else chosen
+        return chosen, (pool if set(chosen) <= set(pool) else chosen)
     if not 1 <= k <= len(pool):
         fail(f'--k={k}: choose 1 to {len(pool)}, there are {len(pool)} candidates ({",".join(pool)})')
     order = random_stream('components', mix_seed).permutation(len(pool))
@@ -192,8 +206,8 @@ def draw_mix(dataset, block_size, k=2, candidates='', components='', token_budge
     if T < 2:
         fail(f'--block_size={T}: a window needs at least 2 tokens')
     chosen, pool = choose_components(meta, k, candidates, components, mix_seed)
-    docs = {name: list_documents(meta, name, 'train', shuffle_components) for name in [*chosen, *pool]}
-    held = {name: int((d['length'] // T).sum()) for name, d in docs.items()}  # windows in each component
+    docs = {name: list_documents(meta, name, 'train', shuffle_components) for name in dict.fromkeys([*chosen, *pool])}
+    held = {name: held_windows(d, T) for name, d in docs.items()}  # windows in each component
     for name, n in held.items():
         if n == 0:
             fail(f'--block_size={T}: no document of {name} is that long, the longest has {docs[name]["length"].max()} tokens')
@@ -213,24 +227,25 @@ def draw_mix(dataset, block_size, k=2, candidates='', components='', token_budge
         fail(f'--token_budget={token_budget}: {small} holds {held[small] * T} tokens in windows of {T}, not its 1/{shares}'
              f' ({n * T}); the largest budget for these components is {largest}')
 
-    parts, record = [], {'dataset': dataset, 'components': chosen, 'k': K, 'block_size': T, 'mix_seed': mix_seed,
+    parts = []  # the documents drawn from each component
+    record = {'dataset': dataset, 'components': chosen, 'k': K, 'block_size': T, 'mix_seed': mix_seed,
                          'shuffle_components': shuffle_components, 'constant_per_component': constant_per_component, 'token_budget': token_budget,
                          'windows': n * K, 'tokens': n * K * T, 'of_each': {}}
-    for i, name in enumerate(chosen):
+    for name in chosen:
         order = random_stream('documents', mix_seed, name).permutation(len(docs[name]))
         drawn = docs[name][order]
         drawn = drawn[drawn['length'] >= T]
         total = np.cumsum(drawn['length'] // T)
-        drawn = drawn[:np.searchsorted(total, n) + 1].copy()
+        drawn = drawn[:np.searchsorted(total, n) + 1]
         excess = total[len(drawn) - 1] - n  # windows of the last document that are not needed
         if excess:
             drawn['length'][-1] = T * (drawn['length'][-1] // T - excess)
-        parts.append((drawn, np.full(len(drawn), i)))
+        parts.append(drawn)
         record['of_each'][name] = {'documents': len(drawn), 'windows': n, 'tokens': n * T,
                                    'sha256': meta['components'][name]['train']['sha256']}
     if shuffle_components:
         record['dealt_from'] = {name: facts['train']['sha256'] for name, facts in meta['components'].items()}
-    drawn, component = (np.concatenate(x) for x in zip(*parts))
+    drawn, component = np.concatenate(parts), np.repeat(np.arange(K), [len(part) for part in parts])
     mix = {'tokens': read_tokens(meta, 'train', drawn), 'start': np.cumsum(drawn['length']) - drawn['length'],
            'windows': drawn['length'] // T, 'slack': drawn['length'] % T, 'component': component}
     return mix, record
@@ -243,8 +258,7 @@ def draw_epoch(mix, block_size, seed, epoch):
     """
     rng = random_stream('windows', seed, epoch)
     phase = rng.integers(0, mix['slack'] + 1)  # (D,)
-    doc = np.repeat(np.arange(len(mix['windows'])), mix['windows'])  # (N,) the document of each window
-    nth = np.arange(len(doc)) - np.repeat(np.cumsum(mix['windows']) - mix['windows'], mix['windows'])
+    doc, nth = number_windows(mix['windows'])  # (N,) each
     start = (mix['start'] + phase)[doc] + block_size * nth
     order = rng.permutation(len(doc))
     return start[order], mix['component'][doc[order]]
@@ -290,9 +304,7 @@ def eval_windows(meta, component, split, block_size, cap=0, shuffle_components=F
     """
     T, docs = block_size, list_documents(meta, component, split, shuffle_components)
     rank = random_stream('evaluation', meta['dataset'], split, component).permutation(len(docs))
-    windows = docs['length'] // T
-    doc = np.repeat(np.arange(len(docs)), windows)
-    nth = np.arange(len(doc)) - np.repeat(np.cumsum(windows) - windows, windows)
+    doc, nth = number_windows(docs['length'] // T)
     order = np.lexsort((rank[doc], nth))[:cap or None]
     if len(order) == 0:
         fail(f'--block_size={T}: no {split} document of {component} is that long')
@@ -303,34 +315,44 @@ def eval_windows(meta, component, split, block_size, cap=0, shuffle_components=F
             'source': chosen['source'], 'doc': chosen['doc'], 'start': chosen['start']}
 
 
+def run_name(dataset, k, seed, mix_seed, shuffled=False, constant=False, tag=False, only=''):
+    """Returns the name of a run's folder; `only` says which components, where K and mix_seed do not."""
+    parts = [dataset, f'k{k}', f's{seed}', f'm{mix_seed}' if mix_seed else '', 'shuffled' if shuffled else '',
+             'constant' if constant else '', 'tag' if tag else '', only]
+    return '-'.join(part for part in parts if part)
+
+
 def sweep_commands(train, ks, seeds, control, budget, max_iters):
     """
-    Returns the commands of a sweep's runs, a list: for each seed (mix_seed is the same number) and
-    each K the mixture M, M_tag, the diluted specialists D_c and the specialists P_c (DESIGN.md section 6), and all of
-    that on shuffled documents for K = control. `train` is what every command begins with; the mixtures have a budget of so many tokens
-    an epoch, and every run takes max_iters steps.
+    Returns the commands of a sweep's runs, a list: for each seed (mix_seed is the same number) and each K the mixture M, M_tag, the
+    diluted specialists D_c and the specialists P_c (DESIGN.md section 6), and all of that on shuffled documents for K = control.
+    `train` is what every command begins with; the mixtures have a budget of so many tokens an epoch, and every run takes at most
+    max_iters steps. A specialist that its component is too small for is left out, and named on stderr.
     """
     commands, lacking, meta = {}, {}, read_meta(dataset)
 
-    def add(folder, *more):
-        commands[f'out/{folder}'] = f'{train} {" ".join(more)} --max_iters={max_iters} --out_dir=out/{folder}'
-    for seed, (K, shuffled) in itertools.product(seeds, [*((K, False) for K in ks), *((K, True) for K in ks if K == control)]):
-        _, record = draw_mix(dataset, block_size, K, candidates, '', budget, seed, shuffled)
-        end = f's{seed}' + f'-m{seed}' * (seed > 0) + '-shuffled' * shuffled
-        same = f'--seed={seed} --mix_seed={seed}' + ' --shuffle_components=True' * shuffled
-        if K > 1:
-            add(f'{dataset}-k{K}-{end}', f'--k={K} --token_budget={budget}', same)
-            add(f'{dataset}-k{K}-{end}-tag', f'--k={K} --token_budget={budget}', same, '--tag=True')
-        for name in record['components'] if K > 1 else choose_components(meta, 1, candidates, '', seed)[1]:
-            for tokens in sorted({budget // (n * block_size) * block_size for n in (K, 1)}):  # of D_c and P_c
-                held = block_size * int((list_documents(meta, name, 'train', shuffled)['length'] // block_size).sum())
-                if held >= tokens:
-                    add(f'{dataset}-k1-{end}-{name}-{tokens}tokens', f'--components={name} --token_budget={tokens}', same)
-                elif shuffled:
-                    lacking[name] = held
+    def add(settings, **name):
+        folder = 'out/' + run_name(dataset, seed=seed, mix_seed=seed, shuffled=shuffled, **name)
+        commands[folder] = (f'{train} {settings} --seed={seed} --mix_seed={seed}' + (' --shuffle_components=True' if shuffled else '')
+                            + f' --max_iters={max_iters} --out_dir={folder}')
+    for seed in seeds:
+        for K, shuffled in [(K, False) for K in ks] + [(K, True) for K in ks if K == control]:
+            chosen, pool = choose_components(meta, K, candidates, '', seed)
+            if K > 1:
+                draw_mix(dataset, block_size, K, candidates, '', budget, seed, shuffled)  # fails where the mixture cannot be had
+                add(f'--k={K} --token_budget={budget}', k=K)
+                add(f'--k={K} --token_budget={budget} --tag=True', k=K, tag=True)
+            for name in chosen if K > 1 else pool:
+                held = held_windows(list_documents(meta, name, 'train', shuffled), block_size)
+                for n in sorted({budget // (K * block_size), budget // block_size}):  # windows of D_c and P_c
+                    if n <= held:
+                        tokens = n * block_size
+                        add(f'--components={name} --token_budget={tokens}', k=1, only=f'{name}-{tokens}tokens')
+                    else:
+                        lacking[name + (' (shuffled)' if shuffled else '')] = held * block_size
     if lacking:
-        print(f'the control gets no ΔXE, as shuffled documents hold less than {budget:,} tokens for ' + ', '.join(
-            f'{name} ({held:,})' for name, held in lacking.items()) + ': give a smaller --token_budget for one', file=sys.stderr)
+        print(f'ΔXE will be missing where a component holds less than {budget:,} tokens: ' + ', '.join(
+            f'{name} {held:,}' for name, held in lacking.items()) + '; a smaller --token_budget has them all', file=sys.stderr)
     return list(commands.values())
 
 
@@ -345,7 +367,7 @@ def data_table(meta, block_size):
             lines.append(f'{name:16} {split:5} {facts["docs"]:9,} {facts["tokens"]:13,} {facts["bytes"] / facts["tokens"]:11.2f}'
                          f' {np.median(docs["length"]):8,.0f} {docs["length"].max():8,} {facts.get("duplicates", 0):18,}')
             if split == 'train':
-                held.append(int((docs['length'] // T).sum()))
+                held.append(held_windows(docs, T))
     if meta.get('cut_from_train'):
         lines.append(f'{" and ".join(meta["cut_from_train"])}: cut from train, a tenth of its documents each, by a hash of the text')
     held.sort(reverse=True)
@@ -389,11 +411,19 @@ if __name__ == '__main__':
             ks, seeds = (sorted(map(int, text.replace(',', ' ').split())) for text in (sweep_k, sweep_seeds))
         except ValueError as e:
             fail(f'--sweep_k={sweep_k} and --sweep_seeds={sweep_seeds} are lists of numbers such as 1 2 3 ({e})')
+        if not ks or not seeds:
+            fail('--sweep_k and --sweep_seeds need a number each, at least')
         control = max(ks) if sweep_control < 0 else sweep_control
+        if control and control not in ks:
+            fail(f'--sweep_control={control} is not among --sweep_k={sweep_k}')
+        if components or shuffle_components or constant_per_component:
+            fail('a sweep chooses components and shuffle_components itself, and has no constant_per_component: leave them out')
         # an automatic budget is what all the runs can have, those on shuffled documents too
-        budget = min(draw_mix(dataset, T, 1, candidates, '', token_budget, 0, shuffled)[1]['token_budget'] for shuffled in {False, control in ks})
+        budget = token_budget or min(draw_mix(dataset, T, 1, candidates, shuffle_components=shuffled)[1]['token_budget']
+                                     for shuffled in {False, control > 0})
         steps = max_iters or epochs * (budget // T) // (gradient_accumulation_steps * batch_size)
-        words = [word for word in sys.argv[1:] if word.partition('=')[0] in ('--dataset', '--candidates') or not word.startswith('--')]
+        kept = ('--dataset', '--candidates', '--block_size', '--batch_size', '--gradient_accumulation_steps')
+        words = [word for word in sys.argv[1:] if not word.startswith('--') or word.partition('=')[0] in kept]
         train = shlex.join(['python', 'train.py', *words, '--init_from=auto'])
         print('\n'.join(sweep_commands(train, ks, seeds, control, budget, steps)))
         sys.exit(0)

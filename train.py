@@ -7,8 +7,9 @@ Trains one model on one mixture: writes config.json, mix.json, log.csv, ckpt.pt 
     torchrun --standalone --nproc_per_node=4 train.py config/k2.py
     python train.py config/cpu.py config/k2.py --init_from=resume    # go on with a run that was cut short
 
-A run can be killed at any instant: ckpt.pt is always whole, and what is resumed equals what was never stopped, on the CPU bit for
-bit. SIGTERM and SIGINT (Ctrl-C) end it after the step under way, with a checkpoint (status 143 and 130).
+A run can be killed at any instant: ckpt.pt is always whole, and what is resumed equals what was never stopped, bit for bit with one
+process on the CPU. SIGTERM and SIGINT (Ctrl-C) end it after the step under way, torchrun's processes at the next row of log.csv,
+with a checkpoint (status 143 and 130).
 
 A step reads gradient_accumulation_steps x batch_size windows of block_size tokens, however many processes share
 them. The number of steps follows from the budget: epochs x windows in the budget / windows in a step, rounded down.
@@ -34,7 +35,8 @@ from tqdm import tqdm
 
 from config import ROOT, fail, override, replace_file
 from model import GPT, choose_device, choose_dtype, compile_model, load_checkpoint
-from sample_mix import check_hashes, draw_batches, draw_mix, eval_windows, first_tokens, random_stream, read_meta, with_first
+from sample_mix import (check_hashes, draw_batches, draw_mix, eval_windows, first_tokens, random_stream, read_meta, run_name,
+                        with_first)
 
 # -----------------------------------------------------------------------------
 # the data: see sample_mix.py
@@ -160,9 +162,7 @@ val_first = first[val_component.clamp(max=k - 1).to(device)]
 
 # the run's folder; nothing is written before this line
 if not out_dir:
-    out_dir = f'out/{dataset}-k{k}-s{seed}' + (f'-{"+".join(names)}' if components else '') + (
-        f'-m{mix_seed}' if mix_seed else '') + ('-tag' if tag else '') + ('-shuffled' if shuffle_components else '') + (
-        '-constant' if constant_per_component else '')
+    out_dir = 'out/' + run_name(dataset, k, seed, mix_seed, shuffle_components, constant_per_component, tag, '+'.join(names) if components else '')
 ckpt_path, best_path, log_path = (os.path.join(out_dir, name) for name in ('ckpt.pt', 'best.pt', 'log.csv'))
 if os.path.exists(out_dir) and not os.path.isdir(out_dir):
     fail(f'--out_dir={out_dir} is a file, not a folder')
@@ -193,17 +193,20 @@ else:
     free = {'out_dir', 'init_from', 'overwrite', 'epochs', 'max_iters', 'lr_decay_iters', 'eval_interval', 'patience',
             'log_interval', 'snapshots', 'verify', 'wandb_log', 'wandb_project', 'wandb_run_name', 'device', 'compile',
             'compile_mode', 'backend'}
+    if auto:  # which goes on with the same run, not with a longer one
+        free -= {'max_iters', 'lr_decay_iters', 'eval_interval', 'patience'}
     changed = [key for key in config if key not in free and config[key] != checkpoint['config'].get(key)]
     if changed:
         fail(f'--init_from=resume: {out_dir} was trained with ' + ', '.join(
             f'{key}={checkpoint["config"].get(key)!r}, not {config[key]!r}' for key in changed))
     if checkpoint['mix'] != record:
         fail(f'--init_from=resume: data/{dataset} is not the data that {out_dir} was trained on')
-    if auto and (iter_num >= max_iters or patience and iter_num - best_iter >= patience * eval_interval):
+    done = iter_num >= max_iters or patience and iter_num - best_iter >= patience * eval_interval
+    if done and auto:
         print(f'{out_dir} is done, after {iter_num:,} of at most {max_iters:,} steps')
         sys.exit(0)
-    if iter_num >= max_iters:
-        fail(f'{out_dir} has trained its {iter_num} steps: nothing to resume (raise --epochs or --max_iters)')
+    if done:
+        fail(f'{out_dir} is done, after {iter_num:,} steps: nothing to resume (raise --epochs, --max_iters or --patience)')
 model.to(device)
 decayed = [p for p in model.parameters() if p.dim() >= 2]
 others = [p for p in model.parameters() if p.dim() < 2]
@@ -245,8 +248,9 @@ def get_lr(it):
 
 
 def total_over_processes(x):
-    """Sums a tensor over the processes, in place, and returns it as a numpy array."""
+    """Returns the sum of a tensor over the processes as a numpy array."""
     if world_size > 1:
+        x = x.to(device)
         dist.all_reduce(x)
     return x.cpu().numpy()
 
@@ -259,7 +263,7 @@ def evaluate():
         xe = torch.cat([model(with_first(w, f), w).mean(1) for w, f in zip(val_tokens.split(share), val_first.split(share))])
     model.train()
     total = torch.zeros(k + 1, dtype=torch.float64).index_add_(0, val_component, xe.cpu().double())
-    return total_over_processes(total.float().to(device) if device_type == 'mps' else total.to(device))[:k] / n_val
+    return total_over_processes(total)[:k] / n_val
 
 
 def save(path):
@@ -298,18 +302,18 @@ def call_wandb(function, *args, **kwargs):
 
 def stop_not_finite(what, step):
     """Ends the run over a number that is not finite, in step 1, 2, ..: writes that step's windows down, and keeps ckpt.pt."""
-    some = draw_batches(mix, T, windows_per_step, seed, skip=(step - 1) * windows_per_step)
+    first_window, rate = max(0, step - 1) * windows_per_step, get_lr(max(0, step - 1))
+    some = draw_batches(mix, T, windows_per_step, seed, skip=first_window)
     path = os.path.join(out_dir, 'nonfinite.json')
     if master:
         starts, owners = next(some).tolist()
-        text = json.dumps({'step': step, 'lr': get_lr(step - 1), 'what': what, 'windows': [
+        text = json.dumps({'step': step, 'lr': rate, 'what': what, 'windows': [
             {'component': names[c], 'start': s, 'tokens': mix['tokens'][s:s + T].tolist()} for s, c in zip(starts, owners)]})
         replace_file(path, lambda f: f.write(text.encode()))
         events.append(f'{what} is not finite')
-        write_row({'iter': step, 'lr': get_lr(step - 1)})
+        write_row({'iter': step, 'lr': rate})
     bar.close()
-    first_window = (step - 1) * windows_per_step
-    fail(f'{what} is not finite in step {step}, learning rate {get_lr(step - 1):.3g}, windows {first_window} to'
+    fail(f'{what} is not finite in step {step}, learning rate {rate:.3g}, windows {first_window} to'
          f' {first_window + windows_per_step - 1} of the order (they are in {path}). {ckpt_path} is of a step before it: resume from it,'
          ' or start anew with a lower --learning_rate or --grad_clip')
 
@@ -318,14 +322,13 @@ def stop_not_finite(what, step):
 master = rank == 0
 columns = ['iter', 'tokens', 'seconds', 'lr', 'train_xe', 'val_xe', *(f'val_xe_{name}' for name in names), 'grad_norm',
            'tokens_per_second', 'event']
-seconds_before, events = 0.0, [f'resumed at step {iter_num}'] if checkpoint else []
+seconds_before, events = 0.0, []
 if master:
     try:
         os.makedirs(out_dir, exist_ok=True)
         if not checkpoint:  # a run that is replaced goes whole, the checkpoint to resume from first
-            for path in (ckpt_path, best_path, log_path, *glob.glob(os.path.join(glob.escape(out_dir), 'step-*.pt')),
-                         *glob.glob(os.path.join(glob.escape(out_dir), 'losses-*.npz')), os.path.join(out_dir, 'nonfinite.json')):
-                if os.path.exists(path):
+            for pattern in ('ckpt.pt', 'best.pt', 'log.csv', 'step-*.pt', 'losses-*.npz', 'xe_windows.npz', 'nonfinite.json'):
+                for path in glob.glob(os.path.join(glob.escape(out_dir), pattern)):
                     os.remove(path)
     except OSError as e:
         fail(f'--out_dir={out_dir} cannot be written ({e})')
@@ -334,6 +337,8 @@ if master:
                                 capture_output=True, text=True).stdout.strip()
     except OSError:  # no git here
         commit = ''
+    if checkpoint:
+        events.append(f'resumed at step {iter_num}' + (f' by commit {commit}' if commit else ''))
     about = {'versions': {'python': platform.python_version(), 'torch': torch.__version__, 'numpy': np.__version__},
              'commit': commit, 'command': [os.path.basename(sys.argv[0]), *sys.argv[1:]],
              'world_size': world_size, 'parameters': sum(p.numel() for p in model.parameters())}
@@ -366,7 +371,7 @@ batches = draw_batches(mix, T, batch_size, seed, skip=iter_num * windows_per_ste
 windows = train_tokens.unfold(0, T, 1)  # (N - T + 1, T), a view: the window that begins at each token
 bar = tqdm(total=max_iters, initial=iter_num, unit=' steps', disable=not master, dynamic_ncols=True,
            mininterval=0.1 if sys.stderr.isatty() else 10)
-resumed_at, logged = (iter_num, iter_num) if checkpoint else (0, -1)  # logged: the step of log.csv's last row
+resumed_at, logged = iter_num, iter_num if checkpoint else -1  # logged: the step of log.csv's last row
 loss_sum = torch.full((), checkpoint.get('loss_sum', 0.0) if checkpoint else 0.0, device=device)  # since that row
 steps = checkpoint.get('steps', 0) if checkpoint else 0  # in loss_sum
 bad_step = torch.tensor(-1, device=device)  # the first whose gradient is not finite
@@ -389,10 +394,10 @@ while True:
     evaluating = iter_num % eval_interval == 0 or iter_num == max_iters
     due = iter_num != logged and (evaluating or iter_num % log_interval == 0)
     snapshot = snapshots and iter_num > resumed_at and iter_num & (iter_num - 1) == 0  # at 1, 2, 4, 8 ..
-    interrupted = (signals or [0])[0]
+    interrupted = signals[0] if signals else 0
     if world_size > 1:  # they all end at the same step, a row's: only there do they talk about anything but gradients
-        asked = torch.tensor(interrupted, device=device)
-        interrupted = int(total_over_processes(asked)) and (interrupted or signal.SIGTERM) if due else 0
+        asked = total_over_processes(torch.tensor(interrupted)) if due else 0
+        interrupted = (interrupted or signal.SIGTERM) if asked else 0  # one that was not asked itself goes along
     if (due or snapshot or interrupted) and bad_step >= 0:  # waits for the device
         stop_not_finite('the gradient', int(bad_step))
     row = {'iter': iter_num, 'lr': get_lr(max(0, iter_num - 1))}
@@ -419,7 +424,8 @@ while True:
     ending = ('finished' if iter_num == max_iters else
               'stopped early' if patience and iter_num - best_iter >= patience * eval_interval else
               f'interrupted by {signal.Signals(interrupted).name}' if interrupted else '')
-    events += [ending] * bool(ending)
+    if ending:
+        events.append(ending)
     if master and (due or ending):
         write_row(row)
         bar.set_postfix_str((f'train {row["train_xe"]:.3f}, ' if 'train_xe' in row else '') + f'best val {best_val_loss:.3f}', refresh=False)
@@ -459,7 +465,7 @@ if master:
               f' | {ckpt_path}')
     else:
         print(f'best val_xe {best_val_loss:.4f} nats at step {best_iter:,} of {iter_num:,}'
-              f' | {iter_num * windows_per_step * T:,} tokens in {time.perf_counter() - began:.0f} s | {best_path}')
+              f' | {iter_num * windows_per_step * T:,} tokens in {seconds_before + time.perf_counter() - began:.0f} s | {best_path}')
     if wandb_log:
         call_wandb('finish')
 if world_size > 1:

@@ -383,11 +383,16 @@ def test_any_settings_start_or_end_in_one_line(whole, capsys, data):
         assert e.code in (0, 2) and len(said) == (e.code == 2) and 'Traceback' not in captured.err, (key, value, captured.err)
 
 
-def test_auto_starts_resumes_and_leaves_alone(whole, capsys):
+def test_auto_starts_resumes_and_leaves_alone(whole, signalled, fails, capsys):
     args = [*ARGS, '--out_dir=survive/auto', '--init_from=auto']
     os.makedirs('survive/auto')
     shutil.copy('survive/whole/best.pt', 'survive/auto/best.pt')  # as a kill between the first best.pt and ckpt.pt leaves it
-    run('train.py', *args, '--max_iters=9', '--lr_decay_iters=47')
+    signalled(9, signal.SIGTERM)
+    with pytest.raises(SystemExit) as e:
+        run('train.py', *args)
+    assert e.value.code == 128 + signal.SIGTERM
+    signalled(0, None)
+    assert 'max_iters=47, not 50' in fails('train.py', *args, '--max_iters=50')  # that is another run
     run('train.py', *args)
     after = state('survive/auto')
     assert [key for key in whole if not equal(whole[key], after[key])] == []

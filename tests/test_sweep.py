@@ -57,11 +57,10 @@ def test_a_sweep_lists_all_that_the_decomposition_needs(project, capsys):
 
 def test_make_sweep_goes_on_past_a_failure_and_then_only_makes_what_is_missing(project):
     make = ['make', 'sweep', f'PYTHON={sys.executable}', 'CONFIG=tiny.py', 'K=1', 'SEEDS=0', '-j2']
-    os.makedirs('out')
-    open('out/small-k1-s0-a-800tokens', 'w').close()  # a file where a run's folder should be
     shown = subprocess.run([*make, '-n'], capture_output=True, text=True)
     commands = [line for line in shown.stdout.splitlines() if 'train.py' in line]
-    assert shown.returncode == 0 and len(commands) == 2 * 3 and os.listdir('out') == ['small-k1-s0-a-800tokens']
+    assert shown.returncode == 0 and len(commands) == 2 * 3 and os.listdir('out') == []
+    open('out/small-k1-s0-a-800tokens', 'w').close()  # a file where a run's folder should be
     made = subprocess.run(make, capture_output=True, text=True)
     assert made.returncode == 2 and 'out/small-k1-s0-a-800tokens failed' in made.stderr and 'Traceback' not in made.stderr, made.stderr
     assert sum(os.path.exists(f'out/{name}/done') for name in os.listdir('out')) == 5 and os.path.exists('results/tiny/xe_vs_k.csv')
