@@ -87,14 +87,14 @@ wandb_project = 'nanoXE'    # its project
 wandb_run_name = ''         # its name for the run; '' = the folder's
 # the machine
 device = ''                 # cuda, cuda:1, mps or cpu; '' = the best there is
-dtype = ''                  # float32 or bfloat16 (autocast, weights stay float32); '' = bfloat16 where it is fast
+dtype = ''                  # float32 or bfloat16 (autocast, weights stay float32); '' = bfloat16 where it is faster
 compile = True              # torch.compile: some 20 s at first, then faster steps
 compile_mode = 'default'    # or reduce-overhead (CUDA graphs), or max-autotune: for a GPU
 backend = ''                # of torchrun's processes: nccl or gloo; '' = what fits the device
 # -----------------------------------------------------------------------------
 config = override(globals())
 
-# the machine: device, processes
+# the machine: device, number type, processes
 rank, world_size = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
 if world_size > 1 and device in ('', 'cuda') and torch.cuda.is_available():
     if int(os.environ['LOCAL_WORLD_SIZE']) > torch.cuda.device_count():
@@ -102,6 +102,7 @@ if world_size > 1 and device in ('', 'cuda') and torch.cuda.is_available():
     device = f'cuda:{os.environ["LOCAL_RANK"]}'
 device = choose_device(device)
 device_type = device.partition(':')[0]
+asked_dtype, (dtype, autocast) = dtype, choose_dtype(dtype, device)
 if device_type == 'cuda':
     torch.cuda.set_device(device)
     torch.set_float32_matmul_precision('high')  # TF32 where the type is float32
@@ -177,8 +178,8 @@ if init_from == 'resume':
     if not os.path.exists(ckpt_path):
         fail(f'--init_from=resume: there is no {ckpt_path}; start the run anew by --init_from=scratch --overwrite=True')
     model, checkpoint = load_checkpoint(ckpt_path)
-    dtype = dtype or checkpoint['config'].get('dtype', '')  # another machine would choose another
-dtype, autocast = choose_dtype(dtype, device)
+    if not asked_dtype:  # then the run's own: another machine would choose another
+        dtype, autocast = choose_dtype(checkpoint['config'].get('dtype', ''), device)
 config = {key: globals()[key] for key in config}  # with what was derived above
 
 # the model and its optimizer

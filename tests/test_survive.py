@@ -402,15 +402,15 @@ def test_auto_starts_resumes_and_leaves_alone(whole, signalled, fails, capsys):
 
 
 def test_auto_leaves_a_run_that_stopped_early(small, capsys):
-    args = [*ARGS, '--out_dir=survive/early', '--init_from=auto', '--learning_rate=0', '--min_lr=0', '--patience=2']  # nothing is ever better
+    args = [*ARGS, '--out_dir=survive/no-better', '--init_from=auto', '--learning_rate=0', '--min_lr=0', '--patience=2']  # nothing is ever better
     run('train.py', *args)
-    with open('survive/early/log.csv') as f:
+    with open('survive/no-better/log.csv') as f:
         log = f.read()
     assert log.endswith('stopped early\n')
     with pytest.raises(SystemExit) as e:
         run('train.py', *args)
-    with open('survive/early/log.csv') as f:
-        assert e.value.code == 0 and 'survive/early is done' in capsys.readouterr().out and f.read() == log
+    with open('survive/no-better/log.csv') as f:
+        assert e.value.code == 0 and 'survive/no-better is done' in capsys.readouterr().out and f.read() == log
 
 
 def test_a_run_goes_on_in_the_number_type_that_it_began_in(small):
