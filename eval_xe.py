@@ -353,9 +353,10 @@ def add_differences(cell):
 
 def find_parts(found):
     """
-    Gives each cell of a run M the curves that it is compared with, where their runs are there: 'base' of P_c, the K = 1 run of the component
-    with M's budget, 'diluted' of D_c, the K = 1 run with what the component gives to M, and 'told' of M_tag. All agree with M in setting
-    (the number of steps included) and seeds. Where M has all of its D_c, their Bayes mixture is put in as well (see specialist_mixture).
+    Gives each cell of a run M the curves that it is compared with, where their runs are there: 'base' of P_c, the K = 1 run of the
+    component with M's budget, 'diluted' of D_c, the K = 1 run with what the component gives to M, and 'told' of M_tag. All agree with
+    M in setting (the number of steps included) and seeds. Where M has all of its D_c, their Bayes mixture is put in as well
+    (see specialist_mixture).
 
     Returns the commands that would train what is missing, and marks the runs that are a D_c or M_tag and nothing else by 'part'.
     """
@@ -513,7 +514,8 @@ def rows_of(run):
     """Returns a run's rows of xe_by_position.csv and of xe_by_component.csv, two lists of dicts."""
     by_position, by_component = [], []
     for name, cell in run['cells'].items():
-        same = about(run, name) | {'n_windows': cell['n_windows'], 'n_docs': cell['n_docs'], 'in_training': name in run['mix']['components']}
+        same = about(run, name) | {'n_windows': cell['n_windows'], 'n_docs': cell['n_docs'],
+                                   'in_training': name in run['mix']['components']}
         mean, boot = cell['xe']
         low, high = interval(boot)
         for t, se in enumerate(boot.std(0, ddof=1)):
@@ -552,7 +554,8 @@ def rows_of_parts(run):
                 if which in curves:
                     mean, boot = curves[which]
                     value, low_high = over_positions(curves[which]) if t == '' else (mean[t], interval(boot[:, t]))
-                    row |= with_interval('delta_xe' if which == 'delta' else which, value, low_high, 'delta_ci' if which == 'delta' else None)
+                    column, ci = ('delta_xe', 'delta_ci') if which == 'delta' else (which, None)
+                    row |= with_interval(column, value, low_high, ci)
             rows.append(row)
     return rows
 
@@ -590,7 +593,8 @@ def summarise(members):
                 row |= with_interval(f'{form}_{name}', values[0], interval(values[1:]))
             row[f'{form}_error'] = error[0]
         power, exponential = (fits[form][3] for form in ('power', 'exponential'))
-        row |= {'better_fit': 'power' if power[0] < exponential[0] else 'exponential', 'power_is_better': np.mean(power[1:] < exponential[1:])}
+        row |= {'better_fit': 'power' if power[0] < exponential[0] else 'exponential',
+                'power_is_better': np.mean(power[1:] < exponential[1:])}
     if 'excess' in curves:
         known_processes = [[theory(run['dataset'], name, split) for name in (
             read_meta(run['dataset'])['components'] if run['shuffle_components'] else run['mix']['components'])] for run in members]
@@ -662,12 +666,14 @@ def parts_table(by_k, moves):
         lines += ['', 'p of a t-test over runs that it is zero, with Holm\'s correction for the K tested', f'{"K":>3} ' + ' '.join(
             f'{name:>9}' for name in ('ΔXE', *TERMS))]
         for row in tested:
-            lines.append(f'{row["k"]:3} ' + ' '.join(f'{row[f"{name}_p"]:9.2g}' if f'{name}_p' in row else f'{"-":>9}' for name in ('delta', *TERMS)))
+            p = [f'{row[f"{name}_p"]:.2g}' if f'{name}_p' in row else '-' for name in ('delta', *TERMS)]
+            lines.append(f'{row["k"]:3} ' + ' '.join(f'{x:>9}' for x in p))
     for k, terms in moves.items():
         moved = [f'{"ΔXE" if term == "delta" else term} {mean:+.4f} [{ends[0]:+.4f}, {ends[1]:+.4f}]'
                  for term, (mean, ends) in terms.items() if leaves_out_zero(ends)]
         if moved:
-            lines.append(f'K = {k}: with twice the steps {", ".join(moved)}: these runs were undertrained, and their terms measure that too')
+            lines.append(f'K = {k}: with twice the steps {", ".join(moved)}: these runs were undertrained, and their terms measure'
+                         ' that too')
         elif terms:
             lines.append(f'K = {k}: with twice the steps no term moves beyond its interval')
     return lines
@@ -695,6 +701,11 @@ def figure(by_k, title):
         if which != 'xe':
             ax.axhline(0, color='black', lw=0.8)
     return fig, dict(zip(shown, axes[0]))
+
+
+def draw_intervals(ax, x, y, low, high, **how):
+    """Marks at (x, y) with their intervals from low to high: numbers, or (n,) each."""
+    ax.errorbar(x, y, yerr=np.abs([y - low, high - y]).reshape(2, -1), lw=1, **how)
 
 
 def draw_by_position(by_k, title, path):
@@ -753,15 +764,16 @@ def draw_parts(by_k, title, path):
         ends = {1: 0.0, -1: 0.0}  # of the stack above zero, and of that below
         for i, (term, (color, hatch)) in enumerate(COLORS.items()):
             sign = 1 if row[term] >= 0 else -1
-            ax.bar(row['k'], row[term], 0.6, bottom=ends[sign], color=color, hatch=hatch, edgecolor='white', label=term if row is rows[0] else None)
-            ends[sign] += row[term]
-            errors = np.abs([[row[f'{term}_ci_low'] - row[term]], [row[f'{term}_ci_high'] - row[term]]])
-            ax.errorbar(row['k'] - 0.2 + 0.1 * i, ends[sign], yerr=errors, color='black', capsize=3, lw=1)
+            ax.bar(row['k'], row[term], 0.6, bottom=ends[sign], color=color, hatch=hatch, edgecolor='white',
+                   label=term if row is rows[0] else None)
+            start, ends[sign] = ends[sign], ends[sign] + row[term]
+            draw_intervals(ax, row['k'] - 0.2 + 0.1 * i, ends[sign], start + row[f'{term}_ci_low'], start + row[f'{term}_ci_high'],
+                           color='black', capsize=3)
         if 'bayes_ambiguity' in row:
             ax.plot([row['k'] - 0.4, row['k'] + 0.4], [row['bayes_ambiguity']] * 2, color='#CC79A7', lw=2.5,
                     label='least possible ambiguity (Bayes), from zero' if row is rows[0] else None)
-        ax.errorbar(row['k'] + 0.2, row['delta_xe'], yerr=np.abs([[row['delta_ci_low'] - row['delta_xe']], [row['delta_ci_high'] - row['delta_xe']]]),
-                    fmt='D', color='black', ms=5, capsize=3, lw=1, label='ΔXE, the sum' if row is rows[0] else None)
+        draw_intervals(ax, row['k'] + 0.2, row['delta_xe'], row['delta_ci_low'], row['delta_ci_high'], fmt='D', color='black', ms=5,
+                       capsize=3, label='ΔXE, the sum' if row is rows[0] else None)
     ax.axhline(0, color='black', lw=0.8)
     ax.set_xticks([row['k'] for row in rows])
     ax.set_xlabel('K, components in the training data')
@@ -785,8 +797,8 @@ def draw_by_component(members, title, path):
                 some.append((run['k'] + 0.6 * (i + 0.5) / len(names) - 0.3, mean, low, high))
         if some:
             k, mean, low, high = np.array(some).T
-            ax.errorbar(k, mean, yerr=np.abs((mean - low, high - mean)), fmt='osD^vPX*<>'[i % 10], color=plt.cm.viridis(0.9 * i / max(1, len(names) - 1)),
-                        ms=5, lw=1, capsize=2, label=name)
+            draw_intervals(ax, k, mean, low, high, fmt='osD^vPX*<>'[i % 10], color=plt.cm.viridis(0.9 * i / max(1, len(names) - 1)),
+                           ms=5, capsize=2, label=name)
     ax.axhline(0, color='black', lw=0.8)
     ax.set_xticks(sorted({run['k'] for run in members if run['k'] > 1}))
     ax.set_xlabel('K, components in the training data')
@@ -798,15 +810,15 @@ def draw_by_component(members, title, path):
 
 def draw_vs_k(by_k, members, title, path):
     """The means over positions against K: every run a dot, the mean over runs with its interval. Returns the path."""
-    fig, axes = figure(by_k, f'{title}\nintervals: 95%, t over runs (spread over seeds and components), or documents resampled where there is one run')
+    fig, axes = figure(by_k, f'{title}\nintervals: 95%, t over runs (spread over seeds and components), or documents resampled where'
+                             ' there is one run')
     for which, ax in axes.items():
         name, ci = 'delta_xe' if which == 'delta' else which, PANELS[which][1]
         dots = [(run['k'], run['curves'][which][0].mean()) for run in members if which in run['curves']]
         ax.scatter(*zip(*dots), s=18, color='tab:orange', alpha=0.7, zorder=3, label='a run')
         rows = [row for row, _ in by_k.values() if name in row]
         k, mean, low, high = (np.array([row[key] for row in rows]) for key in ('k', name, f'{ci}_low', f'{ci}_high'))
-        ax.errorbar(k, mean, yerr=np.abs((mean - low, high - mean)), fmt='o-', color='black', ms=4, lw=1, capsize=4,
-                    label='mean and 95% interval')
+        draw_intervals(ax, k, mean, low, high, fmt='o-', color='black', ms=4, capsize=4, label='mean and 95% interval')
         if which == 'xe' and 'bayes_xe' in rows[0]:
             ax.plot(k, [row['bayes_xe'] for row in rows], color='tab:blue', marker='s', ms=4, ls=':', label='Bayes optimum')
         ax.set_xticks(list(by_k))
@@ -879,7 +891,10 @@ if __name__ == '__main__':
         if setting not in shown:  # nothing but parts of others: they are in the CSV files
             continue
         suffix = f'-{shown.index(setting) + 1}' if len(shown) > 1 else ''
-        lines += ['', *([f'setting {suffix[1:]}: {setting}'] if suffix else []), *table([row for row, _ in by_k.values()]), *parts_table(by_k, moves)]
+        lines.append('')
+        if suffix:
+            lines.append(f'setting {suffix[1:]}: {setting}')
+        lines += [*table([row for row, _ in by_k.values()]), *parts_table(by_k, moves)]
         title = ', '.join([members[0]['dataset'], f'{split} split', f'{members[0]["token_budget"]:,} tokens an epoch',
                            *(f'{key} = {members[0][key]}' for key in told_apart if key not in ('dataset', 'token_budget'))])
 

@@ -162,7 +162,10 @@ def held_windows(docs, T):
 
 
 def number_windows(windows):
-    """For windows (D,), how many each document holds, one document after another: (N,) whose each window is, and (N,) which of its document's."""
+    """
+    Numbers the windows of documents that hold windows (D,) of them each, one document after another. Returns (N,) the document of each
+    window, and (N,) which of its document's windows it is, from 0 on.
+    """
     doc = np.repeat(np.arange(len(windows)), windows)
     return doc, np.arange(len(doc)) - (np.cumsum(windows) - windows)[doc]
 
@@ -229,8 +232,8 @@ def draw_mix(dataset, block_size, k=2, candidates='', components='', token_budge
 
     parts = []  # the documents drawn from each component
     record = {'dataset': dataset, 'components': chosen, 'k': K, 'block_size': T, 'mix_seed': mix_seed,
-                         'shuffle_components': shuffle_components, 'constant_per_component': constant_per_component, 'token_budget': token_budget,
-                         'windows': n * K, 'tokens': n * K * T, 'of_each': {}}
+              'shuffle_components': shuffle_components, 'constant_per_component': constant_per_component,
+              'token_budget': token_budget, 'windows': n * K, 'tokens': n * K * T, 'of_each': {}}
     for name in chosen:
         order = random_stream('documents', mix_seed, name).permutation(len(docs[name]))
         drawn = docs[name][order]

@@ -163,7 +163,8 @@ val_first = first[val_component.clamp(max=k - 1).to(device)]
 
 # the run's folder; nothing is written before this line
 if not out_dir:
-    out_dir = 'out/' + run_name(dataset, k, seed, mix_seed, shuffle_components, constant_per_component, tag, '+'.join(names) if components else '')
+    out_dir = 'out/' + run_name(dataset, k, seed, mix_seed, shuffle_components, constant_per_component, tag,
+                                '+'.join(names) if components else '')
 ckpt_path, best_path, log_path = (os.path.join(out_dir, name) for name in ('ckpt.pt', 'best.pt', 'log.csv'))
 if os.path.exists(out_dir) and not os.path.isdir(out_dir):
     fail(f'--out_dir={out_dir} is a file, not a folder')
@@ -429,7 +430,8 @@ while True:
         events.append(ending)
     if master and (due or ending):
         write_row(row)
-        bar.set_postfix_str((f'train {row["train_xe"]:.3f}, ' if 'train_xe' in row else '') + f'best val {best_val_loss:.3f}', refresh=False)
+        train_xe = f'train {row["train_xe"]:.3f}, ' if 'train_xe' in row else ''
+        bar.set_postfix_str(f'{train_xe}best val {best_val_loss:.3f}', refresh=False)
         if evaluating or ending:
             save(ckpt_path)
     if ending:
