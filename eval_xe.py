@@ -18,6 +18,7 @@ import math
 import os
 import re
 import shlex
+import textwrap
 import zipfile
 from contextlib import nullcontext
 
@@ -897,6 +898,7 @@ if __name__ == '__main__':
         lines += [*table([row for row, _ in by_k.values()]), *parts_table(by_k, moves)]
         title = ', '.join([members[0]['dataset'], f'{split} split', f'{members[0]["token_budget"]:,} tokens an epoch',
                            *(f'{key} = {members[0][key]}' for key in told_apart if key not in ('dataset', 'token_budget'))])
+        title = textwrap.fill(title, 95)
 
         def path(name):
             return os.path.join(results_dir, f'{name}{suffix}.png')

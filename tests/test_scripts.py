@@ -132,6 +132,13 @@ def test_bfloat16_learns_what_float32_does(small):
     assert bfloat16 != float32[0] and abs(bfloat16 - float32[0]) < np.ptp(float32), last
 
 
+def test_a_run_that_is_there_twice_counts_once(small, trained, capsys):
+    shutil.copytree('out/small-k2-s0', 'twice/copy')
+    run('eval_xe.py', '--runs=out/small-k2-s0,twice/copy', '--results_dir=twice/results')
+    assert 'twice/copy repeats out/small-k2-s0: left out' in capsys.readouterr().out
+    assert [row['n_runs'] for row in rows('twice/results/xe_vs_k.csv')] == ['1']
+
+
 def test_tag_and_shuffled_control_train_and_evaluate(small, trained):
     run('train.py', *TRAIN, '--k=2', '--tag=True', '--max_iters=5')
     run('train.py', *TRAIN, '--k=2', '--shuffle_components=True', '--max_iters=5')

@@ -3,6 +3,7 @@ import csv
 import json
 import math
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT, TRAIN, run
+
+from sample_mix import held_windows, list_documents, read_meta
 
 SETTINGS = [*TRAIN, '--token_budget=800', '--max_iters=4', '--compile=False']
 
@@ -53,6 +56,29 @@ def test_a_sweep_lists_all_that_the_decomposition_needs(project, capsys):
         whole = [row for row in csv.DictReader(f) if row['dilution']]
     assert sorted((row['k'], 'shuffle_components=True' in row['setting']) for row in whole) == [('2', False), ('3', False), ('3', True)]
     assert all(0 <= float(row[f'{term}_p']) <= 1 for row in whole for term in ('delta', 'dilution', 'transfer', 'ambiguity'))
+
+
+def test_a_sweep_hands_on_what_its_steps_come_from(project, capsys, fails):
+    lines = listed(capsys, '--token_budget=0', '--max_iters=0', '--sweep_k=2', '--sweep_seeds=0', '--sweep_control=0', '--batch_size=4')
+    budget = int(re.search(r'--k=2 --token_budget=(\d+)', lines[0])[1])
+    assert all('--batch_size=4' in line and f'--max_iters={2 * (budget // 16) // 4} ' in line for line in lines)
+    for args, said in ((['--sweep_k= '], 'a number each'), (['--sweep_k=1 2', '--sweep_control=3'], 'is not among'),
+                       (['--sweep_k=2', '--shuffle_components=True'], 'leave them out'), (['--sweep_k=2', '--components=a,c'], 'leave them out')):
+        assert said in fails('sample_mix.py', 'tiny.py', *args)
+
+
+def test_a_specialist_that_does_not_fit_is_named(project, capsys):
+    """Whatever the seed: components that hold less than the budget have a D_c, but no P_c."""
+    for seed in range(3):
+        lines = listed(capsys, '--token_budget=11200', '--sweep_k=1 3', f'--sweep_seeds={seed}', '--sweep_control=0')
+        with pytest.raises(SystemExit):
+            run('sample_mix.py', 'tiny.py', '--token_budget=11200', '--sweep_k=1 3', f'--sweep_seeds={seed}', '--sweep_control=0')
+        err = capsys.readouterr().err
+        held = {name: 16 * held_windows(list_documents(read_meta('small'), name, 'train'), 16) for name in ('a', 'b.B', 'c')}
+        assert min(held.values()) < 11200 <= max(held.values())
+        for name, tokens in held.items():
+            fits = tokens >= 11200
+            assert any(f'{name}-11200tokens' in line for line in lines) == fits and (f'{name} {tokens:,}' in err) == (not fits)
 
 
 def test_make_sweep_goes_on_past_a_failure_and_then_only_makes_what_is_missing(project):
