@@ -53,7 +53,7 @@ sweep: $(RUNS:%=%/done)
 
 # the - lets the sweep go on past a run that fails
 $(RUNS:%=%/done): out/%/done: $(CONFIG)
-	-$(call command,out/$*) >out/$*.log 2>&1 && touch $@
+	-rm -f $@; $(call command,out/$*) >out/$*.log 2>&1 && touch $@
 endif
 
 .venv/installed: requirements.txt

@@ -31,8 +31,8 @@ from tqdm import tqdm
 
 from config import fail, file_hash, override, replace_file, write_csv
 from model import GPT, choose_device, choose_dtype, compile_model, load_checkpoint
-from sample_mix import (check_hashes, eval_windows, first_tokens, held_windows, list_documents, random_stream, read_meta, read_process, read_tokens,
-                        split_names, stationary)
+from sample_mix import (check_hashes, eval_windows, first_tokens, held_windows, list_documents, random_stream, read_meta, read_process,
+                        read_tokens, run_name, split_names, stationary)
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
@@ -337,7 +337,7 @@ def evaluate_run(run):
 
 
 # -----------------------------------------------------------------------------
-# what ΔXE is made of (DESIGN.md section 6)
+# what ΔXE is made of (README: What ΔXE is made of)
 
 
 TERMS = {'dilution': ('diluted', 'base'), 'transfer': ('told', 'diluted'), 'ambiguity': ('xe', 'told')}  # one curve minus another
@@ -405,8 +405,8 @@ def find_parts(found):
             docs = list_documents(read_meta(run['dataset']), name, 'train', run['shuffle_components'])
             for part, tokens in [(base, budget), (diluted, given)] if is_mixture else [(base, budget)]:
                 if not part and tokens <= T * held_windows(docs, T):
-                    folder = f'{run["dataset"]}-k1-s{run["seed"]}-{name}-{tokens}tokens-{run["max_iters"]}steps' + (
-                        f'-m{run["mix_seed"]}' if run['mix_seed'] else '') + ('-shuffled' if run['shuffle_components'] else '')
+                    folder = run_name(run['dataset'], 1, run['seed'], run['mix_seed'], run['shuffle_components'],
+                                      only=f'{name}-{tokens}tokens-{run["max_iters"]}steps')
                     command(run, folder, f'--components={name}', f'--token_budget={tokens}')
         if is_mixture and all(run['cells'].get(name, {}).get('diluted_run') for name in names):
             specialist_mixture(run)

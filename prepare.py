@@ -438,8 +438,8 @@ def write_tokens(path, batches, encode, bar):
 
 def write_hdf5(folder, meta, T):
     """
-    Writes the documents' windows of T tokens, from each one's start, in the layout of the older pipeline (DESIGN.md
-    section 3), one file for each split: folder/custom_tokenized_data_chunked_len<T>_<split>.hdf5.
+    Writes the documents' windows of T tokens, from each one's start, in the layout of the older pipeline, one
+    file for each split: folder/custom_tokenized_data_chunked_len<T>_<split>.hdf5.
     """
     names = list(meta['components'])
     for split in ('train', 'val', 'test'):

@@ -197,7 +197,7 @@ def choose_components(meta, k, candidates, components, mix_seed):
 def draw_mix(dataset, block_size, k=2, candidates='', components='', token_budget=0, mix_seed=0,
              shuffle_components=False, constant_per_component=False):
     """
-    Chooses the components and their training documents (DESIGN.md section 4, and this file's docstring).
+    Chooses the components and their training documents (see this file's docstring).
 
     Returns (mix, record). mix holds the whole budget: tokens (N,) int32, and for each of the D documents in it
     start, windows, slack and component, each (D,) int64: where in tokens it begins, how many windows it gives, by how
@@ -328,7 +328,7 @@ def run_name(dataset, k, seed, mix_seed, shuffled=False, constant=False, tag=Fal
 def sweep_commands(train, ks, seeds, control, budget, max_iters):
     """
     Returns the commands of a sweep's runs, a list: for each seed (mix_seed is the same number) and each K the mixture M, M_tag, the
-    diluted specialists D_c and the specialists P_c (DESIGN.md section 6), and all of that on shuffled documents for K = control.
+    diluted specialists D_c and the specialists P_c (README: What ΔXE is made of), and all of that on shuffled documents for K = control.
     `train` is what every command begins with; the mixtures have a budget of so many tokens an epoch, and every run takes at most
     max_iters steps. A specialist that its component is too small for is left out, and named on stderr.
     """

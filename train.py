@@ -57,7 +57,7 @@ n_embd = 256                # channels
 dropout = 0.1               # of embeddings, attention, and what each sub-layer adds
 bias = False                # True: biases in Linear and LayerNorm, as in GPT-2
 # the run
-out_dir = ''                # '' = out/<dataset>-k<K>-s<seed>, and what else sets the run apart
+out_dir = ''                # '' = out/<dataset>-k<K>-s<seed>, then mix_seed, controls, tag and named components
 init_from = 'scratch'       # or resume: go on from ckpt.pt in out_dir; or auto: resume what is begun, start what is not, leave what is done
 overwrite = False           # True: replace a run that is there already
 seed = 0                    # weights and the order of windows
