@@ -29,10 +29,10 @@ import scipy.stats
 import torch
 from tqdm import tqdm
 
-from config import fail, file_hash, override, replace_file, write_csv
+from configurator import fail, file_hash, override, random_stream, replace_file, split_names, write_csv
 from model import GPT, choose_device, choose_dtype, compile_model, load_checkpoint
-from sample_mix import (check_hashes, eval_windows, first_tokens, held_windows, list_documents, random_stream, read_meta, read_process,
-                        read_tokens, run_name, split_names, stationary)
+from processes import component_losses, entropy_rate, loss_so_far, mixture_losses, read_process, unigram_xe
+from sample_mix import (check_hashes, eval_windows, first_tokens, held_windows, list_documents, read_meta, read_tokens, run_name)
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
@@ -189,65 +189,6 @@ def simultaneous_band(mean, boot):
 def log_bins(T):
     """Returns the bin of each position 0 .. T-1, (T,) int: 0, 1, 2-3, 4-7, 8-15 and so on."""
     return np.ceil(np.log2(np.arange(T) + 1)).astype(int)
-
-
-# -----------------------------------------------------------------------------
-# what theory says: the Bayes-optimal XE of synthetic processes T[v, i, j] (see prepare.py)
-
-
-def component_losses(process, tokens):
-    """
-    Returns -ln P(w_t | w_0 .. w_{t-1}) under the process, (N, T) float64 nats, for windows of stationary documents,
-    tokens (N, T); inf for what it cannot emit there. This is the loss of the best predictor that knows the process.
-
-    The forward algorithm (Rabiner 1989, Proc. IEEE 77, 257): alpha is P(state | past), at first the stationary
-    distribution, and alpha T[w_t] sums to P(w_t | past).
-    """
-    (V, S, _), (N, T) = process.shape, tokens.shape
-    start, step = stationary(process), process.transpose(1, 0, 2).reshape(S, V * S)
-    alpha, losses = np.tile(start, (N, 1)), np.empty((N, T))
-    with np.errstate(divide='ignore', invalid='ignore'):
-        for t in range(T):
-            joint = (alpha @ step).reshape(N, V, S)[np.arange(N), tokens[:, t]]  # (N, S) P(w_t, next state | past)
-            p = joint.sum(1, keepdims=True)
-            losses[:, t] = -np.log(p[:, 0])
-            alpha = np.where(p > 0, joint / p, start)  # after what is impossible the loss is inf already: any state will do
-    return losses
-
-
-def loss_so_far(losses):
-    """Returns the losses of the first 0 .. T tokens together, (.., T + 1), from those of each token, (.., T)."""
-    return np.pad(losses.cumsum(-1), [(0, 0)] * (losses.ndim - 1) + [(1, 0)])
-
-
-def mixture_losses(losses):
-    """
-    Returns the loss of the best predictor that knows the K processes, but not which one a window is from, (N, T), from
-    their component_losses (K, N, T): by Bayes' rule, with a uniform prior,
-    P(w_t | past) = sum_k P_k(w_0 .. w_t) / sum_k P_k(w_0 .. w_{t-1}).
-    """
-    with np.errstate(invalid='ignore'):  # inf - inf, after what none of the processes can emit
-        together = -scipy.special.logsumexp(-loss_so_far(losses), axis=0)  # (N, T + 1)
-        return np.nan_to_num(np.diff(together, axis=1), nan=np.inf, posinf=np.inf)
-
-
-def entropy_rate(process, documents=None):
-    """
-    Returns (rate, standard error) in nats a token. Where state and symbol determine the next state the rate is that of
-    a symbol given the state (Shannon 1948), exact, with error 0. Elsewhere it is the mean loss of the forward
-    algorithm over the second half of long documents, (D, L) tokens of the process.
-    """
-    if ((process > 0).sum(2) <= 1).all():
-        p = process.sum(2)  # (V, S) P(v | state)
-        return float(scipy.special.entr(p).sum(0) @ stationary(process)), 0.0
-    losses = component_losses(process, documents)[:, documents.shape[1] // 2:].mean(1)  # (D,)
-    return float(losses.mean()), float(losses.std(ddof=1) / math.sqrt(len(losses)))
-
-
-def unigram_xe(processes):
-    """Returns the XE in nats a token of the best predictor without context, for a uniform mixture of processes."""
-    p = np.stack([process.sum(2) @ stationary(process) for process in processes])  # (K, V)
-    return float(scipy.special.entr(p.mean(0)).sum())
 
 
 @functools.cache

@@ -14,7 +14,7 @@ import torch._functorch.config
 import torch.nn as nn
 import torch.nn.functional as F
 
-from config import fail
+from configurator import fail
 
 HEAD_ROWS = 512  # tokens whose logits exist at one time; 512 x 32,000 in float32 are 66 MB
 

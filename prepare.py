@@ -37,13 +37,13 @@ import huggingface_hub
 import matplotlib
 import numpy as np
 import pyarrow.parquet
-import scipy.sparse.csgraph
 import tiktoken
 import tokenizers
 from tqdm import tqdm
 
-from config import fail, override
-from sample_mix import data_table, number_windows, random_stream, split_names, stationary
+from configurator import check_name, fail, override, random_stream, split_names
+from processes import build_processes, sample_process
+from sample_mix import data_table, number_windows
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
@@ -198,12 +198,6 @@ def open_hdf5():
     paths = {split: glob.glob(os.path.join(glob.escape(source), f'*_{name}.hdf5')) for split, name in SPLITS.items()}
     paths['validation'] = paths['validation'] or glob.glob(os.path.join(glob.escape(source), '*_validation.hdf5'))
     return {split: documents(some[0]) for split, some in paths.items() if some}
-
-
-def check_name(name, what):
-    """Fails unless a name will do as a folder and in a comma-separated list."""
-    if not name or name != os.path.basename(name.strip()) or name.startswith('.') or ',' in name:
-        fail(f'{what} {name!r}: a name must do as a folder, without / or a dot or space in front, and have no comma')
 
 
 def gather(streams, folder):
@@ -540,118 +534,6 @@ def prepare_text(made, work):
     cut = [split for theirs, split in SPLITS.items() if theirs not in streams]
     return {'source_config': source_config, 'tokenizer': tokenizer if tok else 'none', 'vocab_size': n_vocab, 'bos_id': bos_id,
             'cut_from_train': cut, 'components': components}
-
-
-# -----------------------------------------------------------------------------
-# synthetic processes: each is an array T[v, i, j] = P(emit v, go to state j | in state i), float64
-
-
-def coin(p):
-    """Independent tosses: 1 with probability p. One state."""
-    return np.array([[[1 - p]], [[p]]])
-
-
-def mess3(x, a=0.85):
-    """
-    Three states; the chain stays with probability 1 - 2x, goes to each other state with x, and emits the new state's
-    symbol with probability a, each other symbol with (1 - a) / 2. From Marzen and Crutchfield 2017, entropy 19, 214.
-    """
-    move = np.full((3, 3), x) + (1 - 3 * x) * np.eye(3)
-    emit = np.full((3, 3), (1 - a) / 2) + (a - (1 - a) / 2) * np.eye(3)  # [j, v]
-    return np.einsum('ij,jv->vij', move, emit)
-
-
-def markov(vocab, rng):
-    """
-    A sparse Markov chain whose state is its last symbol: four permutations that never collide give each symbol four
-    successors, of probability 1/2, 1/4, 1/8 and 1/8. So symbols are uniform, and the entropy rate is 1.75 ln 2.
-    """
-    symbols, permutations = np.arange(vocab), []
-    while len(permutations) < 4:
-        p = rng.permutation(vocab)
-        if all((p != other).all() for other in permutations):
-            permutations.append(p)
-    process = np.zeros((vocab, vocab, vocab))
-    for p, weight in zip(permutations, (1 / 2, 1 / 4, 1 / 8, 1 / 8)):
-        process[p, symbols, p] = weight
-    return process
-
-
-def edges(*rows):
-    """A process of two symbols from its edges (v, i, j, probability)."""
-    process = np.zeros((2, *[1 + max(max(i, j) for _, i, j, _ in rows)] * 2))
-    for v, i, j, probability in rows:
-        process[v, i, j] = probability
-    return process
-
-
-def build_processes(spec, markov_vocab, data_seed):
-    """Returns {component: process} of a specification such as 'coins:4,even,mine.npy'; fails on what it cannot build."""
-    mess3_x = (0.05, 0.15, 0.30, 0.45, 0.10, 0.20, 0.25, 0.40)
-    single = {'golden_mean': edges((1, 0, 0, 1 / 2), (0, 0, 1, 1 / 2), (1, 1, 0, 1)),  # no two 0s in a row
-              'even': edges((0, 0, 0, 1 / 2), (1, 0, 1, 1 / 2), (1, 1, 0, 1)),  # 1s come in runs of even length
-              'z1r': edges((0, 0, 1, 1), (1, 1, 2, 1), (0, 2, 0, 1 / 2), (1, 2, 0, 1 / 2))}  # 0, 1, random, again
-    built = {}
-    for item in filter(None, (item.strip() for item in spec.split(','))):
-        family, colon, number = item.partition(':')
-        if colon and not (number.isdigit() and int(number) > 0):
-            fail(f'--processes: {item}: write {family}:4 for four of them')
-        n = int(number or 1)
-        if family == 'coins':
-            some = {f'coin-{p:.3g}': coin(p) for p in np.linspace(0.05, 0.95, n)}
-        elif family == 'mess3' and n <= len(mess3_x):
-            some = {f'mess3-{x:.2f}': mess3(x) for x in mess3_x[:n]}
-        elif family == 'markov' and 8 <= markov_vocab <= 1000:
-            some = {f'markov-{i}': markov(markov_vocab, random_stream('markov', data_seed, i)) for i in range(n)}
-        elif family in single and n == 1:
-            some = {family: single[family]}
-        elif item.endswith('.npy') and os.path.isfile(item):
-            try:
-                some = {os.path.basename(item)[:-len('.npy')]: np.load(item).astype(np.float64)}
-            except (ValueError, EOFError) as e:
-                fail(f'--processes: {item} is not an array of numbers ({e})')
-        else:
-            fail(f'--processes: cannot make {item!r}: choose from coins:N, mess3:N (N <= {len(mess3_x)}), markov:N'
-                 f' (--markov_vocab 8 to 1000), {", ".join(single)}, or the path of an array T[v, i, j] in a .npy file')
-        if some.keys() & built.keys() or len(some) < n:
-            fail(f'--processes={spec}: two components of the same name')
-        built |= some
-    if not built:
-        fail('--processes is empty: name some, such as --processes=coins:4')
-    for name, process in list(built.items()):
-        check_name(name, 'process')
-        if process.ndim != 3 or process.shape[1] != process.shape[2]:
-            fail(f'process {name} has the shape {process.shape}: it must be T[v, i, j], (V, S, S)')
-        if not (process >= 0).all():
-            fail(f'process {name} has an entry that is no probability: {process[~(process >= 0)][0]}')
-        rows = process.sum((0, 2))
-        worst = abs(rows - 1).argmax()
-        if abs(rows[worst] - 1) > 1e-6:
-            fail(f'process {name}: the row T[:, i, :] of each state must sum to 1; that of state {worst} sums to {rows[worst]}')
-        built[name] = process = process / rows[:, None]  # exactly 1, also where it came rounded
-        if len(process) > 65534:
-            fail(f'process {name} has {len(process)} symbols; uint16 holds 65,534 and BOS')
-        n, label = scipy.sparse.csgraph.connected_components(process.sum(0) > 0, connection='strong')
-        leaves = {label[i] for _, i, j in np.argwhere(process > 0) if label[i] != label[j]}
-        if n - len(leaves) > 1:
-            fail(f'process {name} is not ergodic: {n - len(leaves)} groups of states are never left; make each its own component')
-    return built
-
-
-def sample_process(process, n_docs, length, rng):
-    """
-    Returns n_docs stationary documents, (n_docs, length) uint16. All advance together: one Python step a position.
-    """
-    V, S, _ = process.shape
-    joint = process.transpose(1, 0, 2).reshape(S, V * S)  # P(v, j | i)
-    outcomes = np.argsort(-joint, axis=1)[:, :(joint > 0).sum(1).max()]  # (S, M) those that can occur, the likeliest first
-    reach = np.take_along_axis(joint, outcomes, axis=1).cumsum(1)[:, :-1]  # (S, M - 1)
-    state = rng.choice(S, n_docs, p=stationary(process))
-    tokens = np.empty((length, n_docs), dtype=np.uint16)
-    for t in range(length):
-        pick = outcomes[state, (rng.random(n_docs)[:, None] >= reach[state]).sum(1)]
-        tokens[t], state = pick // S, pick % S
-    return tokens.T
 
 
 def prepare_synthetic(folder):

@@ -12,7 +12,6 @@ windows. A document of L tokens holds floor(L / T) windows; documents are drawn 
 by mix_seed and component alone, until they hold n, and the last one is cut. So what a component gives at a larger K is
 a prefix of what it gives at a smaller one, and the K sets of one mix_seed are nested.
 """
-import hashlib
 import json
 import math
 import os
@@ -24,7 +23,7 @@ import tiktoken
 import tokenizers
 import torch
 
-from config import fail, file_hash, override
+from configurator import fail, file_hash, override, random_stream, split_names
 from model import load_checkpoint
 
 # -----------------------------------------------------------------------------
@@ -52,19 +51,6 @@ batch_size = 512         # as in train.py
 gradient_accumulation_steps = 1  # as in train.py
 # -----------------------------------------------------------------------------
 override(globals())
-
-
-def random_stream(*name):
-    """A numpy Generator that depends on nothing but the name (strings and ints)."""
-    return np.random.default_rng(list(hashlib.sha256(repr(name).encode()).digest()))
-
-
-def split_names(text):
-    """'a,b' -> ['a', 'b']; fails where a name is there twice."""
-    names = [name.strip() for name in text.split(',') if name.strip()]
-    if len(set(names)) < len(names):
-        fail(f'{text}: a component is named twice')
-    return names
 
 
 def read_meta(dataset):
@@ -102,24 +88,6 @@ def check_hashes(meta, components, splits):
 
 def bin_path(meta, component, split):
     return os.path.join('data', meta['dataset'], component, f'{split}.bin')
-
-
-def stationary(process):
-    """Returns the stationary state distribution (S,) of a process T[v, i, j]: the solution of pi = pi sum_v T[v]."""
-    moves = process.sum(0)  # (S, S)
-    equations = np.vstack((moves.T - np.eye(len(moves)), np.ones(len(moves))))
-    pi = np.linalg.lstsq(equations, np.append(np.zeros(len(moves)), 1.0), rcond=None)[0].clip(0)
-    return pi / pi.sum()
-
-
-def read_process(meta, component):
-    """Returns the process T[v, i, j] of a synthetic component, with a symbol for each of the data set's but BOS."""
-    path = os.path.join('data', meta['dataset'], component, 'process.npy')
-    try:
-        process = np.load(path)
-    except (OSError, ValueError) as e:
-        fail(f'{path} cannot be read ({e}): prepare the data set again with --overwrite=True')
-    return np.pad(process, ((0, meta['vocab_size'] - 1 - len(process)), (0, 0), (0, 0)))
 
 
 def list_documents(meta, component, split, shuffle_components=False):

@@ -33,10 +33,9 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from config import ROOT, fail, override, replace_file
+from configurator import ROOT, fail, override, random_stream, replace_file
 from model import GPT, choose_device, choose_dtype, compile_model, load_checkpoint
-from sample_mix import (check_hashes, draw_batches, draw_mix, eval_windows, first_tokens, random_stream, read_meta, run_name,
-                        with_first)
+from sample_mix import check_hashes, draw_batches, draw_mix, eval_windows, first_tokens, read_meta, run_name, with_first
 
 # -----------------------------------------------------------------------------
 # the data: see sample_mix.py

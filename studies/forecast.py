@@ -32,7 +32,7 @@ import numpy as np
 import scipy.optimize
 import scipy.stats
 
-from config import fail, override, write_csv
+from configurator import fail, override, write_csv
 
 # -----------------------------------------------------------------------------
 table = 'results/cross/xe_by_component.csv'      # eval_xe.py's, of runs evaluated on every component

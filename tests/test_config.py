@@ -6,7 +6,7 @@ import os
 import pytest
 from conftest import ROOT, run
 
-from config import SCRIPTS, read_settings
+from configurator import SCRIPTS, read_settings
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import math
 import numpy as np
 import pytest
 
-from eval_xe import (add_differences, average, component_losses, fit_decay, holm, interval, mean_by_document, mixture_losses, resamples,
+from eval_xe import (add_differences, average, fit_decay, holm, interval, mean_by_document, resamples,
                      simultaneous_band, t_interval)
-from prepare import build_processes, sample_process
+from processes import build_processes, component_losses, mixture_losses, sample_process
 
 
 def clustered(n_docs=400, per_doc=5, seed=0):

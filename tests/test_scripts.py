@@ -14,7 +14,7 @@ from conftest import ROOT, SMALL, TRAIN, run
 from test_model import direct_losses
 from tqdm import tqdm
 
-from config import file_hash
+from configurator import file_hash
 from sample_mix import draw_mix, read_meta
 
 

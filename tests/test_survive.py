@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from test_scripts import rows
 from tqdm import tqdm
 
-from config import SCRIPTS, read_settings
+from configurator import SCRIPTS, read_settings
 
 KILLS = int(os.environ.get('KILLS', 12))  # `make torture` sets it higher
 ARGS = [*TRAIN, '--k=2', '--dropout=0.1', '--max_iters=47', '--log_interval=4', '--eval_interval=9', '--compile=False']

@@ -20,7 +20,7 @@ SETTINGS = [*TRAIN, '--token_budget=800', '--max_iters=4', '--compile=False']
 @pytest.fixture
 def project(small, tmp_path, monkeypatch):
     """A folder with the scripts, data/small and config/tiny.py."""
-    for name in ('Makefile', 'config', 'train.py', 'eval_xe.py', 'sample_mix.py', 'model.py', 'prepare.py'):
+    for name in ('Makefile', 'config', 'train.py', 'eval_xe.py', 'sample_mix.py', 'model.py', 'prepare.py', 'configurator.py', 'processes.py'):
         os.symlink(os.path.join(ROOT, name), tmp_path / name)
     os.symlink(small / 'data', tmp_path / 'data')
     values = [arg[2:].partition('=') for arg in SETTINGS]

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from conftest import run
 
-from eval_xe import component_losses, entropy_rate, log_bins, mixture_losses, unigram_xe
-from prepare import build_processes, coin, edges, markov, mess3, sample_process
-from sample_mix import stationary
+from eval_xe import log_bins
+from processes import (build_processes, coin, component_losses, edges, entropy_rate, markov, mess3, mixture_losses, sample_process,
+                       stationary, unigram_xe)
 
 COINS4 = [coin(p) for p in np.linspace(0.05, 0.95, 4)]
 MESS3_X = (0.05, 0.15, 0.30, 0.45)

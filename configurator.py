@@ -17,9 +17,10 @@ import sys
 import tokenize
 import types
 
+import numpy as np
 from tqdm import tqdm
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.path.dirname(os.path.abspath(__file__))
 SCRIPTS = ('prepare.py', 'sample_mix.py', 'train.py', 'eval_xe.py')  # those that share settings
 
 
@@ -62,6 +63,25 @@ def file_hash(path):
     """Returns the sha256 of a file, in hexadecimal."""
     with open(path, 'rb') as f:
         return hashlib.file_digest(f, 'sha256').hexdigest()
+
+
+def random_stream(*name):
+    """A numpy Generator that depends on nothing but the name (strings and ints)."""
+    return np.random.default_rng(list(hashlib.sha256(repr(name).encode()).digest()))
+
+
+def split_names(text):
+    """'a,b' -> ['a', 'b']; fails where a name is there twice."""
+    names = [name.strip() for name in text.split(',') if name.strip()]
+    if len(set(names)) < len(names):
+        fail(f'{text}: a component is named twice')
+    return names
+
+
+def check_name(name, what):
+    """Fails unless a name will do as a folder and in a comma-separated list."""
+    if not name or name != os.path.basename(name.strip()) or name.startswith('.') or ',' in name:
+        fail(f'{what} {name!r}: a name must do as a folder, without / or a dot or space in front, and have no comma')
 
 
 def read_settings(path):
