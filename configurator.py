@@ -1,18 +1,19 @@
 """
-Settings: defaults in the script, then config files, then --key=value, each overriding what came before.
+Settings: defaults in the script, then config files, then --key=value, each overriding the last.
 
     python train.py config/cpu.py config/k2.py --batch_size=64
     python train.py --help
 
-A script lists its settings as commented globals and then calls override(globals()). A config file is
-Python that assigns to those names; it may compute with them (min_lr = learning_rate / 10).
+A script lists its settings as commented globals and then calls override(globals()). A default may
+be any expression. A config file is Python that assigns to those names; it may compute with them
+(min_lr = learning_rate / 10).
 """
 import ast
-import csv
 import difflib
 import hashlib
 import io
 import os
+import shlex
 import sys
 import tokenize
 import types
@@ -21,21 +22,31 @@ import numpy as np
 from tqdm import tqdm
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
-SCRIPTS = ('prepare.py', 'sample_mix.py', 'train.py', 'eval_xe.py')  # those that share settings
+SCRIPTS = ('prepare.py', 'sample_mix.py', 'train.py', 'sweep.py', 'eval_xe.py', 'plot_xe.py')
+
+# Keys of train.py that move none of a run's numbers (epochs does through max_iters, which is
+# recorded), and those in which runs of one setting differ. Every other key is part of a run's
+# setting: a key that you add to train.py counts.
+NOT_PART_OF_A_SETTING = {
+    'out_dir', 'init_from', 'overwrite', 'epochs', 'log_interval', 'snapshots', 'verify',
+    'wandb_log', 'wandb_project', 'wandb_run_name', 'device', 'compile', 'compile_mode', 'backend'}
+VARIES_IN_A_SETTING = {'k', 'components', 'candidates', 'mix_seed', 'seed'}
 
 
 def fail(message):
-    """Ends the program over a user's mistake: one line on stderr, exit status 2 (raises SystemExit)."""
+    """Ends the program over a user's mistake: one line on stderr, exit status 2 (SystemExit)."""
     message = ' '.join(message.split())
-    if os.environ.get('RANK', '0') == '0':  # under torchrun every rank finds the same mistake; one says it
-        tqdm.write(f'{os.path.basename(sys.argv[0])}: {message}', file=sys.stderr)  # clears a progress bar first
+    if os.environ.get('RANK', '0') == '0':  # of torchrun's ranks one prints it
+        script = os.path.basename(sys.argv[0])
+        tqdm.write(f'{script}: {message}', file=sys.stderr)  # clears a progress bar first
     sys.exit(2)
 
 
 def replace_file(path, write):
     """
-    Calls write(f) on a temporary file, syncs it and renames it to path, so that a file of that name is always a whole
-    one. Fails where it cannot be written (a full disk, say); what was at path then stays as it was.
+    Calls write(f) on a temporary file, syncs it and renames it to path, so that a file of that name
+    is always whole. Fails where it cannot be written (a full disk, say); what was at path then
+    stays.
     """
     try:
         with open(path + '.tmp', 'wb') as f:
@@ -47,16 +58,6 @@ def replace_file(path, write):
         if os.path.exists(path + '.tmp'):
             os.remove(path + '.tmp')
         fail(f'{path} cannot be written ({e}); what was there before is kept')
-
-
-def write_csv(path, rows, columns):
-    """Writes rows, a list of dicts, as replace_file does. What is missing, or not a number, is an empty field."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator='\n')
-    writer.writeheader()
-    writer.writerows({key: '' if value != value else value for key, value in row.items()} for row in rows)
-    replace_file(path, lambda f: f.write(text.getvalue().encode()))
-    return path
 
 
 def file_hash(path):
@@ -81,103 +82,199 @@ def split_names(text):
 def check_name(name, what):
     """Fails unless a name will do as a folder and in a comma-separated list."""
     if not name or name != os.path.basename(name.strip()) or name.startswith('.') or ',' in name:
-        fail(f'{what} {name!r}: a name must do as a folder, without / or a dot or space in front, and have no comma')
+        fail(f'{what} {name!r}: a name must do as a folder, without / or a dot or space in front,'
+             ' and have no comma')
 
 
-def read_settings(path):
+def nearest(name, names):
+    """'; did you mean ..?' with the nearest of the names, or '' where none is near."""
+    close = difflib.get_close_matches(name, names, n=1)
+    return f'; did you mean {close[0]}?' if close else ''
+
+
+# -----------------------------------------------------------------------------
+# what a script's source says
+
+
+def settings_block(tree):
+    """Returns (the statements that assign the settings, {name: the import that binds it})."""
+    block, imports = [], {}
+    for node in tree.body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            imports |= {alias.asname or alias.name.partition('.')[0]: node for alias in node.names}
+        elif any(isinstance(n, ast.Name) and n.id == 'override' for n in ast.walk(node)):
+            break
+        elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+            block.append(node)
+    return block, imports
+
+
+def read_settings(path, script=None):
     """
-    Returns {key: (default, comment)} of a script, read from its source: the literals that it assigns above
-    its call of override(globals()), and the comment that trails each.
+    Returns {key: (default, comment)} of a script: the names that it assigns above its call of
+    override, and the comment that trails each. Defaults are those in `script`, its globals(), or
+    are computed from its source. Fails where that raises.
     """
     with open(path, encoding='utf-8') as f:
         source = f.read()
-    comments = {t.start[0]: t.string.lstrip('# ') for t in tokenize.generate_tokens(io.StringIO(source).readline)
-                if t.type == tokenize.COMMENT}
-    settings, lines = {}, source.split('\n')
-    for node in ast.parse(source).body:
-        if 'override(globals())' in lines[node.lineno - 1]:
-            break
-        if isinstance(node, ast.Assign):
-            settings[node.targets[0].id] = ast.literal_eval(node.value), comments.get(node.lineno, '')
+    comments = {token.start[0]: token.string.lstrip('# ')
+                for token in tokenize.generate_tokens(io.StringIO(source).readline)
+                if token.type == tokenize.COMMENT}
+    block, imports = settings_block(ast.parse(source))
+    settings, names = {}, dict(script or {})
+    for node in block:
+        read = [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
+        assigned = [n.id for n in ast.walk(node) if isinstance(n, ast.Name)
+                    and isinstance(n.ctx, ast.Store) and not n.id.startswith('_')]
+        if not script:
+            try:  # of a script's imports those alone that a default needs: torch takes two seconds
+                needed = [imports[name] for name in read if name in imports]
+                exec(compile(ast.Module([*needed, node], []), path, 'exec'), names)
+            except Exception as e:  # the line is the user's: report whatever it raises
+                fail(f'{path}, line {node.lineno}: {type(e).__name__}: {e}')
+        comment = comments.get(node.end_lineno) or comments.get(node.lineno, '')
+        for key in assigned:
+            if key in names:  # not where it is declared without a value
+                value = names[key]
+                settings[key] = value.item() if isinstance(value, np.generic) else value, comment
     return settings
 
 
+def code_hash(*paths):
+    """
+    Returns 8 hexadecimal digits that change with the code of files of the project: not with
+    comments, docstrings or line breaks, nor with the defaults of settings, which a run records by
+    themselves.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(os.path.join(ROOT, path), encoding='utf-8') as f:
+            tree = ast.parse(f.read())
+        if any(isinstance(n, ast.Name) and n.id == 'override' for n in ast.walk(tree)):
+            block, _ = settings_block(tree)
+            tree.body = [node for node in tree.body if node not in block]
+        for node in ast.walk(tree):
+            has_docstring = isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef))
+            if has_docstring and ast.get_docstring(node) is not None:
+                node.body = node.body[1:]
+        digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()[:8]
+
+
+# -----------------------------------------------------------------------------
+# files and the command line
+
+
 def checked(key, value, default, where):
-    """Returns value if it has the type of default (an int becomes a float where the default is one), else fails."""
+    """
+    Returns value if it has the type of default, else fails. An int becomes a float where the
+    default is one, and a number a string: dataset = 2024 names a folder.
+    """
     if type(default) is float and type(value) is int:
         value = float(value)
-    if type(value) is not type(default):
-        kind = 'True or False' if type(default) is bool else f'a value of type {type(default).__name__}'
+    if type(default) is str and type(value) in (int, float):
+        value = str(value)
+    if default is not None and type(value) is not type(default):
+        kind = type(default).__name__
+        kind = 'True or False' if kind == 'bool' else f'a value of type {kind}'
         fail(f'{where}{key}={value!r}: expected {kind}, such as the default {default!r}')
     return value
 
 
 def run_file(path, known):
-    """Returns {key: value} of what a config file assigns; it can read the values in `known`, a dict."""
+    """Returns {key: value} of what a config file assigns; it can read the values in `known`."""
     if not path.endswith('.py'):
-        fail(f'{path}: write --key=value to set a key, or name a config file that ends in .py')
-    found = path if os.path.exists(path) else os.path.join(ROOT, path)
-    if not os.path.isfile(found):
-        fail(f'no config file {path}; there are {", ".join(sorted(os.listdir(os.path.join(ROOT, "config"))))} in config/')
+        fail(f'{path}: write --key=value to set a key, or name a config file, which ends in .py')
+    full_path = path if os.path.exists(path) else os.path.join(ROOT, path)
+    if not os.path.isfile(full_path):
+        folder = os.path.join(ROOT, 'config')
+        files = [f'config/{name}' for name in sorted(os.listdir(folder)) if name.endswith('.py')]
+        fail(f'no config file {path}{nearest(path, files)}; there are {", ".join(files)}')
     names = dict(known)
     try:
-        with open(found, encoding='utf-8') as f:
+        with open(full_path, encoding='utf-8') as f:
             exec(compile(f.read(), path, 'exec'), names)
-    except Exception as e:  # a config file is the user's program: whatever it raises is his to mend
-        line = e.lineno if isinstance(e, SyntaxError) else e.__traceback__.tb_next and e.__traceback__.tb_next.tb_lineno
+    except Exception as e:  # the file is the user's program: report whatever it raises
+        inside = e.__traceback__.tb_next
+        line = e.lineno if isinstance(e, SyntaxError) else inside and inside.tb_lineno
         fail(f'{path}, line {line}: {type(e).__name__}: {e}')
-    return {k: v for k, v in names.items() if not (k.startswith('_') or k in known and v is known[k])
-            and not (callable(v) or isinstance(v, types.ModuleType))}
+    return {key: value for key, value in names.items()
+            if not (key.startswith('_') or key in known and value is known[key])
+            and not callable(value) and not isinstance(value, types.ModuleType)}
 
 
-def unknown(key, keys, where='', dashes=''):
-    """Fails over a key that is not among the keys, naming the nearest."""
-    close = difflib.get_close_matches(key, keys, n=1)
-    fail(f'{where}unknown key {dashes}{key}' + (f'; did you mean {dashes}{close[0]}?' if close else '; see --help'))
+def print_help(script, own):
+    """Prints a script's docstring, and its settings with their defaults and comments."""
+    print(script['__doc__'].strip() + '\n\nsettings, with their defaults:')
+    width = max(len(f'{key}={default!r}') for key, (default, _) in own.items())
+    for key, (default, comment) in own.items():
+        print(f'  --{f"{key}={default!r}":{width}}  {comment}')
 
 
-def override(script):
+def parse_argument(arg, following, own, by_script):
+    """Returns (key, value) of --key=value; `own` is {key: (default, comment)}."""
+    key, equals, text = arg[2:].partition('=')
+    if key not in own:
+        others = [name for name, settings in by_script.items() if key in settings]
+        if others:
+            fail(f'--{key} is not a key of this script: it belongs to {", ".join(others)}')
+        keys = [f'--{name}' for name in own]
+        fail(f'unknown key --{key}{nearest(f"--{key}", keys) or "; see --help"}')
+    if not equals:
+        separate = following and not following.startswith('--') and not following.endswith('.py')
+        example = following if separate else own[key][0]
+        fail(f'--{key} needs a value behind an equals sign: --{key}={example}')
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError):
+        value = text
+    if type(own[key][0]) is str:
+        value = text
+    return key, checked(key, value, own[key][0], '--')
+
+
+def override(script, shared=()):
     """
     Applies sys.argv to a script's globals(), in place.
 
-    Returns the script's settings as a dict, or {} where the script is imported rather than run: then its
-    defaults stay as they are. A file may set a key that only another script knows, so that one file serves
-    all of them; a key that no script knows, or a value of another type than the default's, is an error.
+    `shared` are keys of train.py that the script takes too ('all' for every one of them): their
+    defaults stand there alone. A file may set a key that only another script knows, so that one
+    file serves all of them; a key that no script knows, or a value of another type than the
+    default's, is an error.
+
+    Returns the script's settings as a dict, the shared ones among them. Where the script is
+    imported rather than run these are the defaults, and its globals stay as they are.
     """
+    path = script['__file__']
+    by_script = {name: read_settings(os.path.join(ROOT, name)) for name in SCRIPTS
+                 if os.path.basename(path) != name and os.path.exists(os.path.join(ROOT, name))}
+    train = by_script.get('train.py', {})
+    own = {key: train[key] for key in (train if shared == 'all' else shared)}
+    own |= read_settings(path, script)
     if script['__name__'] != '__main__':
-        return {}
-    own = read_settings(script['__file__'])
-    by_script = {name: read_settings(os.path.join(ROOT, name)) for name in SCRIPTS}
-    everyone = {key: setting for settings in by_script.values() for key, setting in settings.items()} | own
+        return {key: default for key, (default, _) in own.items()}
     if any(arg in ('-h', '--help') for arg in sys.argv[1:]):
-        print(script['__doc__'].strip() + '\n\nsettings, with their defaults:')
-        width = max(len(f'{k}={default!r}') for k, (default, _) in own.items())
-        for k, (default, comment) in own.items():
-            print(f'  --{f"{k}={default!r}":{width}}  {comment}')
+        print_help(script, own)
         sys.exit(0)
-    values = {k: default for k, (default, _) in everyone.items()}
-    for arg in sys.argv[1:]:
-        if not arg.startswith('--'):
-            for key, value in run_file(arg, values).items():
-                if key not in everyone:
-                    unknown(key, everyone, where=f'{arg}: ')
-                values[key] = checked(key, value, everyone[key][0], f'{arg}: ')
+    everyone = {key: setting for settings in [*by_script.values(), own]
+                for key, setting in settings.items()}
+    values = {key: default for key, (default, _) in everyone.items()}
+    for arg, following in zip(sys.argv[1:], [*sys.argv[2:], '']):
+        if arg.startswith('--'):
+            key, values[key] = parse_argument(arg, following, own, by_script)
             continue
-        key, equals, text = arg[2:].partition('=')
-        if key in everyone and key not in own:
-            others = ', '.join(name for name, settings in by_script.items() if key in settings)
-            fail(f'--{key} is not a key of this script: it belongs to {others}')
-        if key not in own:
-            unknown(key, own, dashes='--')
-        if not equals:
-            fail(f'--{key} needs a value: --{key}={own[key][0]!r}, say')
-        try:
-            value = ast.literal_eval(text)
-        except (ValueError, SyntaxError, TypeError):
-            value = text
-        if type(own[key][0]) is str and type(value) is not str:
-            value = text  # --dataset=2024 names a folder
-        values[key] = checked(key, value, own[key][0], '--')
-    settings = {k: values[k] for k in own}
+        for key, value in run_file(arg, values).items():
+            if key not in everyone:
+                fail(f'{arg}: unknown key {key}{nearest(key, everyone) or "; see --help"}')
+            values[key] = checked(key, value, everyone[key][0], f'{arg}: ')
+    settings = {key: values[key] for key in own}
     script.update(settings)
     return settings
+
+
+def same_command(script):
+    """Returns the command of another script with the config files and keys of this command line."""
+    keys = {'dataset', *read_settings(os.path.join(ROOT, script))}
+    words = [arg for arg in sys.argv[1:]
+             if not arg.startswith('--') or arg[2:].partition('=')[0] in keys]
+    return shlex.join(['python', script, *words])
