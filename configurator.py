@@ -49,6 +49,8 @@ def replace_file(path, write):
     stays.
     """
     try:
+        if os.path.lexists(path + '.tmp'):  # a killed process left it, perhaps as a link
+            os.remove(path + '.tmp')
         with open(path + '.tmp', 'wb') as f:
             write(f)
             f.flush()

@@ -1,22 +1,26 @@
 """
 A GPT-2 that returns its loss at every position.
 
-Parameter names and shapes are those of nanoGPT's model.py (and so of GPT-2), so a checkpoint of one loads in the
-other. Letters in shape comments: B windows, T tokens in each, C = n_embd channels, V = vocab_size.
+Parameter names and shapes are those of nanoGPT's model.py (and so of GPT-2), so a checkpoint of one
+loads in the other. Letters in shape comments: B windows, T tokens in each, C = n_embd channels,
+V = vocab_size.
 """
+import glob
 import math
 import os
 import time
+import warnings
 from contextlib import nullcontext
 
 import torch
-import torch._functorch.config
 import torch.nn as nn
 import torch.nn.functional as F
 
 from configurator import fail
 
-HEAD_ROWS = 512  # tokens whose logits exist at one time; 512 x 32,000 in float32 are 66 MB
+# The most logits that exist at one time, by device: 67 MB in float32 on a CPU; on a GPU, where
+# small products are slow, as many as 32-bit indices reach, 4.3 GB in bfloat16. See TokenXE.
+HEAD_LOGITS = {'cpu': 2**24, 'mps': 2**24, 'cuda': 2**31 - 1}
 
 
 class Block(nn.Module):
@@ -36,14 +40,16 @@ class Block(nn.Module):
         return F.dropout(x, self.dropout, self.training)
 
     def forward(self, x):  # (B, T, C) -> (B, T, C)
-        qkv = self.attn['c_attn'](self.ln_1(x)).unflatten(2, (3, self.n_head, -1))  # (B, T, 3, heads, C / heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, T, C / heads)
+        qkv = self.attn['c_attn'](self.ln_1(x))  # (B, T, 3 C)
+        q, k, v = qkv.unflatten(2, (3, self.n_head, -1)).permute(2, 0, 3, 1, 4)
+        # each (B, heads, T, C / heads)
         dropout = self.dropout if self.training else 0.0
-        if x.device.type == 'cpu':  # its fused attention is slow backwards, and does without dropout (LOG.md)
+        if x.device.type == 'cpu':  # where the backward pass of SDPA is slow (LOG.md 2026-11-24)
             T = x.shape[1]
-            later = torch.ones(T, T, dtype=torch.bool, device=x.device).triu(1)
+            is_future = torch.ones(T, T, dtype=torch.bool, device=x.device).triu(1)
             scores = (q @ k.transpose(2, 3)).float() / math.sqrt(q.shape[3])  # (B, heads, T, T)
-            y = F.dropout(scores.masked_fill(later, -math.inf).softmax(3), dropout).to(v.dtype) @ v
+            att = scores.masked_fill(is_future, -math.inf).softmax(3)
+            y = F.dropout(att, dropout).to(v.dtype) @ v
         else:
             y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
         x = x + self.drop(self.attn['c_proj'](y.transpose(1, 2).flatten(2)))
@@ -51,7 +57,7 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """Learned positions, LayerNorm before each sub-layer, GELU, output weights tied to the token embedding."""
+    """Learned positions, LayerNorm before each sub-layer, GELU, tied input and output weights."""
 
     def __init__(self, vocab_size, block_size, n_layer, n_head, n_embd, dropout=0.0, bias=False):
         super().__init__()
@@ -67,10 +73,11 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def init_weights(self, n_layer):
-        """GPT-2's: normal(0, .02), the projections back into the residual stream by a further 1/sqrt(2 n_layer)."""
+        """GPT-2's: normal(0, .02), what projects to the residual stream 1/sqrt(2 n_layer) of it."""
         for name, p in self.named_parameters():
             if p.dim() == 2:
-                p.normal_(0, 0.02 / math.sqrt(2 * n_layer) if name.endswith('c_proj.weight') else 0.02)
+                is_projection = name.endswith('c_proj.weight')
+                p.normal_(0, 0.02 / math.sqrt(2 * n_layer) if is_projection else 0.02)
             else:  # LayerNorm scales are 1, every bias is 0
                 p.fill_(float('ln_' in name and name.endswith('weight')))
 
@@ -89,65 +96,108 @@ class GPT(nn.Module):
     def forward(self, idx, targets):
         """
         Returns the cross entropy of each target in nats, (B, T) float32: losses[b, t] is
-        -ln p(targets[b, t] | idx[b, 0..t]). idx and targets are integer token ids, (B, T), T <= block_size.
+        -ln p(targets[b, t] | idx[b, 0..t]). idx and targets are integer token ids, (B, T),
+        T <= block_size.
 
-        The logits of the whole batch, (B * T, V), never exist: see TokenXE.
+        The logits of a large batch, (B * T, V), never exist as a whole: see TokenXE.
         """
-        h, y = self.hidden(idx).flatten(0, 1), targets.flatten().long()  # (B * T, C), (B * T,)
+        h = self.hidden(idx).flatten(0, 1)  # (B * T, C)
+        y = targets.flatten().long()  # (B * T,)
         return TokenXE.apply(h, self.lm_head.weight, y).view(targets.shape)
 
 
 class TokenXE(torch.autograd.Function):
     """
-    Cross entropy in nats, float32 (N,), of targets y (N,) under softmax(h weight^T); h is (N, C), weight (V, C).
+    Cross entropy in nats, float32 (N,), of targets y (N,) under softmax(h weight^T); h is (N, C),
+    weight (V, C). Products are in autocast's type where that is on, the softmax is in float32.
 
-    The logits exist for HEAD_ROWS tokens at a time (more where a batch has over 16 times as many). The backward pass makes them
-    anew: a third matrix product more, but no memory and no pass over it. Products are in autocast's type where that is on, the softmax
-    is in float32.
+    A chunk of tokens has at most HEAD_LOGITS logits. Where a batch fits in one chunk its logits are
+    kept for the backward pass, in the products' type. Where it does not, backward recomputes them
+    chunk by chunk: one more matmul, and no (N, V) tensor (LOG.md 2026-11-25 has the measurements).
     """
 
     @staticmethod
     def forward(ctx, h, weight, y):
         kind = h.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else h.dtype
-        h16, w16, rows, losses, lse = h.to(dtype), weight.to(dtype), max(HEAD_ROWS, -(-len(h) // 16)), [], []
-        for h_some, y_some in zip(h16.split(rows), y.split(rows)):
-            logits = (h_some @ w16.T).float()  # (rows, V)
-            lse.append(logits.logsumexp(1))
-            losses.append(lse[-1] - logits.gather(1, y_some[:, None])[:, 0])
-        ctx.save_for_backward(h16, w16, y, torch.cat(lse))
-        ctx.rows, ctx.dtypes = rows, (h.dtype, weight.dtype)
+        h, weight, types = h.to(dtype), weight.to(dtype), (h.dtype, weight.dtype)
+        rows = max(1, HEAD_LOGITS[kind] // len(weight))
+        losses, lse = [], []
+        for h_chunk, y_chunk in zip(h.split(rows), y.split(rows)):
+            logits = h_chunk @ weight.T  # (rows, V)
+            lse.append(logits.float().logsumexp(1))
+            losses.append(lse[-1] - logits.gather(1, y_chunk[:, None])[:, 0].float())
+        kept = [logits] if len(losses) == 1 else []
+        ctx.save_for_backward(h, weight, y, torch.cat(lse), *kept)
+        ctx.rows, ctx.types = rows, types
         return torch.cat(losses)
 
     @staticmethod
     def backward(ctx, grad):  # (N,)
-        h16, w16, y, lse = ctx.saved_tensors
-        grad_h, grad_w, ids = [], 0.0, torch.arange(len(w16), device=y.device)
-        for h_some, y_some, lse_some, g in zip(*(x.split(ctx.rows) for x in (h16, y, lse, grad))):
-            p = ((h_some @ w16.T).float() - lse_some[:, None]).exp()  # (rows, V)
-            by_logits = ((p - (ids == y_some[:, None]).float()) * g[:, None]).to(w16.dtype)  # of softmax: p minus one-hot
-            grad_h.append(by_logits @ w16)
-            grad_w = grad_w + (by_logits.T @ h_some).float()
-        return torch.cat(grad_h).to(ctx.dtypes[0]), grad_w.to(ctx.dtypes[1]), None
+        h, weight, y, lse, *kept = ctx.saved_tensors
+        ids = torch.arange(len(weight), device=y.device)  # (V,)
+        grad_h, grad_weight = [], 0.0
+        chunks = zip(*(x.split(ctx.rows) for x in (h, y, lse, grad)))
+        for h_chunk, y_chunk, lse_chunk, grad_chunk in chunks:
+            logits = kept[0] if kept else h_chunk @ weight.T  # (rows, V)
+            p = (logits.float() - lse_chunk[:, None]).exp()
+            one_hot = (ids == y_chunk[:, None]).float()
+            grad_logits = ((p - one_hot) * grad_chunk[:, None]).to(weight.dtype)
+            grad_h.append(grad_logits @ weight)
+            grad_weight = grad_weight + (grad_logits.T @ h_chunk).float()
+        return torch.cat(grad_h).to(ctx.types[0]), grad_weight.to(ctx.types[1]), None
 
 
-def compile_model(model, device, mode='default'):
+# -----------------------------------------------------------------------------
+# the machine
+
+
+def nvidia_gpu_here():
+    """Returns whether this machine has an NVIDIA GPU that was not hidden, whatever torch says."""
+    if os.environ.get('CUDA_VISIBLE_DEVICES', '0') in ('', '-1'):
+        return False
+    return bool(glob.glob('/proc/driver/nvidia/gpus/*') or glob.glob('/dev/nvidia[0-9]*'))
+
+
+def choose_device(device=''):
     """
-    Compiles a model's forward in place, as one graph for one shape, so that its parameters keep their names. Where
-    torch.compile does not work (no C++ compiler, say) it says so in one line and the model stays as it is.
+    Returns the device asked for, or where none is, the best there is: 'cpu', 'mps', or 'cuda:0'
+    with its number, which becomes the current one. Of several processes each takes the GPU of its
+    LOCAL_RANK, or the only one that it sees.
+
+    Fails where the device is not on this machine, and where there is an NVIDIA GPU that torch
+    cannot use, unless the CPU was asked for.
     """
-    torch._functorch.config.autograd_cache_allow_custom_autograd_functions = True  # TokenXE: starts again 3 s faster (LOG.md)
-    try:
-        torch.compile(lambda x: x + 1)(torch.zeros(1, device=device))
-    except Exception as e:  # whatever a compiler that is missing, old or broken gives
-        if os.environ.get('RANK', '0') == '0':
-            print(f'torch.compile does not work here, going on without it, slower: {" ".join(str(e).split())[:150]}')
-        return
-    model.compile(fullgraph=True, dynamic=False, mode=mode)
+    is_there = {'cuda': torch.cuda.is_available(), 'mps': torch.backends.mps.is_available(),
+                'cpu': True}
+    if device[:4] in ('', 'cuda') and not is_there['cuda'] and nvidia_gpu_here():
+        cause = 'was built without CUDA'
+        if torch.version.cuda:
+            cause = f'wants a driver for CUDA {torch.version.cuda} (for 13.0 that is 580 or newer)'
+        fail(f'there is an NVIDIA GPU here that torch {torch.__version__} cannot use: it {cause}.'
+             ' Update the driver (nvidia-smi shows yours), or install the torch that fits it from'
+             ' pytorch.org, or go on without the GPU: --device=cpu')
+    kind, _, number = (device or next(name for name in is_there if is_there[name])).partition(':')
+    names = ', '.join(name for name in is_there if is_there[name])
+    if not is_there.get(kind) or (number and kind != 'cuda'):
+        fail(f'--device={device}: this machine has {names}')
+    if kind != 'cuda':
+        return kind
+    count, local_rank = torch.cuda.device_count(), int(os.environ.get('LOCAL_RANK', 0))
+    if not number:  # srun --gpus-per-task=1 shows each process a single GPU, torchrun all of them
+        alone = count == 1 and 'TORCHELASTIC_RUN_ID' not in os.environ
+        number = '0' if alone else str(local_rank)
+    if not number.isdigit() or int(number) >= count:
+        fail(f'--device=cuda:{number}: this machine has {count} GPU{"s" * (count > 1)} for'
+             f' {os.environ.get("LOCAL_WORLD_SIZE", 1)} process(es)')
+    torch.cuda.set_device(int(number))
+    # cuDNN's attention refuses dropout: one kernel, flash, for training and for evaluation
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    return f'cuda:{number}'
 
 
 def product_seconds(dtype):
-    """Returns how long the CPU takes for a product of two matrices of 256 x 256: the least of ten times, in seconds."""
+    """Returns the seconds of a product of 256 x 256 on the CPU: the least of ten times."""
     a, times = torch.ones(256, 256, dtype=dtype), []
     for _ in range(10):
         began = time.perf_counter()
@@ -158,44 +208,86 @@ def product_seconds(dtype):
 
 def choose_dtype(dtype, device):
     """
-    Returns (the number type of matrix products, float32 or bfloat16; the context that a forward pass runs in). '' stands for
-    bfloat16 where the device is faster with it. Weights, and the softmax of TokenXE, are float32 in either.
+    Returns (the number type of matrix products, float32 or bfloat16; the context that a forward
+    pass runs in). '' stands for bfloat16 where the device is faster with it. Weights, and the
+    softmax of TokenXE, are float32 in either. float32 is float32 on a GPU too, not TF32. On CUDA
+    the question is put to the current device: call choose_device first.
     """
     kind = device.partition(':')[0]
     if not dtype:
         if kind == 'cuda':
             fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        else:  # some CPUs that have instructions for it take twice as long all the same (LOG.md)
-            fast = kind == 'cpu' and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()) and (
-                product_seconds(torch.bfloat16) < 0.8 * product_seconds(torch.float32))
+        elif kind == 'cpu':  # some have instructions for it and take twice as long (LOG.md)
+            fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+            fast = fast and product_seconds(torch.bfloat16) < 0.8 * product_seconds(torch.float32)
+        else:
+            fast = False
         dtype = 'bfloat16' if fast else 'float32'
     if dtype not in ('float32', 'bfloat16'):
         fail(f'--dtype={dtype}: choose float32 or bfloat16')
     return dtype, torch.autocast(kind, torch.bfloat16) if dtype == 'bfloat16' else nullcontext()
 
 
+def try_compiler(device):
+    """Compiles and runs something small on the device; raises what that raises."""
+    if device.startswith('mps'):  # whose compiler lacks operations: try those of the model
+        model = GPT(16, 4, 1, 1, 16).to(device)
+        ids = torch.zeros(1, 4, dtype=torch.int32, device=device)
+        model.compile(fullgraph=True, dynamic=False)
+        model(ids, ids).sum().backward()
+    else:
+        torch.compile(lambda x: x + 1)(torch.zeros(1, device=device))
+
+
+def compile_model(model, device, mode='default'):
+    """
+    Compiles a model's forward in place, as one graph for one shape, so that its parameters keep
+    their names. Where torch.compile does not work (no C++ compiler, say) a CPU goes on without it,
+    which one line says; on a GPU, where a run would take days, it fails and names the remedy.
+    """
+    import torch._dynamo  # they take a second, which a script that does not compile need not wait
+    import torch._functorch.config
+    import torch._inductor.config
+    # without this a start takes 3 s more (LOG.md)
+    torch._functorch.config.autograd_cache_allow_custom_autograd_functions = True
+    # with common subexpressions removed, the logits that TokenXE recomputes would be kept instead
+    torch._functorch.config.cse = False
+    torch._dynamo.config.recompile_limit = 10_000  # one for each shape of model
+    torch._dynamo.config.accumulated_recompile_limit = 10_000
+    torch._dynamo.config.optimize_ddp = False  # one graph, the same for one process and for several
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # on this machine
+    if 'TORCHINDUCTOR_COMPILE_THREADS' not in os.environ:
+        torch._inductor.config.compile_threads = max(1, min(32, cores // processes))
+    warnings.filterwarnings('ignore', message='TensorFloat32')  # left off on purpose
+    try:
+        try_compiler(device)
+    except Exception as e:  # whatever a compiler that is missing, old or broken gives
+        cause = ' '.join(str(e).split())[:150]
+        if device.startswith('cuda'):
+            fail(f'torch.compile does not work here ({cause}): install gcc, or go on without it,'
+                 ' 2 to 3 times slower, by --compile=False')
+        if os.environ.get('RANK', '0') == '0':
+            print(f'torch.compile does not work here, going on without it, slower: {cause}')
+        return
+    model.compile(fullgraph=True, dynamic=False, mode=mode)
+
+
 def load_checkpoint(path, device='cpu'):
     """
-    Returns (the model in evaluation mode on the device, the checkpoint as a dict). Fails on what is not one: tensors and plain values
-    are read and nothing else, so that a file that was made to run code is refused too.
+    Returns (the model in evaluation mode on the device, the checkpoint as a dict). Fails on what is
+    not one: tensors and plain values are read and nothing else, so that a file that was made to run
+    code is refused too.
     """
     if not os.path.isfile(path):
         fail(f'{path} is not there: train the run first')
     try:
         checkpoint = torch.load(path, map_location=device, weights_only=True)
-        [checkpoint[key] for key in ('optimizer', 'iter_num', 'best_val_loss', 'best_iter', 'config', 'rng', 'mix')]
+        keys = {'optimizer', 'iter_num', 'best_val_loss', 'best_iter', 'config', 'rng', 'mix'}
+        if keys - checkpoint.keys():
+            raise KeyError(min(keys - checkpoint.keys()))
         model = GPT(**checkpoint['model_args'])
         model.load_state_dict(checkpoint['model'])
-    except Exception as e:  # torch, pickle and zipfile each raise their own kinds
+    except Exception as e:  # torch, pickle and zipfile each raise their own types
         fail(f'{path} is not a checkpoint of train.py ({type(e).__name__}): train the run again')
     return model.to(device).eval(), checkpoint
-
-
-def choose_device(device=''):
-    """Returns the device asked for, or where none is, the best there is; fails where it is not on this machine."""
-    there = {'cuda': torch.cuda.is_available(), 'mps': torch.backends.mps.is_available(), 'cpu': True}
-    device = device or next(name for name, is_there in there.items() if is_there)
-    kind, _, number = device.partition(':')
-    if not there.get(kind) or (number and not (kind == 'cuda' and number in map(str, range(torch.cuda.device_count())))):
-        fail(f'--device={device}: this machine has {", ".join(name for name in there if there[name])}')
-    return device

@@ -67,7 +67,7 @@ def direct_losses(net, idx, targets, n_head=2):
 
 @pytest.mark.parametrize('bias', [False, True])
 def test_losses_are_those_of_a_direct_float64_computation(bias, monkeypatch):
-    monkeypatch.setattr(model_module, 'HEAD_ROWS', 7)  # chunks that do not divide B * T
+    monkeypatch.setattr(model_module, 'HEAD_LOGITS', {'cpu': 7 * 37})  # chunks of 7 do not divide B * T
     net, (idx, targets) = made(bias=bias), some_tokens()
     with torch.no_grad():
         for p in net.parameters():  # large weights, so that the losses differ from ln V
@@ -80,7 +80,7 @@ def test_losses_are_those_of_a_direct_float64_computation(bias, monkeypatch):
 
 
 def test_gradients_of_the_chunked_head_are_those_of_the_plain_loss(monkeypatch):
-    monkeypatch.setattr(model_module, 'HEAD_ROWS', 7)
+    monkeypatch.setattr(model_module, 'HEAD_LOGITS', {'cpu': 7 * 37})
     net, (idx, targets) = made(), some_tokens()
     weight = torch.rand(4, 12)
     grads = []
@@ -123,7 +123,7 @@ def test_bfloat16_is_chosen_where_it_is_faster_not_where_it_is_there(monkeypatch
 
 @pytest.mark.parametrize('autocast', [False, True])
 def test_the_logits_of_a_whole_batch_never_exist_in_float32(monkeypatch, autocast):
-    monkeypatch.setattr(model_module, 'HEAD_ROWS', 8)
+    monkeypatch.setattr(model_module, 'HEAD_LOGITS', {'cpu': 12 * 3000})
     net, (idx, targets) = made(vocab_size=3000), some_tokens(b=16)  # 192 tokens, chunks of 12
 
     class Largest(TorchDispatchMode):
@@ -202,3 +202,42 @@ def test_a_compiled_model_gives_the_same_losses_and_gradients():
     assert all('_orig_mod' not in name for name in net.state_dict())
     for a, b in zip(*found):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize('chunks', [1, 4])
+@pytest.mark.parametrize('compiled', [False, True])
+def test_backward_keeps_the_logits_of_one_chunk_and_of_no_more(monkeypatch, chunks, compiled):
+    """
+    Compiled, autograd once removed common subexpressions over forward and backward: the logits that
+    backward was to recompute were those of forward, and all of them were kept.
+    """
+    monkeypatch.setattr(model_module, 'HEAD_LOGITS', {'cpu': 192 * 3000 // chunks})
+    monkeypatch.setattr(model_module, 'try_compiler', lambda device: None)
+    net, (idx, targets) = made(vocab_size=3000), some_tokens(b=16)  # 192 tokens
+    if compiled:
+        compile = torch.nn.Module.compile  # the graphs of the compiler, without its code generator
+        monkeypatch.setattr(torch.nn.Module, 'compile', lambda self, mode, **more: compile(
+            self, backend='aot_eager_decomp_partition', **more))
+        torch._dynamo.reset()
+        model_module.compile_model(net, 'cpu')
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: (kept.append(x.numel()), x)[1],
+                                                  lambda x: x):
+        net(idx, targets)
+    logits = [n for n in kept if n >= 192 * 3000 // chunks]
+    assert logits == ([192 * 3000] if chunks == 1 else [])
+
+
+def test_gradients_with_and_without_preallocated_memory_are_equal():
+    """CUDA graphs need gradients that stay in their place: zero_grad(set_to_none=False)."""
+    net, (idx, targets) = made(), some_tokens()
+    grads = []
+    for preallocate in (False, True):
+        for p in net.parameters():
+            p.grad = torch.zeros_like(p) if preallocate else None
+        places = [p.grad.data_ptr() for p in net.parameters()] if preallocate else []
+        for i in range(2):  # two micro-steps
+            (net(idx[2 * i:2 * i + 2], targets[2 * i:2 * i + 2]).mean() / 2).backward()
+        grads.append([p.grad.clone() for p in net.parameters()])
+        assert not preallocate or places == [p.grad.data_ptr() for p in net.parameters()]
+    assert all(torch.equal(a, b) for a, b in zip(*grads))
