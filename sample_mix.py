@@ -254,6 +254,11 @@ def draw_batches(mix, block_size, batch, seed, skip=0, device='cpu'):
         ahead = ahead[:, batch:]
 
 
+def gather_windows(tokens, start, T):
+    """Returns the windows of T tokens that begin at start (B,), (B, T), of tokens (N,)."""
+    return tokens[start[:, None] + torch.arange(T, device=tokens.device)]
+
+
 def first_tokens(meta, components, tag):
     """Returns the id that a window of each component begins with, a list: its tag if tag, else BOS for all."""
     names = sorted(meta['components'])

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from test_scripts import rows
 from tqdm import tqdm
 
+import configurator
 from configurator import SCRIPTS, read_settings
 
 KILLS = int(os.environ.get('KILLS', 12))  # `make torture` sets it higher
@@ -144,6 +145,33 @@ def test_a_full_disk_keeps_the_old_checkpoint(whole):
     child.join()
     after = state(folder)
     assert [key for key in whole if not equal(whole[key], after[key])] == []
+
+
+def test_checkpoints_are_written_as_time_allows_and_the_end_is_the_same(whole, monkeypatch):
+    """A save that takes .3 s on a run of a second: few are made, and the best of all still counts."""
+    written, replace = [], configurator.replace_file
+
+    def slow(path, write):
+        if path.endswith('.pt'):
+            written.append(path)
+            time.sleep(0.3)
+        return replace(path, write)
+    monkeypatch.setattr(configurator, 'replace_file', slow)
+    run('train.py', *ARGS, '--out_dir=survive/slow')
+    assert len(written) <= 3, written  # of 6 evaluations: the first, and the last
+    after = state('survive/slow')
+    assert [key for key in whole if not equal(whole[key], after[key])] == []
+
+
+def test_a_state_that_is_best_and_last_is_written_once(small):
+    run('train.py', *ARGS, '--max_iters=9', '--lr_decay_iters=47', '--out_dir=survive/once')
+    best, last = (os.stat(f'survive/once/{name}.pt') for name in ('best', 'ckpt'))
+    assert best.st_ino == last.st_ino
+    run('train.py', *ARGS, '--lr_decay_iters=47', '--out_dir=survive/once', '--init_from=resume',
+        '--learning_rate=3e-3', '--max_iters=10')  # the best stays as it was when ckpt.pt moves on
+    assert torch.load('survive/once/ckpt.pt', weights_only=True)['iter_num'] == 10
+    best = torch.load('survive/once/best.pt', weights_only=True)
+    assert best['iter_num'] == best['best_iter'] in (9, 10)
 
 
 # ---- item 3: what is not finite
