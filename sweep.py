@@ -87,9 +87,9 @@ def list_runs(ks, seeds, control, budget):
 
 
 def command(folder, keys, passed_on, max_iters):
-    """Returns the command line of a run, quoted for a shell; keys that change nothing are left out."""
-    shown = {key: value for key, value in keys.items()
-             if value != settings[key] or key in ('k', 'components', 'token_budget', 'seed', 'mix_seed')}
+    """Returns the command line of a run, quoted for a shell, without keys that change nothing."""
+    always = ('k', 'components', 'token_budget', 'seed', 'mix_seed')
+    shown = {key: value for key, value in keys.items() if key in always or value != settings[key]}
     shown |= {'max_iters': max_iters, 'out_dir': folder}
     return shlex.join(['python', 'train.py', *passed_on, '--init_from=auto',
                        *(f'--{key}={value}' for key, value in shown.items())])
@@ -110,10 +110,10 @@ if __name__ == '__main__':
     if control and control not in ks:
         fail(f'--control={control} is not among --k={settings["k"]}')
 
-    # the same budget and steps for all; an automatic budget is what all runs can have, the control's too
-    budget = settings['token_budget'] or min(
-        draw_mix(dataset, T, 1, settings['candidates'], shuffle_components=shuffled)[1]['token_budget']
-        for shuffled in {False, control > 0})
+    # the same budget and steps for all; an automatic budget is what all have, the control's too
+    records = [draw_mix(dataset, T, 1, settings['candidates'], shuffle_components=shuffled)[1]
+               for shuffled in {False, control > 0} if settings['token_budget'] == 0]
+    budget = settings['token_budget'] or min(record['token_budget'] for record in records)
     windows_per_step = settings['gradient_accumulation_steps'] * settings['batch_size']
     if windows_per_step < 1:
         fail('--batch_size and --gradient_accumulation_steps must be at least 1')
