@@ -68,8 +68,8 @@ def read_meta(dataset):
         command = f'python prepare.py --dataset={dataset}'
         if os.path.basename(sys.argv[0]) in ('sample_mix.py', 'train.py', 'sweep.py'):
             command = same_command('prepare.py')  # it names the data set's config files
-        fail(f'data/{dataset} is not a prepared data set{nearest(dataset, there)};'
-             f' there {"are " + ", ".join(there) if there else "is none"}: run {command} first')
+        fail(f'data/{dataset} is not a prepared data set (data/ has {", ".join(there) or "none"}'
+             f'{nearest(dataset, there)}): run {command} first')
     try:
         with open(path, encoding='utf-8') as f:
             meta = json.load(f)

@@ -52,7 +52,7 @@ def parse_numbers(key):
     return numbers
 
 
-def list_runs(ks, seeds, control, budget):
+def list_runs(meta, ks, seeds, control, budget):
     """
     Returns ({folder: keys}, {component: the tokens that it holds}): the sweep's runs in order, each
     with the keys of train.py, {key: value}, that are its own, and the components that are too small
@@ -60,7 +60,7 @@ def list_runs(ks, seeds, control, budget):
     Fails where a mixture cannot be had.
     """
     dataset, candidates, T = (settings[key] for key in ('dataset', 'candidates', 'block_size'))
-    meta, runs, too_small = read_meta(dataset), {}, {}
+    runs, too_small = {}, {}
     kinds = [(K, False) for K in ks] + [(control, True)] * (control > 0)
     for seed, (K, shuffled) in [(seed, kind) for seed in seeds for kind in kinds]:
         chosen, pool = choose_components(meta, K, candidates, '', seed)
@@ -97,6 +97,7 @@ def command(folder, keys, passed_on, max_iters):
 
 if __name__ == '__main__':
     dataset, T = settings['dataset'], settings['block_size']
+    meta = read_meta(dataset)
 
     # the settings that a mistake would break
     defaults = read_settings(os.path.join(ROOT, 'train.py'))
@@ -123,7 +124,7 @@ if __name__ == '__main__':
              f' {windows_per_step}: lower --batch_size or raise --epochs')
 
     # the list
-    runs, too_small = list_runs(ks, seeds, control, budget)
+    runs, too_small = list_runs(meta, ks, seeds, control, budget)
     replaced = {'k', 'seeds', 'control', 'list', 'token_budget', 'max_iters', *SET_BY_SWEEP}
     passed_on = [word for word in sys.argv[1:]
                  if not word.startswith('--') or word[2:].partition('=')[0] not in replaced]
