@@ -7,10 +7,10 @@ import shlex
 import subprocess
 import sys
 
-import configurator
 import pytest
 from conftest import ROOT, TRAIN, run
 
+import configurator
 from sample_mix import held_windows, list_documents, parts_of, read_meta
 
 SETTINGS = [*TRAIN, '--token_budget=800', '--max_iters=4', '--compile=False']
@@ -47,6 +47,14 @@ def listed(project, capsys):
         assert lines and {tuple(line[:3]) for line in lines} == {('python', 'train.py', 'tiny.py')}
         return [line[2:] for line in lines]
     return check
+
+
+def write_program(path, text):
+    """Writes a shell script that can be run."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, 'w') as f:
+        f.write('#!/bin/sh\n' + text)
+    os.chmod(path, 0o755)
 
 
 def value_of(key, args):
@@ -174,10 +182,7 @@ def test_a_task_of_a_slurm_array_trains_the_run_of_its_line(project):
     lines = ['python train.py one', "python train.py '--wandb_project=it'\"'\"'s  mine' two"]
     with open('sweep.txt', 'w') as f:
         f.write('\n'.join(lines) + '\n')
-    os.mkdir('bin')
-    with open('bin/python', 'w') as f:
-        f.write('#!/bin/sh\nfor word; do echo "<$word>"; done\n')
-    os.chmod('bin/python', 0o755)
+    write_program('bin/python', 'for word; do echo "<$word>"; done')
     env = os.environ | {'PATH': f'{os.getcwd()}/bin:{os.environ["PATH"]}',
                         'SLURM_ARRAY_TASK_ID': '2'}
     done = subprocess.run(['bash', os.path.join(ROOT, 'sweep.sbatch'), 'sweep.txt'], env=env,
@@ -186,24 +191,31 @@ def test_a_task_of_a_slurm_array_trains_the_run_of_its_line(project):
 
 
 def make(*args):
-    return subprocess.run(['make', *args], capture_output=True, text=True)
+    env = os.environ | {'PATH': f'{os.getcwd()}/bin:{os.environ["PATH"]}', 'OMP_NUM_THREADS': '7'}
+    return subprocess.run(['make', *args], env=env, capture_output=True, text=True)
 
 
-def test_make_sweep_goes_on_past_a_failure_and_then_only_trains_what_is_missing(project):
-    args = ['sweep', f'PYTHON={sys.executable}', 'CONFIG=tiny.py', 'K=1', 'SEEDS=0', '-j2']
-    os.makedirs('out')
-    open('out/small-k1-s0-a-800tokens', 'w').close()  # a file where a run's folder should be
-    made = make(*args)
-    assert made.returncode == 2 and 'Traceback' not in made.stderr
-    assert 'out/small-k1-s0-a-800tokens failed, out/small-k1-s0-a-800tokens.log ends:' in made.stderr
-    assert len([name for name in os.listdir('out') if os.path.exists(f'out/{name}/best.pt')]) == 5
-    assert os.path.exists('results/tiny/xe_vs_k.csv')
-    os.remove('out/small-k1-s0-a-800tokens')
-    assert make(*args).returncode == 0
-    for name in os.listdir('out'):
-        if name.endswith('.log'):
-            with open(f'out/{name}') as f:
-                assert ('is done' in f.read()) == (name != 'small-k1-s0-a-800tokens.log')
+@pytest.mark.parametrize('gpus', [0, 2])
+def test_make_sweep_goes_on_past_a_failure_and_evaluates_what_there_is(project, gpus):
+    write_program('bin/nvidia-smi', f'seq {gpus}')  # a line for each GPU
+    write_program('bin/python', f"""
+case "$1" in sweep.py) exec {sys.executable} "$@"; esac
+echo "$CUDA_VISIBLE_DEVICES|$OMP_NUM_THREADS|$*" >>calls
+case "$*" in *=out/small-k1-s0-c-800tokens) echo 'train.py: no luck'; exit 2; esac
+""")
+    made = make('sweep', 'PYTHON=bin/python', 'CONFIG=tiny.py', 'K=1', 'SEEDS=0', 'THREADS=3',
+                '-j2')
+    assert made.returncode == 2, made.stderr
+    failed = 'out/small-k1-s0-c-800tokens'
+    assert f'{failed} failed, {failed}.log ends: train.py: no luck' in made.stderr
+    with open('calls') as f, open('results/tiny/commands.txt') as g:
+        *calls, evaluation = [line.strip().split('|') for line in f]
+        lines = [line.removeprefix('python ').strip() for line in g]
+    assert len(lines) == 2 * 3 and sorted(words for _, _, words in calls) == sorted(lines)
+    assert {(gpu, threads) for gpu, threads, _ in calls} == (
+        {('0', '7'), ('1', '7')} if gpus else {('', '3')})
+    folders = ','.join(line.partition('--out_dir=')[2] for line in lines)
+    assert evaluation == ['', '7', f'eval_xe.py --results_dir=results/tiny --runs={folders}']
 
 
 def test_make_alone_lists_its_targets_and_knows_its_variables(project):
