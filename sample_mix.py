@@ -24,8 +24,7 @@ import pandas as pd
 import tiktoken
 import tokenizers
 import torch
-from scipy.special import rel_entr
-from scipy.stats import entropy
+from scipy.special import entr, rel_entr
 
 from configurator import (
     fail,
@@ -58,10 +57,7 @@ THOUSANDS = '{:,.0f}'.format
 
 
 def read_meta(dataset):
-    """
-    Returns data/<dataset>/meta.json as a dict. Fails where the data set is not prepared, or was
-    prepared by another version.
-    """
+    """Returns data/<dataset>/meta.json, a dict. Fails where it is missing or of another version."""
     path = os.path.join('data', dataset, 'meta.json')
     if not os.path.isfile(path):
         there = sorted(os.path.dirname(name) for name in glob.glob('*/meta.json', root_dir='data'))
@@ -83,7 +79,8 @@ def read_meta(dataset):
     except (TypeError, AttributeError) as e:  # a list, say, where a dict should be
         fail(f'{path} was written by another version ({e}): {AGAIN}')
     if missing:
-        fail(f'{path} was written by another version, without {", ".join(missing)}: {AGAIN}')
+        keys = ', '.join(sorted(missing))
+        fail(f'{path} was written by another version, without {keys}: {AGAIN}')
     if meta['dataset'] != dataset:  # the name seeds what is drawn from it
         fail(f'data/{dataset} was prepared as {meta["dataset"]}: give the folder that name again,'
              ' or prepare it again')
@@ -200,10 +197,7 @@ def data_table(meta, block_size):
 
 
 def choose_components(meta, k, candidates, components, mix_seed):
-    """
-    Returns (the mixture's components, the candidates that the automatic budget looks at), lists of
-    names.
-    """
+    """Returns (the mixture's components, the candidates that set an automatic budget): names."""
     pool = sorted(split_names(candidates)) or sorted(meta['components'])
     chosen = split_names(components)
     if chosen:
@@ -438,10 +432,7 @@ def parts_of(run_folder, record, settings):
 
 
 def load_decoder(meta):
-    """
-    Returns a function from a list of token ids to text; the symbols of a synthetic process are
-    their numbers.
-    """
+    """Returns a function from token ids to text; a synthetic process's symbols are numbers."""
     if meta['tokenizer'] == 'none':
         return lambda ids: ' '.join(map(str, ids))
     if meta['tokenizer'] == 'gpt2':
@@ -456,10 +447,7 @@ def load_decoder(meta):
 
 @torch.no_grad()
 def continue_window(model, prompt, length, temperature, top_k, generator):
-    """
-    Returns `length` token ids (a list) sampled after the prompt (a list of ids, its first token BOS
-    or a tag).
-    """
+    """Returns `length` token ids, a list, sampled after the prompt, a list with BOS or a tag."""
     ids = torch.tensor([prompt])
     for _ in range(length):
         logits = model.logits(ids)[0, -1].float() / max(temperature, 1e-6)  # (V,)
@@ -499,7 +487,7 @@ if __name__ == '__main__':
     table = pd.DataFrame(record['of_each'].values(), names)[['documents', 'tokens']]
     table['share'] = table['tokens'] / record['tokens']
     table['median length'] = [np.median(length[mix['component'] == i]) for i in range(len(names))]
-    table['unigram entropy'], table['KL to the mean'] = entropy(p, axis=1), kl
+    table['unigram entropy'], table['KL to the mean'] = entr(p).sum(1), kl
     table.loc['all'] = len(length), record['tokens'], 1, np.median(length), math.nan, kl.mean()
     print(table.to_string(na_rep='', float_format='{:.4f}'.format, formatters={
         'documents': THOUSANDS, 'tokens': THOUSANDS, 'share': '{:.1%}'.format,
