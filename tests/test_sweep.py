@@ -108,11 +108,20 @@ def test_what_a_mixture_lacks_is_what_the_sweep_would_train(listed, capsys):
     assert trained == set()
 
 
-def test_a_sweep_hands_on_every_key_of_train(listed, monkeypatch):
+def test_a_specialist_trained_by_hand_is_the_sweeps(listed, capsys):
+    run('train.py', 'tiny.py', '--components=a')
+    config = json.load(open('out/small-k1-s0-a-800tokens/config.json'))
+    args, = [args for args in listed('--k=1', '--seeds=0') if value_of('out_dir', args)
+             == config['out_dir']]
+    with pytest.raises(SystemExit) as e:
+        run('train.py', *args)
+    assert e.value.code == 0 and 'is done' in capsys.readouterr().out
+
+
+def test_a_sweep_hands_on_every_key_of_train(listed):
     quoted = "it's a name, with spaces"
     for args in listed('--k=2', '--n_layer=3', '--learning_rate=1e-2', f'--wandb_project={quoted}'):
         assert {'--n_layer=3', '--learning_rate=1e-2', f'--wandb_project={quoted}'} < set(args)
-    monkeypatch.setattr('sys.stdin', None)
     own = ('k', 'token_budget', 'max_iters', 'components', 'seed', 'mix_seed', 'tag', 'out_dir',
            'shuffle_components', 'constant_per_component', 'init_from', 'overwrite')
     keys = configurator.read_settings(os.path.join(ROOT, 'train.py'))
