@@ -104,6 +104,9 @@ if __name__ == '__main__':
     for key in SET_BY_SWEEP:
         if settings[key] != defaults[key][0]:
             fail(f'--{key}={settings[key]}: a sweep chooses {key} of each run itself: leave it out')
+    for key in ('block_size', 'batch_size', 'gradient_accumulation_steps'):
+        if settings[key] < 1:
+            fail(f'--{key}={settings[key]}: at least 1')
     if not list:
         fail('--list=False: sweep.py runs nothing yet; make sweep and sweep.sbatch run its list')
     ks, seeds = parse_numbers('k'), parse_numbers('seeds')
@@ -116,10 +119,8 @@ if __name__ == '__main__':
                for shuffled in {False, control > 0} if settings['token_budget'] == 0]
     budget = settings['token_budget'] or min(record['token_budget'] for record in records)
     windows_per_step = settings['gradient_accumulation_steps'] * settings['batch_size']
-    if windows_per_step < 1:
-        fail('--batch_size and --gradient_accumulation_steps must be at least 1')
     max_iters = settings['max_iters'] or settings['epochs'] * (budget // T) // windows_per_step
-    if max_iters < 1:
+    if max_iters < 1 or budget < T:
         fail(f'{settings["epochs"]} epochs of {budget // T} windows are less than one step of'
              f' {windows_per_step}: lower --batch_size or raise --epochs')
 

@@ -165,6 +165,8 @@ def test_defaults_edited_in_train_change_the_steps(project, listed, monkeypatch)
     (['--k=2', '--components=a,c'], 'components of each run itself'),
     (['--k=2', '--seed=1'], 'seed of each run itself: leave it out'),
     (['--k=2', '--max_iters=0', '--batch_size=800'], 'less than one step of 800'),
+    (['--k=1', '--token_budget=15'], '2 epochs of 0 windows are less than one step'),
+    (['--k=1', '--block_size=0'], '--block_size=0: at least 1'),
     (['--list=False'], 'make sweep and sweep.sbatch run its list'),
     (['--n_layers=4'], 'did you mean --n_layer?'),
 ])
