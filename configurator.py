@@ -258,8 +258,8 @@ def override(script, shared=()):
     if any(arg in ('-h', '--help') for arg in sys.argv[1:]):
         print_help(script, own)
         sys.exit(0)
-    everyone = {key: setting for settings in [*by_script.values(), own]
-                for key, setting in settings.items()}
+    everyone = {key: setting for settings in [*by_script.values(), train, own]
+                for key, setting in settings.items()}  # sweep.py's k hides no other's
     values = {key: default for key, (default, _) in everyone.items()}
     for arg, following in zip(sys.argv[1:], [*sys.argv[2:], '']):
         if arg.startswith('--'):

@@ -57,6 +57,7 @@ from sample_mix import (
     eval_windows,
     first_tokens,
     gather_windows,
+    name_components,
     read_meta,
     run_name,
     with_first,
@@ -184,8 +185,9 @@ val_first = first[val_component.to(device)]
 
 # the run's folder, and the checkpoint to go on from; nothing is written yet
 if not out_dir:
+    only = name_components(names, record['tokens']) if components else ''
     out_dir = 'out/' + run_name(dataset, k, seed, mix_seed, shuffle_components,
-                                constant_per_component, tag, '+'.join(names) if components else '')
+                                constant_per_component, tag, only)
 ckpt_path, best_path, log_path = (os.path.join(out_dir, name)
                                   for name in ('ckpt.pt', 'best.pt', 'log.csv'))
 if os.path.exists(out_dir) and not os.path.isdir(out_dir):

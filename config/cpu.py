@@ -1,9 +1,11 @@
 # The experiment at laptop size: two layers of 128, a vocabulary of 1,024, five categories of arXiv.
 #
-# 900 windows of 100 tokens are 90,000 tokens an epoch at every K, a multiple of lcm(1..5) = 60 windows, so that each of five components
-# gives 180. With so few tokens a run overfits in a minute or two, and so every run can be trained until its validation XE falls no further: the learning
-# rate stays constant after the warm-up, and a run ends when 6 evaluations in a row, 300 steps, bring nothing new. best.pt is then the same however
-# many more steps were allowed. At most 60 epochs x 900 windows / 16 windows a step = 3,375 steps, 5.4 million tokens.
+# 900 windows of 100 tokens are 90,000 tokens an epoch at every K. 900 is a multiple of
+# lcm(1..5) = 60, so that each of five components gives 180 windows.
+# With so few tokens a run overfits in a minute or two, and every run can be trained until its
+# validation XE falls no further: the learning rate stays constant after the warm-up, and a run ends
+# when 6 evaluations in a row, 300 steps, bring no lower one. More steps would leave best.pt the
+# same. At most 60 epochs x 900 windows / 16 windows a step = 3,375 steps, 5.4 million tokens.
 dataset = 'arxiv-cpu'
 vocab_size = 1024
 

@@ -1,8 +1,10 @@
-# Components whose exact XE is known: eight sparse Markov chains of 16 symbols. A chain's symbols are uniform, so without
-# context the XE is ln 16 = 2.773 nats; knowing the chain, one symbol of context brings it to 1.75 ln 2 = 1.213.
-# Not knowing which of K chains it is costs at most ln K more, summed over a window.
+# Components whose exact XE is known: eight sparse Markov chains of 16 symbols. A chain's symbols
+# are uniform, so without context the XE is ln 16 = 2.773 nats. For a model that knows the chain,
+# one symbol of context brings it to 1.75 ln 2 = 1.213. Not knowing which of K chains it is costs at
+# most ln K more, summed over a window.
 #
-# 20,480 windows of 64 tokens an epoch (1.3 million tokens) at every K; 4 epochs of 64 windows a step are 1,280 steps.
+# 20,480 windows of 64 tokens an epoch (1.3 million tokens) at every K; 4 epochs of 64 windows a
+# step are 1,280 steps.
 dataset = 'demo'
 source = 'synthetic'
 processes = 'markov:8'

@@ -1,5 +1,6 @@
 # make known-answer: eight coins, which differ in bias alone. XE falls as the bias shows.
-# 20,480 windows of 64 tokens an epoch at every K, 4 epochs of 64 windows a step: 1,280 steps, 5.2 million tokens.
+# 20,480 windows of 64 tokens an epoch at every K, 4 epochs of 64 windows a step: 1,280 steps,
+# 5.2 million tokens.
 dataset = 'known-coins'
 source = 'synthetic'
 processes = 'coins:8'

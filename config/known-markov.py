@@ -1,5 +1,6 @@
 # make known-answer: eight sparse Markov chains of 16 symbols, as in config/demo.py but for longer.
-# 128,000 windows of 64 tokens an epoch at every K, 2 epochs of 64 windows a step: 4,000 steps, 16.4 million tokens.
+# 128,000 windows of 64 tokens an epoch at every K, 2 epochs of 64 windows a step: 4,000 steps,
+# 16.4 million tokens.
 dataset = 'known-markov'
 source = 'synthetic'
 processes = 'markov:8'

@@ -1,5 +1,6 @@
-# make known-answer: eight mess3 processes (a = .85), hidden chains that differ in how often they move.
-# 128,000 windows of 64 tokens at every K, read once, 64 windows a step: 2,000 steps, 8.2 million tokens.
+# make known-answer: eight mess3 processes (a = .85), hidden chains that differ in how often they
+# move. 128,000 windows of 64 tokens at every K, read once, 64 windows a step: 2,000 steps,
+# 8.2 million tokens.
 dataset = 'known-mess3'
 source = 'synthetic'
 processes = 'mess3:8'

@@ -158,16 +158,16 @@ def test_help_lists_every_key_with_its_comment(script, capsys):
     ('train.py', ['--learning_rate=-1'], '--learning_rate=-1.0: at least 0'),
     ('train.py', ['--val_windows_per_component=-1'], 'at least 0'),
     ('eval_xe.py', ['--batch_size=0'], '--batch_size must be at least 1'),
-    ('sample_mix.py', [], 'run python prepare.py --dataset=arxiv first'),
+    ('sample_mix.py', [], 'run python prepare.py first'),
     ('sample_mix.py', ['--top_k=0.5'], 'expected a value of type int'),
-    ('sample_mix.py', ['--from_run=nowhere'], 'run python prepare.py --dataset=arxiv first'),
+    ('sample_mix.py', ['--from_run=nowhere'], 'run python prepare.py first'),
     ('prepare.py', ['--source=nowhere.csv'], 'nowhere.csv'),
     ('prepare.py', ['--source=synthetic', '--processes=dice:2'], 'dice'),
     ('prepare.py', ['--vocab_size=70000', '--source=.'], '--vocab_size=70000'),
     ('train.py', ['--beta2=1.0'], '--beta2=1.0: at least 0 and below 1'),
     ('train.py', ['--n_head=3'], '--n_embd=256 does not divide into --n_head=3 heads'),
     ('eval_xe.py', ['--runs=out/a,out/b'], 'no run there'),
-    ('train.py', [], 'run python prepare.py --dataset=arxiv first'),
+    ('train.py', [], 'run python prepare.py first'),
 ])
 def test_a_mistake_ends_in_one_line(here, fails, script, args, says):
     (here / 'typo.py').write_text('batchsize = 3\n')

@@ -1,16 +1,28 @@
 """The mixture: exact budgets, nested sets, every window once an epoch, none across documents."""
+import os
+import types
+
 import numpy as np
 import pytest
 import torch
 
-from sample_mix import (draw_batches, draw_epoch, draw_mix, eval_windows, list_documents, read_meta, read_tokens)
+from sample_mix import (
+    data_table,
+    draw_batches,
+    draw_epoch,
+    draw_mix,
+    eval_windows,
+    gather_windows,
+    held_windows,
+    list_documents,
+    name_components,
+    parts_of,
+    read_meta,
+    read_tokens,
+    run_name,
+)
 
 T = 16
-
-
-def windows(mix, start):
-    """The windows as a set of tuples of tokens."""
-    return [tuple(mix['tokens'][s:s + T].tolist()) for s in start]
 
 
 def test_budget_is_exact_and_the_same_for_every_k(small):
@@ -19,7 +31,8 @@ def test_budget_is_exact_and_the_same_for_every_k(small):
     assert records[0]['windows'] % 6 == 0
     for record in records:
         assert record['windows'] * T == record['tokens'] == record['token_budget']
-        assert {of['windows'] for of in record['of_each'].values()} == {record['windows'] // record['k']}
+        assert {facts['windows'] for facts in record['of_each'].values()} == {
+            record['windows'] // record['k']}
 
 
 def test_odd_budget_loses_fewer_than_k_windows(small):
@@ -30,7 +43,8 @@ def test_odd_budget_loses_fewer_than_k_windows(small):
 
 def test_automatic_budget_is_what_the_smallest_candidate_holds(small):
     meta = read_meta('small')
-    held = min((list_documents(meta, name, 'train')['length'] // T).sum() for name in meta['components'])
+    held = min((list_documents(meta, name, 'train')['length'] // T).sum()
+               for name in meta['components'])
     budget = draw_mix('small', T, k=3)[1]['token_budget']
     assert 0 <= held - budget // T < 0.01 * held or budget == held * T
 
@@ -40,19 +54,22 @@ def test_components_and_documents_are_nested_in_k(small):
     for k in (1, 2):
         (mix, record), (wider, wide) = mixes[k], mixes[k + 1]
         assert wide['components'][:k] == record['components']
-        for i in range(k):  # what a component gives at the larger K is a prefix of what it gives at the smaller
-            more, less = (m['tokens'][np.repeat(m['component'], m['windows'] * T + m['slack']) == i] for m in (mix, wider))
+        for i in range(k):  # what a component gives at K + 1 is a prefix of what it gives at K
+            more, less = (m['tokens'][np.repeat(m['component'], m['windows'] * T + m['slack']) == i]
+                          for m in (mix, wider))
             assert T < len(less) < len(more) and np.array_equal(less, more[:len(less)])
 
 
 def test_mix_seed_moves_the_documents_and_only_it(small):
-    a, b, c = (draw_mix('small', T, components='a', token_budget=50 * T, mix_seed=s)[0]['tokens'] for s in (0, 0, 1))
+    a, b, c = (draw_mix('small', T, components='a', token_budget=50 * T, mix_seed=s)[0]['tokens']
+               for s in (0, 0, 1))
     assert np.array_equal(a, b) and not np.array_equal(a[:40], c[:40])
 
 
 def test_each_window_once_an_epoch_and_none_across_documents(small):
     mix, record = draw_mix('small', T, k=2)
-    document = np.repeat(np.arange(len(mix['start'])), mix['windows'] * T + mix['slack'])  # of each token
+    length = mix['windows'] * T + mix['slack']
+    document = np.repeat(np.arange(len(length)), length)  # of each token
     phases = set()
     for epoch in range(30):
         start, component = draw_epoch(mix, T, seed=0, epoch=epoch)
@@ -81,35 +98,60 @@ def test_batches_are_the_epochs_end_to_end_and_skip_goes_on_exactly(small):
     expected = np.concatenate([np.stack(draw_epoch(mix, T, 3, e)) for e in (0, 1, 2)], axis=1)
     assert np.array_equal(read.numpy(), expected[:, :read.shape[1]])
     for skip in (35, n + 3):  # in the first epoch, in the second
-        assert np.array_equal(next(draw_batches(mix, T, batch=7, seed=3, skip=skip)), expected[:, skip:skip + 7])
-    assert not np.array_equal(expected[:, :n], np.stack(draw_epoch(mix, T, 4, 0)))  # another seed, another order
+        batch = next(draw_batches(mix, T, batch=7, seed=3, skip=skip))
+        assert np.array_equal(batch, expected[:, skip:skip + 7])
+    other_seed = np.stack(draw_epoch(mix, T, 4, 0))
+    assert not np.array_equal(expected[:, :n], other_seed)
     assert 0.3 < expected[1, :n // 2].mean() < 0.7  # the two components are mixed all along
+
+
+def test_batches_are_copied_without_waiting_from_pinned_memory_alone(small, monkeypatch):
+    copies, copy = [], torch.Tensor.to
+    monkeypatch.setattr(torch.Tensor, 'to', lambda x, *args, **kwargs: (
+        copies.append(kwargs.get('non_blocking', False) and not x.is_pinned()),
+        copy(x, *args, **kwargs))[1])
+    next(draw_batches(draw_mix('small', T)[0], T, batch=7, seed=0))
+    assert copies == [False]
+
+
+def test_windows_are_gathered_alike_on_every_device():
+    tokens, start = torch.arange(1000, dtype=torch.int32) ** 2, torch.tensor([0, 984, 17, 17])
+
+    class OnMPS(torch.Tensor):  # on the CPU, and says that it is not
+        device = types.SimpleNamespace(type='mps')
+    expected = torch.stack([tokens[s:s + T] for s in start])
+    for x in (tokens, tokens.as_subclass(OnMPS)):
+        windows = gather_windows(x, start, T)
+        assert windows.dtype == torch.int32 and torch.equal(windows, expected)
 
 
 def test_evaluation_takes_a_window_of_every_document_first(small):
     meta = read_meta('small')
     docs = list_documents(meta, 'a', 'test')
     long_enough = int((docs['length'] >= T).sum())
-    every = eval_windows(meta, 'a', 'test', T)
-    assert len(every['doc']) == (docs['length'] // T).sum()
+    windows = eval_windows(meta, 'a', 'test', T)
+    assert len(windows['doc']) == (docs['length'] // T).sum()
     capped = eval_windows(meta, 'a', 'test', T, cap=long_enough)
-    assert len(set(capped['doc'])) == long_enough and set(capped['start'] - docs['start'][capped['doc']]) == {0}
-    assert np.array_equal(capped['tokens'], every['tokens'][:long_enough])
+    assert len(set(capped['doc'])) == long_enough
+    assert np.array_equal(capped['start'], docs['start'][capped['doc']])
+    assert np.array_equal(capped['tokens'], windows['tokens'][:long_enough])
     raw = np.fromfile('data/small/a/test.bin', dtype='<u2')
-    assert np.array_equal(raw[every['start'][:, None] + np.arange(T)], every['tokens'])
+    assert np.array_equal(raw[windows['start'][:, None] + np.arange(T)], windows['tokens'])
 
 
 def test_shuffled_components_are_a_deal_of_all_documents(small):
     meta = read_meta('small')
     for split in ('train', 'test'):
-        dealt = [list_documents(meta, name, split, shuffle_components=True) for name in meta['components']]
-        everyone = np.concatenate(dealt)
-        assert len(np.unique(everyone[['source', 'doc']])) == len(everyone) == sum(
+        dealt = [list_documents(meta, name, split, shuffle_components=True)
+                 for name in meta['components']]
+        docs = np.concatenate(dealt)
+        assert len(np.unique(docs[['source', 'doc']])) == len(docs) == sum(
             facts[split]['docs'] for facts in meta['components'].values())
         assert all(len(np.unique(d['source'])) == 3 for d in dealt)
     docs = list_documents(meta, 'a', 'train', shuffle_components=True)[:3]
-    expected = [np.fromfile(f'data/small/{sorted(meta["components"])[d["source"]]}/train.bin', dtype='<u2')
-                [d['start']:d['start'] + d['length']] for d in docs]
+    files = [np.fromfile(f'data/small/{name}/train.bin', dtype='<u2')
+             for name in sorted(meta['components'])]
+    expected = [files[d['source']][d['start']:d['start'] + d['length']] for d in docs]
     assert np.array_equal(read_tokens(meta, 'train', docs), np.concatenate(expected))
 
 
@@ -121,7 +163,7 @@ def test_shuffled_components_are_a_deal_of_all_documents(small):
     (dict(token_budget=T), 'at least 32'),
     (dict(block_size=5000), 'is that long, the longest has'),
     (dict(block_size=1), 'at least 2 tokens'),
-    (dict(dataset='nowhere'), 'run python prepare.py --dataset=nowhere first'),
+    (dict(dataset='nowhere'), '(data/ has small): run python prepare.py --dataset=nowhere first'),
 ])
 def test_mistakes_end_in_one_line(small, capsys, settings, says):
     with pytest.raises(SystemExit) as e:
@@ -136,3 +178,99 @@ def test_too_large_a_budget_names_the_largest_that_works(small, capsys):
     assert draw_mix('small', T, k=2, token_budget=largest)[1]['tokens'] == largest
     with pytest.raises(SystemExit):
         draw_mix('small', T, k=2, token_budget=largest + 2 * T)
+
+
+def test_a_missing_data_set_is_named_with_those_there_and_what_makes_it(small, tmp_path, fails):
+    (tmp_path / 'mine.py').write_text("dataset = 'smal'\nvocab_size = 300\nn_layer = 1\n")
+    mine = f'{tmp_path}/mine.py'
+    for script in ('sample_mix.py', 'sweep.py'):
+        assert fails(script, mine, '--token_budget=800', '--candidates=') == (
+            f'{script}: data/smal is not a prepared data set (data/ has small; did you mean'
+            f' small?): run python prepare.py {mine} first')
+    os.chdir(tmp_path)
+    assert fails('sample_mix.py', mine).endswith(
+        f'a prepared data set (data/ has none): run python prepare.py {mine} first')
+
+
+def test_the_table_names_the_largest_budgets(small):
+    meta = read_meta('small')
+    held = sorted(held_windows(list_documents(meta, name, 'train'), T)
+                  for name in meta['components'])
+    lines = data_table(meta, T)
+    start = lines.index('largest --token_budget, in tokens (whole windows of 16):')
+    for k, line in enumerate(lines[start + 2:start + 5], 1):
+        assert [int(word.replace(',', '')) for word in line.split()] == [
+            k, k * held[0] * T, k * held[-k] * T]
+
+
+# ---- the parts of a run
+
+def settings_of(k=2, token_budget=100 * T + 5, **others):
+    """The settings of a run M on k components, and its mix.json."""
+    mixture = dict(dataset='small', block_size=T, token_budget=token_budget, mix_seed=0,
+                   shuffle_components=False, constant_per_component=False) | others
+    return mixture | {'seed': 3, 'k': k}, draw_mix(**mixture, k=k)[1]
+
+
+def test_a_mixture_has_a_specialist_and_a_diluted_of_each_component_and_a_tagged(small):
+    settings, record = settings_of(k=3)
+    a, b, c = record['components']
+    parts = parts_of('out/small-k3-s3', record, settings)
+    budgets = {part: keys['token_budget'] for part, (_, keys) in parts.items()}
+    assert budgets == {('tagged', ''): 1605} | {
+        (part, x): tokens for part, tokens in (('diluted', 33 * T), ('specialist', 100 * T))
+        for x in record['components']}
+    assert parts['tagged', ''] == ('out/small-k3-s3-tag', {
+        'components': f'{a},{b},{c}', 'token_budget': 1605, 'constant_per_component': False,
+        'tag': True})
+    assert parts['diluted', a] == (f'out/small-k1-s3-{a}-528tokens', {
+        'components': a, 'token_budget': 528, 'constant_per_component': False, 'tag': False})
+    for part, (_, keys) in parts.items():  # trained on M's very documents, or as many tokens as M
+        if part[0] == 'diluted':
+            alone = draw_mix('small', T, components=part[1], token_budget=keys['token_budget'])[1]
+            assert alone['of_each'] == {part[1]: record['of_each'][part[1]]}
+
+
+def test_a_constant_mixture_has_parts_of_its_own_budgets(small):
+    settings, record = settings_of(constant_per_component=True)
+    parts = parts_of('out/small-k2-s3-constant', record, settings)
+    a, _ = record['components']
+    assert parts['diluted', a][1]['token_budget'] == record['of_each'][a]['tokens'] == 100 * T
+    assert parts['specialist', a][1]['token_budget'] == 200 * T
+    assert parts['specialist', a][1]['constant_per_component'] is False
+    assert parts['tagged', ''][1]['constant_per_component'] is True
+    assert parts['tagged', ''][0] == 'out/small-k2-s3-constant-tag'
+
+
+def test_the_parts_of_a_run_with_a_name_of_its_own_are_called_after_it(small):
+    settings, record = settings_of()
+    a, b = record['components']
+    for folder in ('far/away/mine', 'far/away/mine/'):
+        parts = parts_of(folder, record, settings)
+        assert parts['tagged', ''][0] == 'far/away/mine-tag'
+        assert parts['specialist', a][0] == f'far/away/mine-{a}-1600tokens'
+    parts = parts_of(f'out/small-k2-s3-{a}+{b}', record, settings)  # --components={a},{b}
+    assert parts['tagged', ''][0] == f'out/small-k2-s3-tag-{a}+{b}'
+    assert parts['specialist', a][0] == f'out/small-k1-s3-{a}-1600tokens'
+
+
+def test_a_specialist_has_no_parts_and_runs_with_tags_have_specialists(small):
+    settings, record = settings_of(k=1)
+    assert parts_of('out/small-k1-s3', record, settings) == {}
+    c, = record['components']
+    assert parts_of('out/small-k1-s3-tag', record, settings | {'tag': True}) == {
+        ('specialist', c): (f'out/small-k1-s3-{c}-1600tokens', {
+            'components': c, 'token_budget': 1600, 'constant_per_component': False, 'tag': False})}
+    settings, record = settings_of()
+    tagged = parts_of('out/small-k2-s3-tag', record, settings | {'tag': True})
+    mixture = parts_of('out/small-k2-s3', record, settings)
+    assert tagged == {part: run for part, run in mixture.items() if part[0] == 'specialist'}
+
+
+def test_names_of_runs():
+    assert run_name('small', 2, 0, 0) == 'small-k2-s0'
+    only = name_components(['a'], 800)
+    assert run_name('small', 1, 0, 5, only=only) == 'small-k1-s0-m5-a-800tokens'
+    only = name_components(['a', 'c'], 800)
+    assert run_name('small', 2, 1, 0, True, True, True, only) == (
+        'small-k2-s1-shuffled-constant-tag-a+c')

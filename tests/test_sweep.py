@@ -1,149 +1,241 @@
-"""The sweep: its list of runs is all that the decomposition needs, make goes on past a failure, and a forecast with a known answer."""
+"""The sweep: its list is all that the decomposition needs, and make goes on past a failure."""
 import csv
 import json
-import math
 import os
 import re
 import shlex
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from conftest import ROOT, TRAIN, run
 
-from sample_mix import held_windows, list_documents, read_meta
+import configurator
+from sample_mix import held_windows, list_documents, parts_of, read_meta
 
 SETTINGS = [*TRAIN, '--token_budget=800', '--max_iters=4', '--compile=False']
 
 
+def write_config(path, settings):
+    """Writes a config file that sets what the arguments --key=value set."""
+    def literal(value):
+        return value if value[:1].isdigit() or value in ('True', 'False') else repr(value)
+    pairs = [arg[2:].split('=', 1) for arg in settings]
+    with open(path, 'w') as f:
+        f.writelines(f'{key} = {literal(value)}\n' for key, value in pairs)
+
+
 @pytest.fixture
 def project(small, tmp_path, monkeypatch):
-    """A folder with the scripts, data/small and config/tiny.py."""
-    for name in ('Makefile', 'config', 'train.py', 'eval_xe.py', 'sample_mix.py', 'model.py', 'prepare.py', 'configurator.py', 'processes.py'):
-        os.symlink(os.path.join(ROOT, name), tmp_path / name)
+    """A folder with the scripts, data/small and tiny.py, a config file."""
+    for name in os.listdir(ROOT):
+        if name.endswith('.py') or name in ('Makefile', 'config'):
+            os.symlink(os.path.join(ROOT, name), tmp_path / name)
     os.symlink(small / 'data', tmp_path / 'data')
-    values = [arg[2:].partition('=') for arg in SETTINGS]
-    (tmp_path / 'tiny.py').write_text(''.join(f'{key} = {value if value[:1].isdigit() or value == "False" else repr(value)}\n' for key, _, value in values)
-                                      + 'windows_per_component = 8\n')
+    write_config(tmp_path / 'tiny.py', [*SETTINGS, '--windows_per_component=8'])
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def listed(capsys, *args):
-    """The command lines that sample_mix.py prints for a sweep."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as e:
-        run('sample_mix.py', 'tiny.py', *args)
-    assert e.value.code == 0
-    return capsys.readouterr().out.splitlines()
+@pytest.fixture
+def listed(project, capsys):
+    """listed(*args): the arguments of each run that sweep.py lists, as a shell would split them."""
+    def check(*args):
+        capsys.readouterr()
+        run('sweep.py', 'tiny.py', *args)
+        lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+        assert lines and {tuple(line[:3]) for line in lines} == {('python', 'train.py', 'tiny.py')}
+        return [line[2:] for line in lines]
+    return check
 
 
-def test_a_sweep_lists_all_that_the_decomposition_needs(project, capsys):
-    lines = listed(capsys, '--token_budget=0', '--sweep_k=1 2 3', '--sweep_seeds=0 1')
-    folders = [line.rpartition('--out_dir=')[2] for line in lines]
-    # of each seed: 3 P_c, M and M_tag at K = 2 and 3, 2 + 3 D_c, and on shuffled documents M, M_tag, 3 D_c and 3 P_c
+def write_program(path, text):
+    """Writes a shell script that can be run."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, 'w') as f:
+        f.write('#!/bin/sh\n' + text)
+    os.chmod(path, 0o755)
+
+
+def value_of(key, args):
+    """The value that the last of the arguments --key=value gives to a key, or None."""
+    return dict(arg[2:].split('=', 1) for arg in args if arg.startswith('--')).get(key)
+
+
+def test_a_sweep_lists_all_that_the_decomposition_needs(listed, capsys):
+    lines = listed('--token_budget=0', '--k=1 2 3', '--seeds=0 1')
+    folders = [value_of('out_dir', args) for args in lines]
+    # of each seed: 3 P_c, M and M_tag at K = 2 and 3, 2 + 3 D_c, and on shuffled documents M,
+    # M_tag, 3 D_c and 3 P_c
     assert len(set(folders)) == len(lines) == 2 * (3 + 2 * 2 + 5 + 2 + 3 + 3)
-    for line in lines:
-        python, script, *args = shlex.split(line)
-        assert (python, script) == ('python', 'train.py')
-        run(script, *args)
+    for args in lines:
+        run('train.py', *args)
     assert {json.load(open(f'{folder}/config.json'))['max_iters'] for folder in folders} == {4}
     capsys.readouterr()
     run('eval_xe.py', 'tiny.py')
     assert 'these commands would fill them' not in capsys.readouterr().out
     with open('results/xe_vs_k.csv') as f:
         whole = [row for row in csv.DictReader(f) if row['dilution']]
-    assert sorted((row['k'], 'shuffle_components=True' in row['setting']) for row in whole) == [('2', False), ('3', False), ('3', True)]
-    assert all(0 <= float(row[f'{term}_p']) <= 1 for row in whole for term in ('delta', 'dilution', 'transfer', 'ambiguity'))
+    assert sorted((row['k'], 'shuffle_components=True' in row['setting']) for row in whole) == [
+        ('2', False), ('3', False), ('3', True)]
+    assert all(0 <= float(row[f'{term}_p']) <= 1 for row in whole
+               for term in ('delta', 'dilution', 'transfer', 'ambiguity'))
 
 
-def test_a_sweep_hands_on_what_its_steps_come_from(project, capsys, fails):
-    lines = listed(capsys, '--token_budget=0', '--max_iters=0', '--sweep_k=2', '--sweep_seeds=0', '--sweep_control=0', '--batch_size=4')
-    budget = int(re.search(r'--k=2 --token_budget=(\d+)', lines[0])[1])
-    assert all('--batch_size=4' in line and f'--max_iters={2 * (budget // 16) // 4} ' in line for line in lines)
-    for args, said in ((['--sweep_k= '], 'a number each'), (['--sweep_k=1 2', '--sweep_control=3'], 'is not among'),
-                       (['--sweep_k=2', '--shuffle_components=True'], 'leave them out'), (['--sweep_k=2', '--components=a,c'], 'leave them out')):
-        assert said in fails('sample_mix.py', 'tiny.py', *args)
+def test_what_a_mixture_lacks_is_what_the_sweep_would_train(listed, capsys):
+    """The parts of M by parts_of, trained with M's command and their keys, are done in a sweep."""
+    lines = listed('--k=1 2', '--seeds=1', '--control=0')
+    M, = [args for args in lines if value_of('k', args)]
+    run('train.py', *M)
+    folder = value_of('out_dir', M)
+    config, record = (json.load(open(f'{folder}/{name}.json')) for name in ('config', 'mix'))
+    parts = parts_of(folder, record, config)
+    assert set(parts) == {('tagged', '')} | {
+        (part, c) for part in ('specialist', 'diluted') for c in record['components']}
+    for part_folder, keys in parts.values():
+        replaced = [*keys, 'k', 'out_dir']
+        kept = [word for word in M if word[2:].partition('=')[0] not in replaced]
+        given = [f'--{key}={value}' for key, value in (keys | {'out_dir': part_folder}).items()]
+        run('train.py', *kept, *given)
+    capsys.readouterr()
+    trained = set(os.listdir('out'))
+    for args in lines:
+        if os.path.basename(value_of('out_dir', args)) in trained:
+            with pytest.raises(SystemExit) as e:
+                run('train.py', *args)
+            assert e.value.code == 0 and 'is done' in capsys.readouterr().out
+            trained.remove(os.path.basename(value_of('out_dir', args)))
+    assert trained == set()
+
+
+def test_a_specialist_trained_by_hand_is_the_sweeps(listed, capsys):
+    run('train.py', 'tiny.py', '--components=a')
+    config = json.load(open('out/small-k1-s0-a-800tokens/config.json'))
+    args, = [args for args in listed('--k=1', '--seeds=0') if value_of('out_dir', args)
+             == config['out_dir']]
+    with pytest.raises(SystemExit) as e:
+        run('train.py', *args)
+    assert e.value.code == 0 and 'is done' in capsys.readouterr().out
+
+
+def test_a_sweep_hands_on_every_key_of_train(listed):
+    quoted = "it's a name, with spaces"
+    for args in listed('--k=2', '--n_layer=3', '--learning_rate=1e-2', f'--wandb_project={quoted}'):
+        assert {'--n_layer=3', '--learning_rate=1e-2', f'--wandb_project={quoted}'} < set(args)
+    own = ('k', 'token_budget', 'max_iters', 'components', 'seed', 'mix_seed', 'tag', 'out_dir',
+           'shuffle_components', 'constant_per_component', 'init_from', 'overwrite')
+    keys = configurator.read_settings(os.path.join(ROOT, 'train.py'))
+    others = [f'--{key}={default}' for key, (default, _) in keys.items()
+              if key not in (*own, 'dataset', 'candidates', 'block_size')]
+    for args in listed('--k=2', *others):
+        assert set(others) < set(args)
+
+
+def test_the_steps_follow_from_what_the_runs_are_given(listed):
+    lines = listed('--token_budget=0', '--max_iters=0', '--k=2', '--seeds=0', '--control=0',
+                   '--batch_size=4', '--epochs=3', '--gradient_accumulation_steps=2')
+    budget = int(value_of('token_budget', lines[0]))
+    assert {value_of('max_iters', args) for args in lines} == {str(3 * (budget // 16) // 8)}
+
+
+def test_defaults_edited_in_train_change_the_steps(project, listed, monkeypatch):
+    write_config('tiny.py', [arg for arg in SETTINGS if not arg.startswith(
+        ('--epochs', '--batch_size', '--max_iters', '--token_budget'))])
+    with open(os.path.join(ROOT, 'train.py')) as f:
+        train = f.read()
+    for key, value in (('epochs', '40'), ('batch_size', '4 * 16'), ('token_budget', '16 * 640')):
+        train, n = re.subn(f'^{key} = .*?( #.*)$', f'{key} = {value} \\1', train, flags=re.M)
+        assert n == 1
+    os.remove('train.py')
+    with open('train.py', 'w') as f:
+        f.write(train)
+    monkeypatch.setattr(configurator, 'ROOT', str(project))
+    lines = listed('--k=2', '--seeds=0', '--control=0')
+    assert {value_of('max_iters', args) for args in lines} == {str(40 * 640 // 64)}
+    assert {value_of('token_budget', args) for args in lines} == {'10240', '5120'}
+
+
+@pytest.mark.parametrize('args, says', [
+    (['--k= '], 'one whole number at least'),
+    (['--seeds=0 x'], 'a list of whole numbers, such as 1 2 3'),
+    (['--k=1 2', '--control=3'], '--control=3 is not among --k=1 2'),
+    (['--k=4'], 'there are 3 candidates (a,b.B,c)'),
+    (['--k=2', '--token_budget=50000'], 'the largest budget for these components is'),
+    (['--k=2', '--shuffle_components=True'], 'shuffle_components of each run itself'),
+    (['--k=2', '--components=a,c'], 'components of each run itself'),
+    (['--k=2', '--seed=1'], 'seed of each run itself: leave it out'),
+    (['--k=2', '--max_iters=0', '--batch_size=800'], 'less than one step of 800'),
+    (['--k=1', '--token_budget=15'], '2 epochs of 0 windows are less than one step'),
+    (['--k=1', '--block_size=0'], '--block_size=0: at least 1'),
+    (['--list=False'], 'make sweep and sweep.sbatch run its list'),
+    (['--n_layers=4'], 'did you mean --n_layer?'),
+])
+def test_mistakes_end_in_one_line(project, fails, args, says):
+    assert says in fails('sweep.py', 'tiny.py', *args)
 
 
 def test_a_specialist_that_does_not_fit_is_named(project, capsys):
     """Whatever the seed: components that hold less than the budget have a D_c, but no P_c."""
+    docs = {name: list_documents(read_meta('small'), name, 'train') for name in ('a', 'b.B', 'c')}
+    held = {name: 16 * held_windows(docs[name], 16) for name in docs}
+    assert min(held.values()) < 11200 <= max(held.values())
     for seed in range(3):
-        with pytest.raises(SystemExit):
-            run('sample_mix.py', 'tiny.py', '--token_budget=11200', '--sweep_k=1 3', f'--sweep_seeds={seed}', '--sweep_control=0')
+        run('sweep.py', 'tiny.py', '--token_budget=11200', '--k=1 3', f'--seeds={seed}',
+            '--control=0')
         lines, err = capsys.readouterr()
-        lines = lines.splitlines()
-        held = {name: 16 * held_windows(list_documents(read_meta('small'), name, 'train'), 16) for name in ('a', 'b.B', 'c')}
-        assert min(held.values()) < 11200 <= max(held.values())
         for name, tokens in held.items():
-            fits = tokens >= 11200
-            assert any(f'{name}-11200tokens' in line for line in lines) == fits and (f'{name} {tokens:,}' in err) == (not fits)
+            assert (f'{name}-11200tokens' in lines) == (tokens >= 11200)
+            assert (f'{name} {tokens:,}' in err) == (tokens < 11200)
 
 
-def test_make_sweep_goes_on_past_a_failure_and_then_only_makes_what_is_missing(project):
-    make = ['make', 'sweep', f'PYTHON={sys.executable}', 'CONFIG=tiny.py', 'K=1', 'SEEDS=0', '-j2']
-    shown = subprocess.run([*make, '-n'], capture_output=True, text=True)
-    commands = [line for line in shown.stdout.splitlines() if 'train.py' in line]
-    assert shown.returncode == 0 and len(commands) == 2 * 3 and os.listdir('out') == []
-    open('out/small-k1-s0-a-800tokens', 'w').close()  # a file where a run's folder should be
-    made = subprocess.run(make, capture_output=True, text=True)
-    assert made.returncode == 2 and 'out/small-k1-s0-a-800tokens failed' in made.stderr and 'Traceback' not in made.stderr, made.stderr
-    assert sum(os.path.exists(f'out/{name}/done') for name in os.listdir('out')) == 5 and os.path.exists('results/tiny/xe_vs_k.csv')
-    os.remove('out/small-k1-s0-a-800tokens')
-    shown = subprocess.run([*make, '-n'], capture_output=True, text=True)
-    assert sum('train.py' in line for line in shown.stdout.splitlines()) == 1
+def test_a_task_of_a_slurm_array_trains_the_run_of_its_line(project):
+    """bash and sbatch's array read the very arguments that the sweep means."""
+    lines = ['python train.py one', "python train.py '--wandb_project=it'\"'\"'s  mine' two"]
+    with open('sweep.txt', 'w') as f:
+        f.write('\n'.join(lines) + '\n')
+    write_program('bin/python', 'for word; do echo "<$word>"; done')
+    env = os.environ | {'PATH': f'{os.getcwd()}/bin:{os.environ["PATH"]}',
+                        'SLURM_ARRAY_TASK_ID': '2'}
+    done = subprocess.run(['bash', os.path.join(ROOT, 'sweep.sbatch'), 'sweep.txt'], env=env,
+                          capture_output=True, text=True)
+    assert done.stdout.splitlines() == [f'<{word}>' for word in shlex.split(lines[1])[1:]]
 
 
-def test_a_forecast_whose_answer_is_known(project, capsys):
-    """XE is 3 + 2 (N / 64,000)^-1/2 with N effective tokens; a token of another component is worth a quarter of one's own."""
-    B, names, rows = 64_000, ['a', 'b', 'c', 'd'], []
-
-    def xe(N):
-        return 3 + 2 * (N / B)**-0.5
-
-    def add(folder, seed, own, tokens, of_each):
-        os.makedirs(f'out/{folder}')
-        json.dump({'tokens': tokens}, open(f'out/{folder}/mix.json', 'w'))
-        json.dump({'tag': False, 'shuffle_components': False, 'constant_per_component': False, 'block_size': 100}, open(f'out/{folder}/config.json', 'w'))
-        rows.extend({'run': folder, 'seed': seed, 'k': len(own), 'components': '+'.join(own), 'component': c, 'xe': value} for c, value in of_each.items())
-    for seed in (0, 1):
-        for K in (1, 2, 4):
-            for own in names[:K] if K > 1 else names:
-                add(f'{seed}{own}{K}', seed, [own], B // K, {c: xe(B // K * (1 if c == own else 0.25)) for c in names})
-            if K > 1:
-                add(f'M{seed}{K}', seed, names[:K], B, {c: xe(B / K * (1 + 0.25 * (K - 1))) + math.log(K) / 100 for c in names[:K]})
-    os.makedirs('results/cross')
-    with open('results/cross/xe_by_component.csv', 'w') as f:
-        writer = csv.DictWriter(f, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    run('studies/forecast.py')
-    with open('results/cross/forecast.csv') as f:
-        whole = [row for row in csv.DictReader(f) if not row['component']]
-    assert [(row['k'], row['seed']) for row in whole] == [('2', '0'), ('2', '1'), ('4', '0'), ('4', '1')]
-    for row in whole:
-        K = int(row['k'])
-        on_line = np.interp(math.log(B / K * (1 + 0.25 * (K - 1))), np.log([B / 4, B / 2, B]), [xe(B / 4), xe(B / 2), xe(B)])  # c, d: see below
-        if K == 4:  # c and d have no D_c at K = 2: their curve is a line from B / 4 to B
-            on_line = (on_line + np.interp(math.log(B / 4 * 1.75), np.log([B / 4, B]), [xe(B / 4), xe(B)])) / 2
-        assert math.isclose(float(row['forecast']), on_line - xe(B) + math.log(K) / 100, abs_tol=1e-3)
-        assert float(row['forecast_low']) <= float(row['delta_xe']) <= float(row['forecast_high'])
-    assert 'a token of b is worth 0.250, c is worth 0.250' in ''.join(capsys.readouterr().out)
+def make(*args):
+    env = os.environ | {'PATH': f'{os.getcwd()}/bin:{os.environ["PATH"]}', 'OMP_NUM_THREADS': '7'}
+    return subprocess.run(['make', *args], env=env, capture_output=True, text=True)
 
 
-def test_a_forecast_without_its_table_says_how_to_make_it(project, fails):
-    assert '--eval_components' in fails('studies/forecast.py')
+@pytest.mark.parametrize('gpus', [0, 2])
+def test_make_sweep_goes_on_past_a_failure_and_evaluates_what_there_is(project, gpus):
+    write_program('bin/nvidia-smi', f'seq {gpus}')  # a line for each GPU
+    write_program('bin/python', f"""
+case "$1" in sweep.py) exec {sys.executable} "$@"; esac
+echo "$CUDA_VISIBLE_DEVICES|$OMP_NUM_THREADS|$*" >>calls
+case "$*" in *=out/small-k1-s0-c-800tokens) echo 'train.py: no luck'; exit 2; esac
+""")
+    made = make('sweep', 'PYTHON=bin/python', 'CONFIG=tiny.py', 'K=1', 'SEEDS=0', 'THREADS=3',
+                '-j2')
+    assert made.returncode == 2, made.stderr
+    failed = 'out/small-k1-s0-c-800tokens'
+    assert f'{failed} failed, {failed}.log ends: train.py: no luck' in made.stderr
+    with open('calls') as f, open('results/tiny/commands.txt') as g:
+        *calls, evaluation = [line.strip().split('|') for line in f]
+        lines = [line.removeprefix('python ').strip() for line in g]
+    assert len(lines) == 2 * 3 and sorted(words for _, _, words in calls) == sorted(lines)
+    assert {(gpu, threads) for gpu, threads, _ in calls} == (
+        {('0', '7'), ('1', '7')} if gpus else {('', '3')})
+    folders = ','.join(line.partition('--out_dir=')[2] for line in lines)
+    assert evaluation == ['', '7', f'eval_xe.py --results_dir=results/tiny --runs={folders}']
 
 
-def test_a_forecast_from_one_seed_has_no_intervals_and_says_so(project, fails):
-    os.makedirs('results/cross')
-    with open('results/cross/xe_by_component.csv', 'w') as f:
-        f.write('run,seed,k,components,component,xe\n')
-        for own in 'ab':
-            for tokens in (800, 400):
-                os.makedirs(f'out/{own}{tokens}')
-                json.dump({'tokens': tokens}, open(f'out/{own}{tokens}/mix.json', 'w'))
-                json.dump({'tag': False, 'shuffle_components': False, 'constant_per_component': False, 'block_size': 100}, open(f'out/{own}{tokens}/config.json', 'w'))
-                f.write(''.join(f'{own}{tokens},0,1,{own},{c},{5 - tokens / 800 - (c == own)}\n' for c in 'ab'))
-    assert 'runs of one seed' in fails('studies/forecast.py') and not os.path.exists('results/cross/forecast.csv')
+def test_make_alone_lists_its_targets_and_knows_its_variables(project):
+    with open('Makefile') as f:
+        targets = re.search(r'\.PHONY: help (.*)', f.read())[1].split()
+    shown = make().stdout
+    assert {'demo', 'test', 'lint', 'sweep'} < set(targets)
+    assert all(f'make {target} ' in shown for target in targets)
+    for wrong in ('config=tiny.py', 'k=1', 'SEED=0'):
+        made = make('-n', 'sweep', wrong)
+        assert made.returncode == 2 and f'{wrong}: no such variable, there are' in made.stderr
+        assert len(made.stderr.splitlines()) == 1
