@@ -1,4 +1,7 @@
-"""Runs the scripts in this process, on a small corpus made here: three components, documents of many lengths."""
+"""
+Runs the scripts in this process, on a small corpus that is written here: three components,
+documents of many lengths.
+"""
 import os
 import random
 import runpy
@@ -17,13 +20,19 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
 SMALL = ['--dataset=small', '--candidates=', '--block_size=16']
-MODEL = ['--n_layer=1', '--n_head=2', '--n_embd=16', '--dropout=0.0', '--device=cpu', '--dtype=float32']
-TRAIN = [*SMALL, *MODEL, '--batch_size=8', '--epochs=2', '--eval_interval=10', '--warmup_iters=2', '--learning_rate=3e-3']
+MODEL = ['--n_layer=1', '--n_head=2', '--n_embd=16', '--dropout=0.0', '--device=cpu',
+         '--dtype=float32']
+TRAIN = [*SMALL, *MODEL, '--batch_size=8', '--epochs=2', '--eval_interval=10', '--warmup_iters=2',
+         '--learning_rate=3e-3']
+# `torchrun --standalone --nproc_per_node=2 train.py`
+BY_TWO = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2',
+          os.path.join(ROOT, 'train.py')]
 
 
 def run(script, *args):
     """Runs a script as `python script args` would, in the current folder; returns its globals."""
-    if script in ('train.py', 'eval_xe.py') and not any(arg.startswith('--compile=') or arg == '--help' for arg in args):
+    is_set = any(arg.startswith('--compile=') or arg == '--help' for arg in args)
+    if script in ('train.py', 'eval_xe.py') and not is_set:
         args = [*args, '--compile=False']  # compiling takes longer than these runs
     argv, sys.argv = sys.argv, [script, *args]
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -37,21 +46,26 @@ def run(script, *args):
 
 @pytest.fixture
 def fails(capsys):
-    """fails(script, *args): asserts status 2 and one line on stderr, without a traceback; returns that line."""
+    """
+    fails(script, *args): asserts status 2 and one line on stderr, without a traceback; returns the
+    line.
+    """
     def check(script, *args):
         with pytest.raises(SystemExit) as e:
             run(script, *args)
-        err = capsys.readouterr().err
-        lines = [line for line in err.splitlines() if line.startswith(f'{os.path.basename(script)}: ')]
+        err, name = capsys.readouterr().err, os.path.basename(script)
+        lines = [line for line in err.splitlines() if line.startswith(f'{name}: ')]
         assert e.value.code == 2 and len(lines) == 1 and 'Traceback' not in err, err
         return lines[0]
     return check
 
 
 def make_texts(n, words, rng):
-    """n documents of 1 to 80 words, some with what a tokenizer may stumble over."""
-    odd = ['', ' ', '\r\n', 'emoji 🙂🏽', '$\\alpha_{i} \\to \\infty$', '<|endoftext|>', 'é\u0301 ﬁ 中文', '\t\x00\x7f']
-    return [' '.join(rng.choices(words, k=rng.randint(1, 80))) + rng.choice(odd) for _ in range(n)]
+    """n documents of 1 to 80 words, most of which end in what a tokenizer may stumble over."""
+    ends = ['', ' ', '\r\n', 'emoji 🙂🏽', '$\\alpha_{i} \\to \\infty$', '<|endoftext|>',
+            'é\u0301 ﬁ 中文', '\t\x00\x7f']
+    return [' '.join(rng.choices(words, k=rng.randint(1, 80))) + rng.choice(ends)
+            for _ in range(n)]
 
 
 @pytest.fixture(scope='session')
@@ -60,13 +74,16 @@ def corpus(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp('work'), random.Random(0)
     names = ['a', 'b.B', 'c']
     words = {name: [f'{name[0]}{i}' for i in range(20)] + ['the', 'of'] for name in names}
-    features = datasets.Features({'text': datasets.Value('string'), 'label': datasets.ClassLabel(names=names)})
+    features = datasets.Features({'text': datasets.Value('string'),
+                                  'label': datasets.ClassLabel(names=names)})
+    os.makedirs(folder / 'corpus')
     for split, n in (('train', 150), ('validation', 12), ('test', 12)):
-        rows = [(text, i) for i, name in enumerate(names) for text in make_texts(n, words[name], rng)] + [('', 0)]
+        rows = [(text, i) for i, name in enumerate(names)
+                for text in make_texts(n, words[name], rng)] + [('', 0)]
         rng.shuffle(rows)
-        os.makedirs(folder / 'corpus', exist_ok=True)
-        datasets.Dataset.from_dict({'text': [r[0] for r in rows], 'label': [r[1] for r in rows]},
-                                   features=features).to_parquet(folder / 'corpus' / f'{split}.parquet')
+        table = {'text': [text for text, _ in rows], 'label': [label for _, label in rows]}
+        datasets.Dataset.from_dict(table, features=features).to_parquet(
+            folder / 'corpus' / f'{split}.parquet')
     return folder
 
 

@@ -31,7 +31,7 @@ def test_each_default_stands_in_one_place():
 
 @pytest.fixture
 def edit(tmp_path, monkeypatch):
-    """edit(script, old, new): changes a copy of the scripts; returns the copy's path of that one."""
+    """edit(script, old, new): changes a copy of the scripts; returns the path of that script's."""
     for path in glob.glob(os.path.join(ROOT, '*.py')):
         shutil.copy(path, tmp_path)
     shutil.copytree(os.path.join(ROOT, 'config'), tmp_path / 'config')
@@ -83,8 +83,8 @@ def test_a_resume_by_another_model_is_refused_and_by_another_loop_recorded(edit,
     path = edit('train.py', 'optimizer.step()', 'optimizer.step(closure=None)')
     run(path, *args, '--max_iters=2', '--init_from=resume')
     both = json.load(open('edited/code/config.json'))['code']
-    assert both['model.py'] == first['model.py'] and both['train.py'].startswith(
-        first['train.py'] + '+')
+    assert both['model.py'] == first['model.py']
+    assert both['train.py'].startswith(first['train.py'] + '+')
     edit('model.py', 'F.gelu(', 'F.silu(')
     said = fails(path, *args, '--max_iters=3', '--init_from=resume')
     assert 'model.py has changed since edited/code was trained' in said
@@ -104,7 +104,8 @@ def test_every_config_file_sets_known_keys():
     known = {key for script in SCRIPTS for key in read_settings(os.path.join(ROOT, script))}
     for path in glob.glob(os.path.join(ROOT, 'config', '*.py')):
         with open(path) as f:
-            names = {node.targets[0].id for node in ast.parse(f.read()).body if isinstance(node, ast.Assign)}
+            names = {node.targets[0].id for node in ast.parse(f.read()).body
+                     if isinstance(node, ast.Assign)}
         assert names and names <= known, path
 
 
@@ -113,7 +114,8 @@ def test_files_then_command_line_each_overriding_the_last(small, tmp_path, capsy
         "k = 3\nblock_size = 2 * 8\ncandidates = ''\nnum_samples = 0\nn_layer = 9\n_half = 8\n"
         'import math\nmin_lr = sum(math.sqrt(k) for _ in range(k))\n')
     (tmp_path / 'two.py').write_text('k = 2\ntemperature = block_size\n')
-    settings = run('sample_mix.py', f'{tmp_path}/one.py', f'{tmp_path}/two.py', '--dataset=small', '--mix_seed=5')
+    settings = run('sample_mix.py', f'{tmp_path}/one.py', f'{tmp_path}/two.py', '--dataset=small',
+                   '--mix_seed=5')
     assert {key: settings[key] for key in ('k', 'block_size', 'dataset', 'mix_seed')} == {
         'k': 2, 'block_size': 16, 'dataset': 'small', 'mix_seed': 5}
     assert settings['temperature'] == 16.0 and type(settings['temperature']) is float

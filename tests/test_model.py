@@ -1,4 +1,7 @@
-"""The model: causal, exact losses, GPT-2's parameters, and a training step that does not change unnoticed."""
+"""
+The model: causal, exact losses, GPT-2's parameters, and a training step that does not change
+unnoticed.
+"""
 import math
 
 import pytest
@@ -12,18 +15,18 @@ from model import GPT
 ARGS = dict(vocab_size=37, block_size=12, n_layer=2, n_head=2, n_embd=16)
 
 
-def made(**args):
+def new_model(**args):
     torch.manual_seed(0)
     return GPT(**ARGS | args)
 
 
-def some_tokens(b=4, t=12):
+def draw_tokens(b=4, t=12):
     return torch.randint(37, (2, b, t), generator=torch.Generator().manual_seed(1))
 
 
 def test_no_loss_depends_on_a_later_token():
-    """By gradient: the loss at position t moves with the embeddings of inputs 0 .. t and of no later one."""
-    net, (idx, targets) = made(), some_tokens(b=1)
+    """By gradient: the loss at position t moves with the embeddings of inputs 0 .. t alone."""
+    net, (idx, targets) = new_model(), draw_tokens(b=1)
     kept = {}
 
     def keep(module, inputs, output):
@@ -43,7 +46,8 @@ def direct_losses(net, idx, targets, n_head=2):
     B, T = idx.shape
 
     def norm(x, name):
-        x = (x - x.mean(-1, keepdim=True)) / torch.sqrt(x.var(-1, unbiased=False, keepdim=True) + 1e-5)
+        variance = x.var(-1, unbiased=False, keepdim=True)
+        x = (x - x.mean(-1, keepdim=True)) / torch.sqrt(variance + 1e-5)
         return x * p[name + '.weight'] + p.get(name + '.bias', 0)
 
     def linear(x, name):
@@ -65,66 +69,75 @@ def direct_losses(net, idx, targets, n_head=2):
     return -log_p.gather(2, targets[..., None])[..., 0]
 
 
+def plain_losses(net, idx, targets):
+    """Those of PyTorch from all logits at once."""
+    logits = net.logits(idx).float()
+    return F.cross_entropy(logits.transpose(1, 2), targets, reduction='none')
+
+
 @pytest.mark.parametrize('bias', [False, True])
 def test_losses_are_those_of_a_direct_float64_computation(bias, monkeypatch):
-    monkeypatch.setattr(model_module, 'HEAD_LOGITS', {'cpu': 7 * 37})  # chunks of 7 do not divide B * T
-    net, (idx, targets) = made(bias=bias), some_tokens()
+    # chunks of 7 do not divide B * T
+    monkeypatch.setattr(model_module, 'HEAD_LOGITS', {'cpu': 7 * 37})
+    net, (idx, targets) = new_model(bias=bias), draw_tokens()
     with torch.no_grad():
         for p in net.parameters():  # large weights, so that the losses differ from ln V
             p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())) * 0.3)
     losses, expected = net(idx, targets), direct_losses(net, idx, targets)
     assert losses.shape == (4, 12) and losses.dtype == torch.float32 and expected.std() > 1
     torch.testing.assert_close(losses.double(), expected, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(  # evaluation takes the same head without recomputation
-        net.eval()(idx, targets), F.cross_entropy(net.logits(idx).transpose(1, 2), targets, reduction='none'))
+    torch.testing.assert_close(net.eval()(idx, targets), plain_losses(net, idx, targets))
 
 
 def test_gradients_of_the_chunked_head_are_those_of_the_plain_loss(monkeypatch):
     monkeypatch.setattr(model_module, 'HEAD_LOGITS', {'cpu': 7 * 37})
-    net, (idx, targets) = made(), some_tokens()
+    net, (idx, targets) = new_model(), draw_tokens()
     weight = torch.rand(4, 12)
     grads = []
-    for loss in ((net(idx, targets) * weight).sum(),
-                 (F.cross_entropy(net.logits(idx).transpose(1, 2), targets, reduction='none') * weight).sum()):
+    for losses in (net(idx, targets), plain_losses(net, idx, targets)):
         net.zero_grad()
-        loss.backward()
+        (losses * weight).sum().backward()
         grads.append([p.grad.clone() for p in net.parameters()])
     for a, b in zip(*grads):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_gradients_in_bfloat16_are_within_its_rounding():
-    """Against float64, the chunked head errs no more than the plain computation under the same autocast, give or take a fifth."""
-    net, (idx, targets) = made(n_embd=64), some_tokens(b=16)
-    error = {}
-    for name, loss_of in (('exact', None), ('ours', lambda: net(idx, targets).mean()),
-                          ('plain', lambda: F.cross_entropy(net.logits(idx).float().transpose(1, 2), targets))):
+    """
+    Against float64, TokenXE errs no more than the plain computation under the same autocast, give
+    or take a fifth.
+    """
+    net, (idx, targets) = new_model(n_embd=64), draw_tokens(b=16)
+    F.cross_entropy(net.double().logits(idx).transpose(1, 2), targets).backward()
+    exact = [p.grad.clone() for p in net.parameters()]
+    net.float()
+    errors = []
+    for losses_of in (net, lambda *batch: plain_losses(net, *batch)):
         net.zero_grad()
-        if name == 'exact':
-            F.cross_entropy(net.double().logits(idx).transpose(1, 2), targets).backward()
-            exact = [p.grad.clone() for p in net.parameters()]
-            net.float()
-            continue
         with torch.autocast('cpu', torch.bfloat16):
-            loss = loss_of()
+            loss = losses_of(idx, targets).mean()
         assert loss.dtype == torch.float32
         loss.backward()
-        error[name] = max(float((p.grad - g).norm() / g.norm()) for p, g in zip(net.parameters(), exact))
-    assert 1e-4 < error['ours'] < 1.2 * error['plain'] < 0.05
+        errors.append(max(float((p.grad - g).norm() / g.norm())
+                          for p, g in zip(net.parameters(), exact)))
+    ours, plain = errors
+    assert 1e-4 < ours < 1.2 * plain < 0.05
 
 
 def test_bfloat16_is_chosen_where_it_is_faster_not_where_it_is_there(monkeypatch):
-    """A Xeon without AMX has bfloat16 instructions, and takes twice as long with them as with float32."""
+    """A Xeon without AMX has bfloat16 instructions, which take twice as long as float32's."""
     monkeypatch.setattr(torch.cpu, '_is_avx512_bf16_supported', lambda: True)
     for seconds, best in ((2.0, 'float32'), (0.5, 'bfloat16')):
-        monkeypatch.setattr(model_module, 'product_seconds', lambda dtype: seconds if dtype == torch.bfloat16 else 1.0)
-        assert model_module.choose_dtype('', 'cpu')[0] == best and model_module.choose_dtype('float32', 'cpu')[0] == 'float32'
+        monkeypatch.setattr(model_module, 'product_seconds',
+                            lambda dtype: seconds if dtype == torch.bfloat16 else 1.0)
+        assert model_module.choose_dtype('', 'cpu')[0] == best
+        assert model_module.choose_dtype('float32', 'cpu')[0] == 'float32'
 
 
 @pytest.mark.parametrize('autocast', [False, True])
 def test_the_logits_of_a_whole_batch_never_exist_in_float32(monkeypatch, autocast):
     monkeypatch.setattr(model_module, 'HEAD_LOGITS', {'cpu': 12 * 3000})
-    net, (idx, targets) = made(vocab_size=3000), some_tokens(b=16)  # 192 tokens, chunks of 12
+    net, (idx, targets) = new_model(vocab_size=3000), draw_tokens(b=16)  # 192 tokens, chunks of 12
 
     class Largest(TorchDispatchMode):
         numel = 0
@@ -141,28 +154,34 @@ def test_the_logits_of_a_whole_batch_never_exist_in_float32(monkeypatch, autocas
 
 
 def test_parameters_have_the_names_and_shapes_of_gpt2():
-    found = {name: tuple(p.shape) for name, p in made(bias=True).state_dict().items()}
-    block = {'ln_1.weight': (16,), 'ln_1.bias': (16,), 'attn.c_attn.weight': (48, 16), 'attn.c_attn.bias': (48,),
-             'attn.c_proj.weight': (16, 16), 'attn.c_proj.bias': (16,), 'ln_2.weight': (16,), 'ln_2.bias': (16,),
-             'mlp.c_fc.weight': (64, 16), 'mlp.c_fc.bias': (64,), 'mlp.c_proj.weight': (16, 64), 'mlp.c_proj.bias': (16,)}
-    assert found == {'transformer.wte.weight': (37, 16), 'transformer.wpe.weight': (12, 16),
-                     'transformer.ln_f.weight': (16,), 'transformer.ln_f.bias': (16,), 'lm_head.weight': (37, 16),
-                     **{f'transformer.h.{i}.{name}': shape for i in (0, 1) for name, shape in block.items()}}
-    net = made()
+    shapes = {name: tuple(p.shape) for name, p in new_model(bias=True).state_dict().items()}
+    block = {'ln_1.weight': (16,), 'ln_1.bias': (16,),
+             'attn.c_attn.weight': (48, 16), 'attn.c_attn.bias': (48,),
+             'attn.c_proj.weight': (16, 16), 'attn.c_proj.bias': (16,),
+             'ln_2.weight': (16,), 'ln_2.bias': (16,),
+             'mlp.c_fc.weight': (64, 16), 'mlp.c_fc.bias': (64,),
+             'mlp.c_proj.weight': (16, 64), 'mlp.c_proj.bias': (16,)}
+    assert shapes == {
+        'transformer.wte.weight': (37, 16), 'transformer.wpe.weight': (12, 16),
+        'transformer.ln_f.weight': (16,), 'transformer.ln_f.bias': (16,),
+        'lm_head.weight': (37, 16),
+        **{f'transformer.h.{i}.{name}': shape for i in (0, 1) for name, shape in block.items()}}
+    net = new_model()
     assert net.lm_head.weight is net.transformer['wte'].weight
 
 
 def test_an_untrained_model_knows_nothing():
-    idx, targets = some_tokens(b=64)
-    assert abs(made()(idx, targets).mean().item() - math.log(37)) < 0.02
+    idx, targets = draw_tokens(b=64)
+    assert abs(new_model()(idx, targets).mean().item() - math.log(37)) < 0.02
 
 
 def test_golden_step():
     """
-    Losses and gradient norm of two AdamW steps from a fixed start. If a change to the model or to PyTorch's
-    initialisation moves them on purpose, put the new numbers here, and say in the commit why they moved.
+    Losses and gradient norm of two AdamW steps from a fixed start. If a change to the model or to
+    PyTorch's initialisation moves them on purpose, put the new numbers here, and say in the commit
+    why they moved.
     """
-    net, (idx, targets) = made(), some_tokens()
+    net, (idx, targets) = new_model(), draw_tokens()
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2, betas=(0.9, 0.95), weight_decay=0.1)
     seen = []
     for _ in range(2):
@@ -179,7 +198,7 @@ GOLDEN = [3.602273, 0.845595, 3.429368, 0.855433]  # loss, gradient norm; loss, 
 
 
 def test_one_batch_is_learnt_by_heart():
-    net, (idx, targets) = made(n_embd=32), some_tokens()
+    net, (idx, targets) = new_model(n_embd=32), draw_tokens()
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
     for _ in range(150):
         optimizer.zero_grad()
@@ -190,17 +209,17 @@ def test_one_batch_is_learnt_by_heart():
 
 
 def test_a_compiled_model_gives_the_same_losses_and_gradients():
-    """One graph, without a break, through the chunked head; with the code generator left out, which takes a minute."""
-    net, (idx, targets) = made(), some_tokens()
-    found = []
+    """One graph, without a break. The code generator is left out: it takes a minute."""
+    net, (idx, targets) = new_model(), draw_tokens()
+    results = []
     for _ in range(2):
         net.zero_grad()
         losses = net(idx, targets)
         losses.mean().backward()
-        found.append([losses, *(p.grad.clone() for p in net.parameters())])
+        results.append([losses, *(p.grad.clone() for p in net.parameters())])
         net.compile(fullgraph=True, dynamic=False, backend='aot_eager')
     assert all('_orig_mod' not in name for name in net.state_dict())
-    for a, b in zip(*found):
+    for a, b in zip(*results):
         torch.testing.assert_close(a, b)
 
 
@@ -213,9 +232,9 @@ def test_backward_keeps_the_logits_of_one_chunk_and_of_no_more(monkeypatch, chun
     """
     monkeypatch.setattr(model_module, 'HEAD_LOGITS', {'cpu': 192 * 3000 // chunks})
     monkeypatch.setattr(model_module, 'try_compiler', lambda device: None)
-    net, (idx, targets) = made(vocab_size=3000), some_tokens(b=16)  # 192 tokens
+    net, (idx, targets) = new_model(vocab_size=3000), draw_tokens(b=16)  # 192 tokens
     if compiled:
-        compile = torch.nn.Module.compile  # the graphs of the compiler, without its code generator
+        compile = torch.nn.Module.compile  # the compiler's graphs, without its code generator
         monkeypatch.setattr(torch.nn.Module, 'compile', lambda self, mode, **more: compile(
             self, backend='aot_eager_decomp_partition', **more))
         torch._dynamo.reset()
@@ -230,7 +249,7 @@ def test_backward_keeps_the_logits_of_one_chunk_and_of_no_more(monkeypatch, chun
 
 def test_gradients_with_and_without_preallocated_memory_are_equal():
     """CUDA graphs need gradients that stay in their place: zero_grad(set_to_none=False)."""
-    net, (idx, targets) = made(), some_tokens()
+    net, (idx, targets) = new_model(), draw_tokens()
     grads = []
     for preallocate in (False, True):
         for p in net.parameters():

@@ -5,12 +5,11 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, SMALL, TRAIN, run
+from conftest import BY_TWO, SMALL, TRAIN, run
 from test_model import direct_losses
 from tqdm import tqdm
 
@@ -47,26 +46,33 @@ def test_a_run_trains_exactly_the_budget(small, trained):
     record = draw_mix('small', 16, k=2)[1]
     log, config = rows('out/small-k2-s0/log.csv'), json.load(open('out/small-k2-s0/config.json'))
     steps = 2 * record['windows'] // 8
-    assert config['max_iters'] == steps == int(log[-1]['iter']) and int(log[-1]['tokens']) == steps * 8 * 16
+    assert config['max_iters'] == steps == int(log[-1]['iter'])
+    assert int(log[-1]['tokens']) == steps * 8 * 16
     assert 0 <= 2 * record['tokens'] - steps * 8 * 16 < 8 * 16
     assert json.load(open('out/small-k2-s0/mix.json')) == record
-    assert [r['iter'] for r in log if r['val_xe']] == [str(i) for i in range(0, steps, 10)] + [str(steps)] * (steps % 10 > 0)
+    evaluated = [*range(0, steps, 10), *[steps] * (steps % 10 > 0)]
+    assert [int(r['iter']) for r in log if r['val_xe']] == evaluated
     assert float(log[-1]['val_xe']) < 0.8 * float(log[0]['val_xe'])
     by_component = [float(log[-1][f'val_xe_{name}']) for name in record['components']]
     assert float(log[-1]['val_xe']) == pytest.approx(np.mean(by_component))
     best = torch.load('out/small-k2-s0/best.pt', weights_only=True)
-    assert best['best_val_loss'] == pytest.approx(min(float(r['val_xe']) for r in log if r['val_xe']))
-    assert {'model', 'optimizer', 'model_args', 'iter_num', 'best_val_loss', 'config', 'rng', 'order', 'mix'} <= set(best)
+    lowest = min(float(r['val_xe']) for r in log if r['val_xe'])
+    assert best['best_val_loss'] == pytest.approx(lowest)
+    assert {'model', 'optimizer', 'model_args', 'iter_num', 'best_val_loss', 'config', 'rng',
+            'order', 'mix'} <= set(best)
 
 
 def test_every_k_takes_the_same_steps_of_an_odd_budget(small):
     for k in (1, 2, 3):
-        run('train.py', *TRAIN, f'--k={k}', f'--token_budget={89 * 16}', '--epochs=1', '--batch_size=4', f'--out_dir=out2/odd{k}')
-    assert {json.load(open(f'out2/odd{k}/config.json'))['max_iters'] for k in (1, 2, 3)} == {89 // 4}
+        run('train.py', *TRAIN, f'--k={k}', f'--token_budget={89 * 16}', '--epochs=1',
+            '--batch_size=4', f'--out_dir=out2/odd{k}')
+    configs = [json.load(open(f'out2/odd{k}/config.json')) for k in (1, 2, 3)]
+    assert {config['max_iters'] for config in configs} == {89 // 4}
 
 
 def test_evaluation_does_not_move_the_training(small, trained):
-    run('train.py', *TRAIN, '--k=2', '--eval_interval=7', '--log_interval=3', '--val_windows_per_component=5', '--out_dir=out2/e')
+    run('train.py', *TRAIN, '--k=2', '--eval_interval=7', '--log_interval=3',
+        '--val_windows_per_component=5', '--out_dir=out2/e')
     for a, b in zip(weights('out2/e').values(), weights('out/small-k2-s0').values()):
         assert torch.equal(a, b)
 
@@ -74,29 +80,32 @@ def test_evaluation_does_not_move_the_training(small, trained):
 def test_two_processes_and_accumulation_equal_one(small):
     args = [*TRAIN, '--k=2', '--max_iters=20', '--log_interval=1']
     run('train.py', *args, '--out_dir=out2/one')
-    run('train.py', *args, '--out_dir=out2/accumulated', '--batch_size=4', '--gradient_accumulation_steps=2')
-    done = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2',
-                           os.path.join(ROOT, 'train.py'), *args, '--out_dir=out2/two'], capture_output=True, text=True)
+    run('train.py', *args, '--out_dir=out2/accumulated', '--batch_size=4',
+        '--gradient_accumulation_steps=2')
+    done = subprocess.run([*BY_TWO, *args, '--out_dir=out2/two'], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for other in ('out2/two', 'out2/accumulated'):
         for r, s in zip(rows('out2/one/log.csv'), rows(f'{other}/log.csv'), strict=True):
-            assert all(float(r[c] or 0) == pytest.approx(float(s[c] or 0), abs=1e-5) for c in r
-                       if c not in ('seconds', 'tokens_per_second', 'event'))
+            assert all(float(r[c] or 0) == pytest.approx(float(s[c] or 0), abs=1e-5)
+                       for c in r if c not in ('seconds', 'tokens_per_second', 'event'))
         for a, b in zip(weights('out2/one').values(), weights(other).values()):
             torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
 def test_training_compiles_once_and_its_evaluation_once(small, monkeypatch):
-    """50 steps with a moving learning rate and evaluations in between, the last batch of which is not full."""
+    """50 steps whose learning rate moves, with evaluations whose last batch is not full."""
     compile = torch.nn.Module.compile  # with the code generator left out, which takes a minute
-    monkeypatch.setattr(torch.nn.Module, 'compile', lambda self, **k: compile(self, backend='aot_eager', **k | {'mode': None}))
+    monkeypatch.setattr(torch.nn.Module, 'compile', lambda self, **more: compile(
+        self, backend='aot_eager', **more | {'mode': None}))
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    run('train.py', *TRAIN, '--k=2', '--max_iters=50', '--dropout=0.1', '--compile=True', '--out_dir=out2/compiled')
-    counters = torch._dynamo.utils.counters
+    run('train.py', *TRAIN, '--k=2', '--max_iters=50', '--dropout=0.1', '--compile=True',
+        '--out_dir=out2/compiled')
+    counters, log = torch._dynamo.utils.counters, rows('out2/compiled/log.csv')
     assert not counters['graph_break']
-    assert counters['stats']['unique_graphs'] == 1 + 2  # compile_model's trial, the training step, the evaluation
-    assert len({r['lr'] for r in rows('out2/compiled/log.csv')}) == 6 and len([r for r in rows('out2/compiled/log.csv') if r['val_xe']]) == 6
+    # compile_model's trial, the training step, the evaluation
+    assert counters['stats']['unique_graphs'] == 1 + 2
+    assert len({r['lr'] for r in log}) == len([r for r in log if r['val_xe']]) == 6
 
 
 def test_without_a_compiler_a_run_says_so_and_goes_on(small, monkeypatch, capsys):
@@ -104,7 +113,8 @@ def test_without_a_compiler_a_run_says_so_and_goes_on(small, monkeypatch, capsys
         raise RuntimeError('no C++ compiler')
     monkeypatch.setattr(torch, 'compile', missing)
     run('train.py', *TRAIN, '--k=2', '--max_iters=3', '--compile=True', '--out_dir=out2/eager')
-    assert [line for line in capsys.readouterr().out.splitlines() if 'no C++ compiler' in line and 'going on without it' in line]
+    assert [line for line in capsys.readouterr().out.splitlines()
+            if 'no C++ compiler' in line and 'going on without it' in line]
     assert rows('out2/eager/log.csv')[-1]['iter'] == '3'
 
 
@@ -117,18 +127,19 @@ def test_nothing_waits_for_the_gpu_between_logs(small, monkeypatch):
         torch.cuda.set_sync_debug_mode('error' if 2 < len(steps) < 49 else 'default')
         return update(bar, n)
     monkeypatch.setattr(tqdm, 'update', watched)
-    run('train.py', *[a for a in TRAIN if a != '--device=cpu'], '--k=2', '--max_iters=50', '--log_interval=1000', '--eval_interval=1000',
-        '--device=cuda', '--compile=True', '--out_dir=out2/sync')
+    run('train.py', *TRAIN, '--k=2', '--max_iters=50', '--log_interval=1000',
+        '--eval_interval=1000', '--device=cuda', '--compile=True', '--out_dir=out2/sync')
 
 
 def test_bfloat16_learns_what_float32_does(small):
     """After 200 steps the validation XE differs less than over seeds."""
-    last = {}
-    for args in (('--seed=0',), ('--seed=1',), ('--seed=2',), ('--seed=0', '--dtype=bfloat16')):
-        run('train.py', *TRAIN, '--k=2', '--max_iters=200', '--eval_interval=100', *args, '--out_dir=out2/bf', '--overwrite=True')
-        last[args] = float(rows('out2/bf/log.csv')[-1]['val_xe'])
-        assert json.load(open('out2/bf/config.json'))['dtype'] == ('bfloat16' if len(args) == 2 else 'float32')
-    *float32, bfloat16 = last.values()
+    last = []
+    for seed, dtype in ((0, 'float32'), (1, 'float32'), (2, 'float32'), (0, 'bfloat16')):
+        run('train.py', *TRAIN, '--k=2', '--max_iters=200', '--eval_interval=100',
+            f'--seed={seed}', f'--dtype={dtype}', '--out_dir=out2/bf', '--overwrite=True')
+        last.append(float(rows('out2/bf/log.csv')[-1]['val_xe']))
+        assert json.load(open('out2/bf/config.json'))['dtype'] == dtype
+    *float32, bfloat16 = last
     assert bfloat16 != float32[0] and abs(bfloat16 - float32[0]) < np.ptp(float32), last
 
 
@@ -144,8 +155,10 @@ def test_tag_and_shuffled_control_train_and_evaluate(small, trained):
     run('train.py', *TRAIN, '--k=2', '--shuffle_components=True', '--max_iters=5')
     tagged = torch.load('out/small-k2-s0-tag/best.pt', weights_only=True)
     assert tagged['model_args']['vocab_size'] == 303
-    run('eval_xe.py', '--runs=out/small-k2-s0-tag,out/small-k2-s0-shuffled', '--results_dir=results2')
-    assert {r['run'] for r in rows('results2/xe_by_component.csv')} == {'small-k2-s0-tag', 'small-k2-s0-shuffled'}
+    run('eval_xe.py', '--runs=out/small-k2-s0-tag,out/small-k2-s0-shuffled',
+        '--results_dir=results2')
+    assert {r['run'] for r in rows('results2/xe_by_component.csv')} == {
+        'small-k2-s0-tag', 'small-k2-s0-shuffled'}
 
 
 @pytest.mark.parametrize('args, says', [
@@ -162,9 +175,11 @@ def test_tag_and_shuffled_control_train_and_evaluate(small, trained):
     (['--token_budget=99999999'], 'the largest budget for these components is'),
 ])
 def test_a_mistake_in_training_writes_nothing(small, trained, fails, args, says):
-    before = {path: os.path.getmtime(path) for path in glob.glob('out/**', recursive=True)}
+    def times():
+        return {path: os.path.getmtime(path) for path in glob.glob('out/**', recursive=True)}
+    before = times()
     assert says in fails('train.py', *TRAIN, '--k=2', *args)
-    assert {path: os.path.getmtime(path) for path in glob.glob('out/**', recursive=True)} == before
+    assert times() == before
 
 
 # ---- eval_xe.py and sample_mix.py

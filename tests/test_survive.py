@@ -1,9 +1,16 @@
-"""Runs that are stopped, killed, starved of disk, or given what is broken: nothing is lost, and nothing wrong looks right."""
+"""
+Runs that are stopped, killed, starved of disk, or given what is broken: nothing is lost, and
+nothing wrong looks right.
+"""
+import contextlib
+import functools
 import glob
+import io
 import json
 import os
 import pickle
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -14,26 +21,33 @@ import numpy as np
 import pytest
 import torch
 from child import start
-from conftest import ROOT, SMALL, TRAIN, run
+from conftest import BY_TWO, ROOT, SMALL, TRAIN, run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_scripts import rows
 from tqdm import tqdm
 
 import configurator
-from configurator import SCRIPTS, read_settings
 
 KILLS = int(os.environ.get('KILLS', 12))  # `make torture` sets it higher
-ARGS = [*TRAIN, '--k=2', '--dropout=0.1', '--max_iters=47', '--log_interval=4', '--eval_interval=9', '--compile=False']
+ARGS = [*TRAIN, '--k=2', '--dropout=0.1', '--max_iters=47', '--log_interval=4', '--eval_interval=9',
+        '--compile=False']
+
+
+def load(path):
+    return torch.load(path, weights_only=True)
 
 
 def state(folder):
-    """What two runs that are the same agree in: the checkpoint but for its config, and log.csv but for times and events."""
-    ckpt = torch.load(os.path.join(folder, 'ckpt.pt'), weights_only=True)
-    best = torch.load(os.path.join(folder, 'best.pt'), weights_only=True)
-    log = [{key: r[key] for key in r if key not in ('seconds', 'tokens_per_second', 'event')} for r in rows(f'{folder}/log.csv')]
-    return {**{f'{name} {key}': x for name, c in (('ckpt', ckpt), ('best', best)) for key, x in c.items() if key != 'config'},
-            'log': [r for r in log if r['train_xe'] or r['val_xe']]}
+    """
+    What two runs that are the same agree in: their checkpoints but for config, and log.csv but for
+    times and events.
+    """
+    values = {f'{name} {key}': x for name in ('ckpt', 'best')
+              for key, x in load(f'{folder}/{name}.pt').items() if key != 'config'}
+    log = [{key: r[key] for key in r if key not in ('seconds', 'tokens_per_second', 'event')}
+           for r in rows(f'{folder}/log.csv')]
+    return {**values, 'log': [r for r in log if r['train_xe'] or r['val_xe']]}
 
 
 def equal(a, b):
@@ -44,9 +58,15 @@ def equal(a, b):
     return len(a) == len(b) and all(map(equal, a, b)) if isinstance(a, (list, tuple)) else a == b
 
 
+def differences(whole, folder):
+    """The parts of `whole`, a state, that the run in a folder does not agree with."""
+    after = state(folder)
+    return [key for key in whole if not equal(whole[key], after[key])]
+
+
 @pytest.fixture
 def whole(small):
-    """The run that nothing happened to."""
+    """The state of the run that nothing happened to."""
     if not os.path.exists('survive/whole'):
         run('train.py', *ARGS, '--out_dir=survive/whole')
     return state('survive/whole')
@@ -66,89 +86,99 @@ def signalled(monkeypatch):
     return at
 
 
-# ---- item 1: splits
+# ---- stopped by a signal, and resumed
 
 def test_any_split_over_processes_is_the_whole_run(whole, signalled, capsys):
     for case, stops in enumerate(([1, 2, 36], [8, 20], [9, 45, 46])):
-        folder, how = f'survive/split{case}', []
+        folder, resume = f'survive/split{case}', []
         for i, step in enumerate(stops):
             number = (signal.SIGTERM, signal.SIGINT)[i % 2]
             signalled(step, number)
             with pytest.raises(SystemExit) as e:
-                run('train.py', *ARGS, f'--out_dir={folder}', *how)
+                run('train.py', *ARGS, f'--out_dir={folder}', *resume)
             out = capsys.readouterr().out
-            assert e.value.code == 128 + number and f'{number.name} after step {step}' in out and '--init_from=resume' in out
-            how = ['--init_from=resume']
+            assert e.value.code == 128 + number
+            assert f'{number.name} after step {step}' in out and '--init_from=resume' in out
+            resume = ['--init_from=resume']
         signalled(0, None)
-        run('train.py', *ARGS, f'--out_dir={folder}', *how)
-        after = state(folder)
-        assert [key for key in whole if not equal(whole[key], after[key])] == []
-        events = ' '.join(r['event'] for r in rows(f'{folder}/log.csv'))
-        assert events.count('interrupted by') == events.count('resumed at step') == len(stops) and events.endswith('finished')
-        assert [r['iter'] for r in rows(f'{folder}/log.csv')] == sorted((r['iter'] for r in rows(f'{folder}/log.csv')), key=int)
+        run('train.py', *ARGS, f'--out_dir={folder}', *resume)
+        assert differences(whole, folder) == []
+        log = rows(f'{folder}/log.csv')
+        events, steps = ' '.join(r['event'] for r in log), [int(r['iter']) for r in log]
+        assert events.count('interrupted by') == events.count('resumed at step') == len(stops)
+        assert events.endswith('finished') and steps == sorted(steps)
 
 
 def test_a_resume_names_all_that_differs(whole, fails):
-    said = fails('train.py', *ARGS, '--out_dir=survive/whole', '--init_from=resume', '--seed=3', '--batch_size=4', '--learning_rate=1e-3')
-    assert all(x in said for x in ('seed=0, not 3', 'batch_size=8, not 4', 'learning_rate=0.003, not 0.001'))
-    for other in ('--components=a,b.B', '--token_budget=3200', '--n_embd=32', '--tag=True', '--mix_seed=1'):
-        assert 'was trained with' in fails('train.py', *ARGS, '--out_dir=survive/whole', '--init_from=resume', other)
+    resume = [*ARGS, '--out_dir=survive/whole', '--init_from=resume']
+    said = fails('train.py', *resume, '--seed=3', '--batch_size=4', '--learning_rate=1e-3')
+    assert all(x in said for x in ('seed=0, not 3', 'batch_size=8, not 4',
+                                   'learning_rate=0.003, not 0.001'))
+    for other in ('--components=a,b.B', '--token_budget=3200', '--n_embd=32', '--tag=True',
+                  '--mix_seed=1'):
+        assert 'was trained with' in fails('train.py', *resume, other)
     shutil.copytree('survive/whole', 'survive/longer')
-    run('train.py', *ARGS, '--out_dir=survive/longer', '--init_from=resume', '--max_iters=50', '--eval_interval=50', '--epochs=9')
+    run('train.py', *ARGS, '--out_dir=survive/longer', '--init_from=resume', '--max_iters=50',
+        '--eval_interval=50', '--epochs=9')
     assert rows('survive/longer/log.csv')[-1]['iter'] == '50'
 
 
-# ---- item 2: kills, a full disk
+# ---- killed, or out of disk
 
 def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(whole):
     rng, kills, folder = random.Random(0), 0, 'survive/killed'
+
+    def start_or_resume():
+        there = os.path.exists(f'{folder}/ckpt.pt')
+        if there:  # whatever the moment, the checkpoint is a whole one
+            assert load(f'{folder}/ckpt.pt')['iter_num'] <= 47
+        return start('train.py', *ARGS, f'--out_dir={folder}',
+                     '--init_from=resume' if there else '--overwrite=True')
+
     began = time.time()
     child = start('train.py', *ARGS, '--out_dir=survive/time')
     child.join()
     seconds = time.time() - began
     assert child.exitcode == 0, open('output.txt').read()
     while kills < KILLS:
-        how = '--init_from=resume' if os.path.exists(f'{folder}/ckpt.pt') else '--overwrite=True'
-        if how == '--init_from=resume':  # whatever the moment, the checkpoint is a whole one
-            assert torch.load(f'{folder}/ckpt.pt', weights_only=True)['iter_num'] <= 47
-        child = start('train.py', *ARGS, f'--out_dir={folder}', how)
+        child = start_or_resume()
         child.join(rng.uniform(0.2, 0.9) * seconds)
         child.kill()
         child.join()
         kills += child.exitcode == -signal.SIGKILL
-        if child.exitcode != -signal.SIGKILL:  # it was through: once more from the start, after a look at what it left
+        if child.exitcode != -signal.SIGKILL:  # it was through: look at it, then from the start
             assert child.exitcode == 0, open('output.txt').read()
-            after = state(folder)
-            assert [key for key in whole if not equal(whole[key], after[key])] == []
+            assert differences(whole, folder) == []
             shutil.rmtree(folder)
-    child = start('train.py', *ARGS, f'--out_dir={folder}', '--init_from=resume' if os.path.exists(f'{folder}/ckpt.pt') else '--overwrite=True')
+    child = start_or_resume()
     child.join()
     if child.exitcode != 0:
         assert 'nothing to resume' in open('output.txt').read()
-    after = state(folder)
-    assert [key for key in whole if not equal(whole[key], after[key])] == []
+    assert differences(whole, folder) == []
 
 
 def test_a_full_disk_keeps_the_old_checkpoint(whole):
     folder = 'survive/full'
     shutil.rmtree(folder, ignore_errors=True)
-    child = start('train.py', *ARGS, f'--out_dir={folder}', '--max_iters=9', '--lr_decay_iters=47')
-    child.join()
-    before = [open(f'{folder}/{name}.pt', 'rb').read() for name in ('ckpt', 'best')]
-    for largest, says in ((len(before[0]) // 2, '.pt cannot be written'), (1000, 'cannot be written')):
-        child = start('train.py', *ARGS, f'--out_dir={folder}', '--init_from=resume', largest_file=largest)
+
+    def checkpoints():
+        return [open(f'{folder}/{name}.pt', 'rb').read() for name in ('ckpt', 'best')]
+
+    start('train.py', *ARGS, f'--out_dir={folder}', '--max_iters=9', '--lr_decay_iters=47').join()
+    before, resume = checkpoints(), [*ARGS, f'--out_dir={folder}', '--init_from=resume']
+    for largest, says in ((len(before[0]) // 2, '.pt cannot be written'),
+                          (1000, 'cannot be written')):
+        child = start('train.py', *resume, largest_file=largest)
         child.join()
         said = open('output.txt').read()
         assert child.exitcode == 2 and says in said and 'Traceback' not in said, said
-        assert [open(f'{folder}/{name}.pt', 'rb').read() for name in ('ckpt', 'best')] == before and not glob.glob(f'{folder}/*.tmp')
-    child = start('train.py', *ARGS, f'--out_dir={folder}', '--init_from=resume')
-    child.join()
-    after = state(folder)
-    assert [key for key in whole if not equal(whole[key], after[key])] == []
+        assert checkpoints() == before and not glob.glob(f'{folder}/*.tmp')
+    start('train.py', *resume).join()
+    assert differences(whole, folder) == []
 
 
 def test_checkpoints_are_written_as_time_allows_and_the_end_is_the_same(whole, monkeypatch):
-    """A save that takes .3 s on a run of a second: few are made, and the best of all still counts."""
+    """A save takes .3 s of a run of a second: few are written, and the best of all counts."""
     written, replace = [], configurator.replace_file
 
     def slow(path, write):
@@ -159,61 +189,77 @@ def test_checkpoints_are_written_as_time_allows_and_the_end_is_the_same(whole, m
     monkeypatch.setattr(configurator, 'replace_file', slow)
     run('train.py', *ARGS, '--out_dir=survive/slow')
     assert len(written) <= 3, written  # of 6 evaluations: the first, and the last
-    after = state('survive/slow')
-    assert [key for key in whole if not equal(whole[key], after[key])] == []
+    assert differences(whole, 'survive/slow') == []
 
 
 def test_a_state_that_is_best_and_last_is_written_once(small):
-    run('train.py', *ARGS, '--max_iters=9', '--lr_decay_iters=47', '--out_dir=survive/once')
+    args = [*ARGS, '--lr_decay_iters=47', '--out_dir=survive/once']
+    run('train.py', *args, '--max_iters=9')
     best, last = (os.stat(f'survive/once/{name}.pt') for name in ('best', 'ckpt'))
     assert best.st_ino == last.st_ino
-    run('train.py', *ARGS, '--lr_decay_iters=47', '--out_dir=survive/once', '--init_from=resume',
-        '--learning_rate=3e-3', '--max_iters=10')  # the best stays as it was when ckpt.pt moves on
-    assert torch.load('survive/once/ckpt.pt', weights_only=True)['iter_num'] == 10
-    best = torch.load('survive/once/best.pt', weights_only=True)
+    run('train.py', *args, '--init_from=resume', '--max_iters=10')
+    assert load('survive/once/ckpt.pt')['iter_num'] == 10
+    best = load('survive/once/best.pt')  # it stays as it was when ckpt.pt moves on
     assert best['iter_num'] == best['best_iter'] in (9, 10)
 
 
-# ---- item 3: what is not finite
+# ---- a gradient that is not finite
 
 def test_a_gradient_that_is_not_finite_stops_the_run(small, fails):
-    args = [*ARGS, '--out_dir=survive/nan', '--learning_rate=1e30', '--grad_clip=0.0', '--overwrite=True', '--log_interval=1']
-    said = fails('train.py', *args)
-    told, log = json.load(open('survive/nan/nonfinite.json')), rows('survive/nan/log.csv')
-    assert f'the gradient is not finite in step {told["step"]}, learning rate' in said and 'ckpt.pt is of a step before it' in said
-    assert len(told['windows']) == 8 and all(len(w['tokens']) == 16 and w['component'] in 'a b.B c' for w in told['windows'])
-    assert log[-1]['event'] == 'the gradient is not finite' and log[-1]['train_xe'] == '' and log[-1]['iter'] == str(told['step'])
+    said = fails('train.py', *ARGS, '--out_dir=survive/nan', '--learning_rate=1e30',
+                 '--grad_clip=0.0', '--overwrite=True', '--log_interval=1')
+    report, log = json.load(open('survive/nan/nonfinite.json')), rows('survive/nan/log.csv')
+    assert f'the gradient is not finite in step {report["step"]}, learning rate' in said
+    assert 'ckpt.pt is of a step before it' in said
+    assert len(report['windows']) == 8
+    assert all(len(w['tokens']) == 16 and w['component'] in 'a b.B c' for w in report['windows'])
+    assert (log[-1]['event'], log[-1]['train_xe'], log[-1]['iter']) == (
+        'the gradient is not finite', '', str(report['step']))
     for r in log:
         assert all(np.isfinite(float(x)) for key, x in r.items() if x and key != 'event')
-    kept = torch.load('survive/nan/ckpt.pt', weights_only=True)
-    assert kept['iter_num'] < told['step'] and all(x.isfinite().all() for x in kept['model'].values())
+    kept = load('survive/nan/ckpt.pt')
+    assert kept['iter_num'] < report['step']
+    assert all(x.isfinite().all() for x in kept['model'].values())
 
 
-# ---- item 4: what is damaged
+# ---- files that are damaged
 
-def spoil(path, content=None, size=None, at=None):
-    """Replaces a file, cuts it, or changes a byte."""
-    with open(path, 'r+b' if content is None else 'wb') as f:
-        if content is not None:
-            f.write(content)
-        elif size is not None:
-            f.truncate(size)
-        else:
-            f.seek(at)
-            byte = f.read(1)[0]
-            f.seek(at)
-            f.write(bytes([byte ^ 1]))
+BIN, TEST_BIN = 'data/small/a/train.bin', 'data/small/a/test.bin'
+IDX, META = 'data/small/a/train.idx.npy', 'data/small/meta.json'
+CKPT, BEST = 'out/run/ckpt.pt', 'out/run/best.pt'
+
+
+def put(path, content):
+    with open(path, 'wb') as f:
+        f.write(content)
+
+
+def flip(path, *places):
+    """Changes a bit of the bytes at these places."""
+    raw = bytearray(open(path, 'rb').read())
+    for i in places:
+        raw[i] ^= 1
+    put(path, raw)
 
 
 def change_meta(change):
-    meta = json.load(open('data/small/meta.json'))
+    meta = json.load(open(META))
     change(meta)
-    with open('data/small/meta.json', 'w') as f:
-        json.dump(meta, f)
+    put(META, json.dumps(meta).encode())
 
 
-def reversed_inside(x):
-    return np.concatenate((x[:1], x[1:-1][::-1], x[-1:]))
+def other_data():
+    change_meta(lambda meta: meta['components']['a']['train'].update(sha256='0' * 64))
+
+
+def swap_offsets():
+    x = np.load(IDX)
+    np.save(IDX, np.concatenate((x[:1], x[1:-1][::-1], x[-1:])))
+
+
+def folder_for_log():
+    os.remove('out/run/log.csv')
+    os.mkdir('out/run/log.csv')
 
 
 class Malicious:
@@ -221,45 +267,63 @@ class Malicious:
         return os.system, ('touch harmed',)
 
 
-DAMAGES = {
-    'a .bin that was cut': (lambda: spoil('data/small/a/train.bin', size=100), 'train', 'is not what meta.json says it is'),
-    'a .bin that was cut, evaluated': (lambda: spoil('data/small/a/test.bin', size=100), 'eval', 'is not what meta.json says it is'),
-    'a .bin with another byte, evaluated': (lambda: spoil('data/small/a/test.bin', at=10), 'eval', 'is not what was prepared'),
-    'a .bin with another byte, verified': (lambda: spoil('data/small/a/train.bin', at=10), 'verify', 'is not what was prepared'),
-    'a token that is none': (lambda: spoil('data/small/a/train.bin', at=11) or [spoil('data/small/a/train.bin', at=i) for i in range(1, 4001, 2)],
-                             'train', 'its vocabulary ends at 299'),
-    'a .bin that is gone': (lambda: os.remove('data/small/a/train.bin'), 'train', 'is damaged'),
-    'offsets that are gone': (lambda: os.remove('data/small/a/train.idx.npy'), 'train', 'is damaged'),
-    'offsets that are none': (lambda: spoil('data/small/a/train.idx.npy', b'nothing'), 'train', 'is damaged'),
-    'offsets that go back': (lambda: np.save('data/small/a/train.idx.npy', reversed_inside(np.load('data/small/a/train.idx.npy'))),
-                             'train', 'is not what meta.json says it is'),
-    'a meta.json cut short': (lambda: spoil('data/small/meta.json', size=50), 'train', 'cannot be read'),
-    'a meta.json of another version': (lambda: change_meta(lambda m: m['components']['a']['val'].pop('docs')), 'train', 'another version'),
-    'a meta.json that is a list': (lambda: spoil('data/small/meta.json', b'[1]'), 'train', 'another version'),
-    'a data set that was renamed': (lambda: change_meta(lambda m: m.update(dataset='other')), 'train', 'was prepared as other'),
-    'a resume on other data': (lambda: change_meta(lambda m: m['components']['a']['train'].update(sha256='0' * 64)), 'resume', 'not the data that'),
-    'a run of other data, evaluated': (lambda: change_meta(lambda m: m['components']['a']['train'].update(sha256='0' * 64)), 'eval', 'was trained on other data'),
-    'a checkpoint cut short': (lambda: spoil('out/run/ckpt.pt', size=5000), 'resume', 'is not a checkpoint'),
-    'a checkpoint that is text': (lambda: spoil('out/run/ckpt.pt', b'hello'), 'resume', 'is not a checkpoint'),
-    'an empty checkpoint': (lambda: spoil('out/run/best.pt', b''), 'eval', 'is not a checkpoint'),
-    'a checkpoint of something else': (lambda: torch.save({'model': {}}, 'out/run/best.pt'), 'eval', 'is not a checkpoint'),
-    'a checkpoint that is malicious': (lambda: spoil('out/run/ckpt.pt', pickle.dumps(Malicious())), 'resume', 'is not a checkpoint'),
-    'a malicious one, from torch': (lambda: torch.save({'model': Malicious()}, 'out/run/best.pt'), 'eval', 'is not a checkpoint'),
-    'a malicious one, continued': (lambda: torch.save({'model': Malicious()}, 'out/run/best.pt'), 'continue', 'is not a checkpoint'),
-    'a checkpoint of another run': (lambda: shutil.copy('out/other/best.pt', 'out/run/best.pt'), 'eval', 'is not of the run'),
-    'no checkpoint': (lambda: os.remove('out/run/ckpt.pt'), 'resume', '--overwrite=True'),
-    'a config.json cut short': (lambda: spoil('out/run/config.json', size=20), 'eval', 'cannot be used'),
-    'a mix.json that is a number': (lambda: spoil('out/run/mix.json', b'1'), 'eval', 'cannot be used'),
-    'a folder that is a file': (lambda: spoil('out/file', b''), 'file', 'is a file, not a folder'),
-    'a log.csv that is a folder': (lambda: (os.remove('out/run/log.csv'), os.mkdir('out/run/log.csv')), 'resume', 'log.csv cannot be read'),
-    'a results_dir that is a file': (lambda: spoil('results', b''), 'eval', '--results_dir=results'),
-    'a tokenizer that is gone': (lambda: os.remove('data/small/tokenizer.json'), 'show', 'tokenizer.json'),
+DAMAGES = {  # what: (the command that meets it, what it says, how it comes to be)
+    'a .bin that was cut': (
+        'train', 'is not what meta.json says it is', lambda: os.truncate(BIN, 100)),
+    'a .bin that was cut, evaluated': (
+        'eval', 'is not what meta.json says it is', lambda: os.truncate(TEST_BIN, 100)),
+    'a .bin with another byte, evaluated': (
+        'eval', 'is not what was prepared', lambda: flip(TEST_BIN, 10)),
+    'a .bin with another byte, verified': (
+        'verify', 'is not what was prepared', lambda: flip(BIN, 10)),
+    'a token that is none': (
+        'train', 'its vocabulary ends at 299', lambda: flip(BIN, *range(1, 4001, 2))),
+    'a .bin that is gone': ('train', 'is damaged', lambda: os.remove(BIN)),
+    'offsets that are gone': ('train', 'is damaged', lambda: os.remove(IDX)),
+    'offsets that are none': ('train', 'is damaged', lambda: put(IDX, b'nothing')),
+    'offsets that go back': ('train', 'is not what meta.json says it is', swap_offsets),
+    'a meta.json cut short': ('train', 'cannot be read', lambda: os.truncate(META, 50)),
+    'a meta.json of another version': (
+        'train', 'another version',
+        lambda: change_meta(lambda meta: meta['components']['a']['val'].pop('docs'))),
+    'a meta.json that is a list': ('train', 'another version', lambda: put(META, b'[1]')),
+    'a data set that was renamed': (
+        'train', 'was prepared as other',
+        lambda: change_meta(lambda meta: meta.update(dataset='other'))),
+    'a resume on other data': ('resume', 'not the data that', other_data),
+    'a run of other data, evaluated': ('eval', 'was trained on other data', other_data),
+    'a checkpoint cut short': (
+        'resume', 'is not a checkpoint', lambda: os.truncate(CKPT, 5000)),
+    'a checkpoint that is text': ('resume', 'is not a checkpoint', lambda: put(CKPT, b'hello')),
+    'an empty checkpoint': ('eval', 'is not a checkpoint', lambda: put(BEST, b'')),
+    'a checkpoint of something else': (
+        'eval', 'is not a checkpoint', lambda: torch.save({'model': {}}, BEST)),
+    'a checkpoint that is malicious': (
+        'resume', 'is not a checkpoint', lambda: put(CKPT, pickle.dumps(Malicious()))),
+    'a malicious one, from torch': (
+        'eval', 'is not a checkpoint', lambda: torch.save({'model': Malicious()}, BEST)),
+    'a malicious one, continued': (
+        'continue', 'is not a checkpoint', lambda: torch.save({'model': Malicious()}, BEST)),
+    'a checkpoint of another run': (
+        'eval', 'is not of the run', lambda: shutil.copy('out/other/best.pt', BEST)),
+    'no checkpoint': ('resume', '--overwrite=True', lambda: os.remove(CKPT)),
+    'a config.json cut short': (
+        'eval', 'cannot be used', lambda: os.truncate('out/run/config.json', 20)),
+    'a mix.json that is a number': (
+        'eval', 'cannot be used', lambda: put('out/run/mix.json', b'1')),
+    'a folder that is a file': ('file', 'is a file, not a folder', lambda: put('out/file', b'')),
+    'a log.csv that is a folder': ('resume', 'log.csv cannot be read', folder_for_log),
+    'a results_dir that is a file': ('eval', '--results_dir=results', lambda: put('results', b'')),
+    'a tokenizer that is gone': (
+        'show', 'tokenizer.json', lambda: os.remove('data/small/tokenizer.json')),
 }
+TRAIN_ON_A = ['train.py', *TRAIN, '--components=a']
 COMMANDS = {
-    'train': ['train.py', *TRAIN, '--components=a', '--max_iters=2', '--out_dir=out/new'],
-    'verify': ['train.py', *TRAIN, '--components=a', '--max_iters=2', '--out_dir=out/new', '--verify=True'],
-    'resume': ['train.py', *TRAIN, '--components=a', '--max_iters=5', '--lr_decay_iters=2', '--out_dir=out/run', '--init_from=resume'],
-    'file': ['train.py', *TRAIN, '--components=a', '--max_iters=5', '--out_dir=out/file'],
+    'train': [*TRAIN_ON_A, '--max_iters=2', '--out_dir=out/new'],
+    'verify': [*TRAIN_ON_A, '--max_iters=2', '--out_dir=out/new', '--verify=True'],
+    'resume': [*TRAIN_ON_A, '--max_iters=5', '--lr_decay_iters=2', '--out_dir=out/run',
+               '--init_from=resume'],
+    'file': [*TRAIN_ON_A, '--max_iters=5', '--out_dir=out/file'],
     'eval': ['eval_xe.py', '--runs=out/run'],
     'show': ['sample_mix.py', *SMALL, '--components=a'],
     'continue': ['sample_mix.py', *SMALL, '--components=a', '--from_run=out/run'],
@@ -271,7 +335,8 @@ def copied(small, tmp_path, monkeypatch):
     """Works on copies of the data set and of two runs."""
     for name in ('a', 'b.B'):
         if not os.path.exists(f'survive/{name}'):
-            run('train.py', *TRAIN, f'--components={name}', '--max_iters=2', f'--out_dir=survive/{name}')
+            run('train.py', *TRAIN, f'--components={name}', '--max_iters=2',
+                f'--out_dir=survive/{name}')
     shutil.copytree('data/small', tmp_path / 'data/small')
     shutil.copytree('survive/a', tmp_path / 'out/run')
     shutil.copytree('survive/b.B', tmp_path / 'out/other')
@@ -280,33 +345,23 @@ def copied(small, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('what', DAMAGES)
 def test_what_is_damaged_is_named_in_one_line(copied, fails, what):
-    damage, command, says = DAMAGES[what]
+    command, says, damage = DAMAGES[what]
     damage()
     said = fails(*COMMANDS[command])
     assert says in said, said
     assert not os.path.exists('harmed') and not os.path.exists('out/new')
 
 
-# ---- item 5: processes
+# ---- several processes
 
-def test_a_dead_process_ends_the_run_which_goes_on_with_another_number(whole):
+def start_two(*args):
+    """Starts torchrun with two processes of train.py; returns its Popen."""
     shutil.rmtree('survive/ranks', ignore_errors=True)
-    args = [*ARGS, '--out_dir=survive/ranks', '--max_iters=4000', '--lr_decay_iters=47', '--eval_interval=20', '--dropout=0.0']
-    env = os.environ | {'OMP_NUM_THREADS': '1'}
-    run_of_two = subprocess.Popen([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', os.path.join(ROOT, 'train.py'), *args],
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
-    while not os.path.exists('survive/ranks/ckpt.pt') and run_of_two.poll() is None:
-        time.sleep(0.1)
-    second, = [pid for pid in map(int, filter(str.isdigit, os.listdir('/proc'))) if second_of(pid, run_of_two.pid)]
-    os.kill(second, signal.SIGKILL)
-    said, _ = run_of_two.communicate(timeout=60)
-    assert run_of_two.returncode != 0 and 'cannot go on' in said and '--init_from=resume, with any number of processes' in said, said
-    step = torch.load('survive/ranks/ckpt.pt', weights_only=True)['iter_num']
-    run('train.py', *args, '--init_from=resume', f'--max_iters={step + 20}')
-    assert rows('survive/ranks/log.csv')[-1]['iter'] == str(step + 20)
+    return subprocess.Popen([*BY_TWO, *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            text=True, env=os.environ | {'OMP_NUM_THREADS': '1'})
 
 
-def second_of(pid, parent):
+def is_second(pid, parent):
     """Whether pid is rank 1 among the children of parent."""
     try:
         status, environ = (open(f'/proc/{pid}/{name}').read() for name in ('status', 'environ'))
@@ -315,29 +370,46 @@ def second_of(pid, parent):
     return f'PPid:\t{parent}\n' in status and '\0RANK=1\0' in '\0' + environ
 
 
-def test_sigterm_to_torchrun_saves_too(whole):
-    shutil.rmtree('survive/ranks', ignore_errors=True)
-    args = [*ARGS, '--out_dir=survive/ranks', '--max_iters=100000', '--lr_decay_iters=47', '--eval_interval=20000']
-    run_of_two = subprocess.Popen([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', os.path.join(ROOT, 'train.py'), *args],
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {'OMP_NUM_THREADS': '1'})
-    while not (os.path.exists('survive/ranks/log.csv') and len(rows('survive/ranks/log.csv')) > 3) and run_of_two.poll() is None:
+def test_a_dead_process_ends_the_run_which_goes_on_with_another_number(whole):
+    args = [*ARGS, '--out_dir=survive/ranks', '--max_iters=4000', '--lr_decay_iters=47',
+            '--eval_interval=20', '--dropout=0.0']
+    torchrun = start_two(*args)
+    while not os.path.exists('survive/ranks/ckpt.pt') and torchrun.poll() is None:
         time.sleep(0.1)
-    run_of_two.terminate()
-    said, _ = run_of_two.communicate(timeout=60)
+    second, = [pid for pid in os.listdir('/proc') if pid.isdigit() and is_second(pid, torchrun.pid)]
+    os.kill(int(second), signal.SIGKILL)
+    said, _ = torchrun.communicate(timeout=60)
+    assert torchrun.returncode != 0 and 'cannot go on' in said, said
+    assert '--init_from=resume, with any number of processes' in said, said
+    step = load('survive/ranks/ckpt.pt')['iter_num']
+    run('train.py', *args, '--init_from=resume', f'--max_iters={step + 20}')
+    assert rows('survive/ranks/log.csv')[-1]['iter'] == str(step + 20)
+
+
+def test_sigterm_to_torchrun_saves_too(whole):
+    log = 'survive/ranks/log.csv'
+    torchrun = start_two(*ARGS, '--out_dir=survive/ranks', '--max_iters=100000',
+                         '--lr_decay_iters=47', '--eval_interval=20000')
+    while torchrun.poll() is None and not (os.path.exists(log) and len(rows(log)) > 3):
+        time.sleep(0.1)
+    torchrun.terminate()
+    said, _ = torchrun.communicate(timeout=60)
     assert 'interrupted by SIGTERM after step' in said, said
-    assert torch.load('survive/ranks/ckpt.pt', weights_only=True)['iter_num'] == int(rows('survive/ranks/log.csv')[-1]['iter']) > 0
+    assert load('survive/ranks/ckpt.pt')['iter_num'] == int(rows(log)[-1]['iter']) > 0
 
 
-# ---- item 6: what log.csv says, wandb
+# ---- what log.csv and wandb say
 
 def test_snapshots_and_early_stopping_are_in_the_log(small):
-    run('train.py', *TRAIN, '--k=2', '--max_iters=40', '--eval_interval=5', '--patience=1', '--learning_rate=0.3', '--min_lr=0.3', '--snapshots=True', '--out_dir=survive/early')
+    run('train.py', *TRAIN, '--k=2', '--max_iters=40', '--eval_interval=5', '--patience=1',
+        '--learning_rate=0.3', '--min_lr=0.3', '--snapshots=True', '--out_dir=survive/early')
     log = rows('survive/early/log.csv')
     last, events = int(log[-1]['iter']), ' '.join(r['event'] for r in log)
     assert last < 40 and events.endswith('stopped early') and log[0]['event'] == 'best'
     kept = sorted(glob.glob('survive/early/step-*.pt'))
-    assert kept == [f'survive/early/step-{2**i:06d}.pt' for i in range(last.bit_length())]
-    assert [torch.load(path, weights_only=True)['iter_num'] for path in kept] == [2**i for i in range(len(kept))]
+    steps = [2**i for i in range(last.bit_length())]
+    assert kept == [f'survive/early/step-{step:06d}.pt' for step in steps]
+    assert [load(path)['iter_num'] for path in kept] == steps
     assert 'snapshot of step 1; snapshot of step 2; snapshot of step 4' in events
     run('eval_xe.py', '--runs=survive/early', '--ckpt=step-000004', '--results_dir=survive/r')
 
@@ -362,87 +434,117 @@ class Wandb:
 def test_a_failure_of_wandb_does_not_stop_the_run(small, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'wandb', wandb := Wandb())
     run('train.py', *ARGS, '--wandb_log=True', '--out_dir=survive/wandb')
-    log = rows('survive/wandb/log.csv')
-    assert wandb.config['n_embd'] == 16 and wandb.config['commit'] is not None and len(wandb.rows) == 3 and not wandb.finished
-    assert [{key: str(x) for key, x in row.items()} for row in wandb.rows] == [{key: x for key, x in r.items() if key in row} for r, row in zip(log, wandb.rows)]
-    assert capsys.readouterr().out.count('wandb.log failed, the run goes on without it: no network') == 1
+    log, out = rows('survive/wandb/log.csv'), capsys.readouterr().out
+    assert wandb.config['n_embd'] == 16 and wandb.config['commit'] is not None
+    assert len(wandb.rows) == 3 and not wandb.finished
+    for r, row in zip(log, wandb.rows):
+        assert {key: str(x) for key, x in row.items()} == {key: r[key] for key in r if key in row}
+    assert out.count('wandb.log failed, the run goes on without it: no network') == 1
     assert log[-1]['iter'] == '47'
 
 
 def test_the_real_wandb_offline(small, tmp_path, monkeypatch):
     pytest.importorskip('wandb')
     child_env = {'WANDB_MODE': 'offline', 'WANDB_DIR': str(tmp_path), 'WANDB_SILENT': 'true'}
-    done = subprocess.run([sys.executable, os.path.join(ROOT, 'train.py'), *ARGS, '--wandb_log=True', '--out_dir=survive/offline'],
+    done = subprocess.run([sys.executable, os.path.join(ROOT, 'train.py'), *ARGS,
+                           '--wandb_log=True', '--out_dir=survive/offline'],
                           capture_output=True, text=True, env=os.environ | child_env)
     assert done.returncode == 0 and 'failed' not in done.stdout, done.stdout + done.stderr
     path, = glob.glob(str(tmp_path / 'wandb/offline-run-*/run-*.wandb'))
-    kept = open(path, 'rb').read()
-    assert all(word in kept for word in (b'n_embd', b'val_xe', b'tokens_per_second', rows('survive/offline/log.csv')[-1]['val_xe'][:12].encode()))
+    kept, val_xe = open(path, 'rb').read(), rows('survive/offline/log.csv')[-1]['val_xe']
+    assert all(word.encode() in kept
+               for word in ('n_embd', 'val_xe', 'tokens_per_second', val_xe[:12]))
 
 
-# ---- item 7: any settings
+# ---- any value of any setting
 
-KEYS = {script: [*read_settings(os.path.join(ROOT, script))] for script in SCRIPTS}
-FIXED = {'train.py': [*TRAIN, '--max_iters=1', '--out_dir=survive/any', '--overwrite=True', '--val_windows_per_component=4'],
-         'sample_mix.py': [*SMALL, '--num_samples=1'], 'eval_xe.py': ['--runs=survive/whole', '--windows_per_component=8', '--results_dir=survive/r'],
-         'prepare.py': ['--source=corpus', '--dataset=any', '--vocab_size=300', '--overwrite=True']}
+FIXED = {
+    'train.py': [*TRAIN, '--max_iters=1', '--out_dir=survive/any', '--overwrite=True',
+                 '--val_windows_per_component=4'],
+    'sample_mix.py': [*SMALL, '--num_samples=1'],
+    'eval_xe.py': ['--runs=survive/whole', '--windows_per_component=8', '--results_dir=survive/r'],
+    'prepare.py': ['--source=corpus', '--dataset=any', '--vocab_size=300', '--overwrite=True']}
 WORDS = st.one_of(st.integers(-2, 40), st.booleans(), st.none(), st.sampled_from(
-    ['', 'a', 'a,c', 'a,a', 'b.B', '..', '/', 'cpu', 'float32', 'bfloat16', 'best', 'test', 'resume', 'scratch', 'auto', '[1]', '{}', 'a\nb', "'", '\0', 'é', '*',
-     'survive/whole', 'corpus', 'synthetic', 'coins:2', '1e400', 'None']))
+    ['', 'a', 'a,c', 'a,a', 'b.B', '..', '/', 'cpu', 'float32', 'bfloat16', 'best', 'test',
+     'resume', 'scratch', 'auto', '[1]', '{}', 'a\nb', "'", '\0', 'é', '*', 'survive/whole',
+     'corpus', 'synthetic', 'coins:2', '1e400', 'None']))
 VALUES = st.one_of(WORDS, st.floats(), st.sampled_from([10**9, 2**63, -2**70]))
-SIZES = ('n_layer', 'n_head', 'n_embd', 'block_size', 'epochs', 'max_iters', 'num_samples', 'batch_size', 'gradient_accumulation_steps', 'vocab_size',
-         'documents_per_process', 'document_length', 'num_proc', 'mess3_states', 'markov_vocab')  # large ones are no mistake, they take all day
-ELSEWHERE = ('out_dir', 'results_dir', 'compile', 'wandb_log', 'dataset')  # write to other folders, compile for a minute, or go online
+# large ones are no mistake, they take all day
+SIZES = ('n_layer', 'n_head', 'n_embd', 'block_size', 'epochs', 'max_iters', 'num_samples',
+         'batch_size', 'gradient_accumulation_steps', 'vocab_size', 'documents_per_process',
+         'document_length', 'num_proc', 'markov_vocab')
+# they write to other folders, compile for a minute, or go online
+ELSEWHERE = ('out_dir', 'results_dir', 'compile', 'wandb_log', 'dataset')
 
 
-@settings(max_examples=int(os.environ.get('EXAMPLES', 60)), deadline=None, derandomize='EXAMPLES' not in os.environ, database=None,
+@functools.cache
+def keys_of(script):
+    """The keys that a script takes, as its --help lists them."""
+    with contextlib.redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit):
+        run(script, '--help')
+    return re.findall(r'^  --(\w+)=', out.getvalue(), re.MULTILINE)
+
+
+def test_the_keys_that_are_held_small_or_left_out_are_keys():
+    assert {*SIZES, *ELSEWHERE} <= {key for script in FIXED for key in keys_of(script)}
+
+
+@settings(max_examples=int(os.environ.get('EXAMPLES', 60)), deadline=None,
+          derandomize='EXAMPLES' not in os.environ, database=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_settings_start_or_end_in_one_line(whole, capsys, data):
     script = data.draw(st.sampled_from(list(FIXED)))
-    key = data.draw(st.one_of(st.sampled_from([key for key in KEYS[script] if key not in ELSEWHERE]), st.text('abk_=-', max_size=6)))
+    keys = [key for key in keys_of(script) if key not in ELSEWHERE]
+    key = data.draw(st.one_of(st.sampled_from(keys), st.text('abk_=-', max_size=6)))
     value = data.draw(WORDS if key in SIZES else VALUES)
     capsys.readouterr()
     try:
         run(script, *FIXED[script], f'--{key}={value}')
     except SystemExit as e:
-        captured = capsys.readouterr()
-        said = [line for line in captured.err.splitlines() if line.startswith(f'{os.path.basename(script)}: ')]
-        assert e.code in (0, 2) and len(said) == (e.code == 2) and 'Traceback' not in captured.err, (key, value, captured.err)
+        err = capsys.readouterr().err
+        said = [line for line in err.splitlines() if line.startswith(f'{script}: ')]
+        assert e.code in (0, 2) and len(said) == (e.code == 2), (key, value, err)
+        assert 'Traceback' not in err, (key, value, err)
 
+
+# ---- --init_from=auto, and the number type of a resume
 
 def test_auto_starts_resumes_and_leaves_alone(whole, signalled, fails, capsys):
     args = [*ARGS, '--out_dir=survive/auto', '--init_from=auto']
-    os.makedirs('survive/auto')
-    shutil.copy('survive/whole/best.pt', 'survive/auto/best.pt')  # as a kill between the first best.pt and ckpt.pt leaves it
+    os.makedirs('survive/auto')  # as a kill between the first best.pt and ckpt.pt leaves it
+    shutil.copy('survive/whole/best.pt', 'survive/auto/best.pt')
     signalled(9, signal.SIGTERM)
     with pytest.raises(SystemExit) as e:
         run('train.py', *args)
     assert e.value.code == 128 + signal.SIGTERM
     signalled(0, None)
-    assert 'max_iters=47, not 50' in fails('train.py', *args, '--max_iters=50')  # that is another run
+    # that is another run
+    assert 'max_iters=47, not 50' in fails('train.py', *args, '--max_iters=50')
     run('train.py', *args)
-    after = state('survive/auto')
-    assert [key for key in whole if not equal(whole[key], after[key])] == []
+    assert differences(whole, 'survive/auto') == []
     with pytest.raises(SystemExit) as e:
         run('train.py', *args)
-    assert e.value.code == 0 and 'is done, after 47 of at most 47 steps' in capsys.readouterr().out
+    assert e.value.code == 0
+    assert 'is done, after 47 of at most 47 steps' in capsys.readouterr().out
 
 
 def test_auto_leaves_a_run_that_stopped_early(small, capsys):
-    args = [*ARGS, '--out_dir=survive/no-better', '--init_from=auto', '--learning_rate=0', '--min_lr=0', '--patience=2']  # nothing is ever better
+    args = [*ARGS, '--out_dir=survive/no-better', '--init_from=auto', '--patience=2',
+            '--learning_rate=0', '--min_lr=0']  # nothing is ever better
     run('train.py', *args)
     with open('survive/no-better/log.csv') as f:
         log = f.read()
     assert log.endswith('stopped early\n')
     with pytest.raises(SystemExit) as e:
         run('train.py', *args)
+    assert e.value.code == 0 and 'survive/no-better is done' in capsys.readouterr().out
     with open('survive/no-better/log.csv') as f:
-        assert e.value.code == 0 and 'survive/no-better is done' in capsys.readouterr().out and f.read() == log
+        assert f.read() == log
 
 
 def test_a_run_goes_on_in_the_number_type_that_it_began_in(small):
     args = [arg for arg in ARGS if not arg.startswith('--dtype')] + ['--out_dir=survive/dtype']
     run('train.py', *args, '--max_iters=2', '--lr_decay_iters=4', '--dtype=bfloat16')
     assert run('train.py', *args, '--max_iters=4', '--init_from=resume')['dtype'] == 'bfloat16'
-    assert torch.load('survive/dtype/ckpt.pt', weights_only=True)['config']['dtype'] == 'bfloat16'
+    assert load('survive/dtype/ckpt.pt')['config']['dtype'] == 'bfloat16'
