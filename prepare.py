@@ -17,8 +17,7 @@ rather than in train. The documents are first staged on disk by component and sp
 tokenizer is trained on train, then they are encoded. Each pass holds a few megabytes of text at a
 time, and some 110 bytes for each document.
 
-A synthetic process is a hidden Markov chain, T[v, i, j] = P(emit v and go to state j | in state i),
-saved as process.npy beside its tokens (see processes.py).
+A synthetic process is an array T[v, i, j] (see processes.py), saved beside its tokens.
 """
 import array
 import glob
@@ -40,6 +39,7 @@ import numpy as np
 import pyarrow.parquet
 import tiktoken
 import tokenizers
+from tokenizers.pre_tokenizers import ByteLevel
 from tqdm import tqdm
 
 from configurator import check_name, fail, override, random_stream, split_names
@@ -59,13 +59,13 @@ tokenizer = 'bpe'             # bpe: train one on this text; gpt2; or the path o
 vocab_size = 32000            # tokens of the bpe to train, its end-of-text token included
 bpe_bytes = 20_000_000        # bytes of text that each component gives to its training, at most
 # for --source=synthetic
-processes = 'markov:8'        # coins:N, mess3:N, markov:N, golden_mean, even, z1r, T.npy; commas between
+processes = 'markov:8'        # of coins:N, mess3:N, markov:N, golden_mean, even, z1r and T.npy
 markov_vocab = 16             # symbols, and states, of a markov component
 documents_per_process = 1000  # training documents of each; validation and test have a fifth each
 document_length = 5000        # tokens in each
 data_seed = 0                 # which markov chains, and the documents of every process
 # for all
-hdf5 = False                  # True: write the windows as HDF5 files too, the older pipeline's layout
+hdf5 = False                  # True: also write windows as HDF5, in the older pipeline's layout
 num_proc = 0                  # cores to use; 0 = all
 overwrite = False             # True: replace a data set that is there already
 # -----------------------------------------------------------------------------
@@ -76,11 +76,12 @@ dataset, block_size = settings['dataset'], settings['block_size']
 SPLITS = {'test': 'test', 'validation': 'val', 'train': 'train'}
 END_OF_TEXT = '<|endoftext|>'
 BATCH_BYTES = 4_000_000  # documents are read and encoded so many bytes at a time
+BAR = {'leave': False, 'disable': None}  # progress bars go when done, and need a terminal
 # how GPT-2 splits text into words (Radford et al. 2019, encoder.py)
 GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 # -----------------------------------------------------------------------------
-# sources: each returns {source's split: iterator over (component, document in bytes)}
+# sources: each gives {source's split: iterator over (component, document in bytes)}
 
 
 def fail_on_source(error):
@@ -91,13 +92,9 @@ def fail_on_source(error):
 
 
 def open_rows():
-    """
-    Returns the documents of a hub data set, or of local parquet, json lines or csv.
-
-    A local source is streamed from its files: datasets' cache can serve an old copy of a file.
-    """
+    """Returns the documents of a hub data set, or of local parquet, json lines or csv."""
     huggingface_hub.logging.set_verbosity_error()  # no line for each retry
-    datasets.logging.set_verbosity(logging.CRITICAL)  # fail_on_source() says what goes wrong, once
+    datasets.logging.set_verbosity(logging.CRITICAL)  # fail_on_source says what goes wrong, once
     kinds = {'.parquet': 'parquet', '.json': 'json', '.jsonl': 'json', '.csv': 'csv'}
     local, ending = os.path.exists(source), os.path.splitext(source)[1]
     if not local:
@@ -111,12 +108,15 @@ def open_rows():
             configs = datasets.get_dataset_config_names(source) if local else []
             config = configs[0] if len(configs) == 1 else source_config
             builder = datasets.load_dataset_builder(source, config or None)
-        if not local:
+        kind = type(builder.config).__name__
+        if local:  # streamed: datasets' cache can serve an old copy of a file
+            if kind == 'CsvConfig':
+                builder.config.chunksize = 100  # not 10,000 rows at a time
+            found = builder.as_streaming_dataset()
+        else:
             builder.download_and_prepare()
-        elif type(builder.config).__name__ == 'CsvConfig':  # not 10,000 rows at a time
-            builder.config.chunksize = 100
-        splits = builder.as_streaming_dataset() if local else builder.as_dataset()
-        rows = next(iter(splits.values()))
+            found = builder.as_dataset()
+        rows = next(iter(found.values()))
         columns = rows.column_names or list(next(iter(rows), {}))  # a csv file's, once it is read
     except Exception as e:
         fail_on_source(e)
@@ -127,21 +127,16 @@ def open_rows():
             fail(f'--source={source} has no column {column!r}; it has {", ".join(columns)}'
                  ' (set --text_column and --label_column)')
     streams = {}
-    for split in SPLITS:
-        if split in splits:
-            batches = splits[split].select_columns([text_column, label_column]).iter(100)
-            if local and type(builder.config).__name__ == 'ParquetConfig':
-                batches = read_parquet(builder.config.data_files[split])
-            feature = (splits[split].features or {}).get(label_column)
-            streams[split] = read_rows(split, batches, feature)
+    for split in [split for split in SPLITS if split in found]:
+        batches = found[split].select_columns([text_column, label_column]).iter(100)
+        if local and kind == 'ParquetConfig':
+            batches = read_parquet(builder.config.data_files[split])
+        streams[split] = read_rows(split, batches, (found[split].features or {}).get(label_column))
     return streams
 
 
 def read_parquet(paths):
-    """
-    Yields {column: list of 100 values} of the text and label columns. datasets would hold a row
-    group of a file, 100 MB say, several times over.
-    """
+    """Yields {column: 100 values}. datasets would hold a row group, 100 MB say, several times."""
     for path in paths:
         file = pyarrow.parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
         for batch in file.iter_batches(100, columns=[text_column, label_column], use_threads=False):
@@ -149,143 +144,131 @@ def read_parquet(paths):
 
 
 def read_rows(split, batches, feature):
-    """Yields the (component, document) of batches, {column: list}; feature is the label column's."""
+    """Yields the documents of batches, {column: values}; feature is the label column's type."""
     n = 0
     try:
-        for batch in batches:
-            for text, label in zip(batch[text_column], batch[label_column]):
-                n += 1
-                where = f'--source={source}: document {n:,} of {split} has'
-                if type(text) is not str:
-                    fail(f'{where} no text: {text_column} is of type {type(text).__name__}')
-                if label is None or label == -1:
-                    fail(f'{where} no label: {label_column}={label!r}')
-                if isinstance(feature, datasets.ClassLabel):
-                    if not 0 <= label < feature.num_classes:
-                        fail(f'{where} the label {label}; there are 0 .. {feature.num_classes - 1}')
-                    label = feature.int2str(label)
-                yield str(label), text.encode(errors='replace')
+        for text, label in itertools.chain.from_iterable(
+                zip(batch[text_column], batch[label_column]) for batch in batches):
+            n += 1
+            here = f'--source={source}: document {n:,} of {split} has'
+            if type(text) is not str:
+                fail(f'{here} no text: {text_column} is of type {type(text).__name__}')
+            if label is None or label == -1:
+                fail(f'{here} no label: {label_column}={label!r}')
+            if isinstance(feature, datasets.ClassLabel):
+                if not 0 <= label < feature.num_classes:
+                    fail(f'{here} the label {label}; there are 0 .. {feature.num_classes - 1}')
+                label = feature.int2str(label)
+            yield str(label), text.encode(errors='replace')
     except Exception as e:
         fail_on_source(e)
 
 
 def open_texts():
     """
-    Returns the documents of <component>/*.txt, or of <split>/<component>/*.txt, in a folder, or {}
+    Returns the documents of a folder with <component>/*.txt, or <split>/<component>/*.txt, or {}
     where there are none. What is not UTF-8 becomes U+FFFD.
     """
-    folders = {split: os.path.join(source, split) for split in SPLITS}
-    if not list_texts(folders['train']):
-        folders = {'train': source}
-    return {split: read_texts(list_texts(folder)) for split, folder in folders.items()
-            if list_texts(folder)}
+    def find(*folder):
+        return sorted(glob.glob(os.path.join(glob.escape(source), *folder, '*', '*.txt')))
 
+    def read(paths):
+        for path in paths:
+            try:
+                with open(path, 'rb') as f:
+                    text = f.read().decode(errors='replace')
+            except OSError as e:
+                fail_on_source(e)
+            yield os.path.basename(os.path.dirname(path)), text.encode()
 
-def list_texts(folder):
-    return sorted(glob.glob(os.path.join(glob.escape(folder), '*', '*.txt')))
-
-
-def read_texts(paths):
-    for path in paths:
-        try:
-            with open(path, 'rb') as f:
-                text = f.read()
-        except OSError as e:
-            fail_on_source(e)
-        yield os.path.basename(os.path.dirname(path)), text.decode(errors='replace').encode()
+    paths = {split: find(split) for split in SPLITS}
+    if not paths['train']:
+        paths = {'train': find()}
+    return {split: read(paths[split]) for split in paths if paths[split]}
 
 
 def open_hdf5():
     """
     Returns the documents of HDF5 files of the older layout, one file, or a folder with one for each
-    split, or {} where there are none. A document is a run of chunks of one number and category; its
-    bytes are its tokens', uint16.
+    split, or {} where there are none. The bytes of a document are its tokens', uint16.
     """
     if os.path.isfile(source):
         return {'train': read_hdf5(source)} if source.endswith(('.hdf5', '.h5')) else {}
-    streams = {}
-    for split, name in SPLITS.items():
-        paths = [path for ending in (name, split)
-                 for path in glob.glob(os.path.join(glob.escape(source), f'*_{ending}.hdf5'))]
-        if paths:
-            streams[split] = read_hdf5(paths[0])
-    return streams
+    paths = {split: [path for ending in (name, split) for path in
+                     glob.glob(os.path.join(glob.escape(source), f'*_{ending}.hdf5'))]
+             for split, name in SPLITS.items()}
+    return {split: read_hdf5(paths[split][0]) for split in paths if paths[split]}
 
 
-def read_chunks(path):
-    """Yields (category, number of the document, tokens (T,) uint16) of each chunk of a file."""
-    with h5py.File(path, 'r') as f:
+def read_hdf5(path):
+    """Yields the documents of a file: runs of chunks of one category and number."""
+    def chunks(f):
         names = ('token_chunks', 'category_for_chunk', 'doc_idx_for_chunk')
-        chunks, category, number = (f[name] for name in names)
-        for i in range(0, len(chunks), 10_000):
-            tokens = chunks[i:i + 10_000]
+        all_tokens, category, number = (f[name] for name in names)
+        for i in range(0, len(all_tokens), 10_000):
+            tokens = all_tokens[i:i + 10_000]
             for extreme in (tokens.min(), tokens.max()):
                 if not 0 <= extreme <= 65534:
                     fail(f'{path} has the token {extreme}; uint16 holds 0 .. 65,534')
             yield from zip(category[i:i + 10_000], number[i:i + 10_000], tokens.astype('<u2'))
 
-
-def read_hdf5(path):
     try:
-        runs = itertools.groupby(read_chunks(path), key=lambda chunk: chunk[:2])
-        for (category, _), chunks in runs:
-            yield category.decode(), b''.join(tokens.tobytes() for *_, tokens in chunks)
+        with h5py.File(path, 'r') as f:
+            for (category, _), run in itertools.groupby(chunks(f), key=lambda chunk: chunk[:2]):
+                yield category.decode(), b''.join(tokens.tobytes() for *_, tokens in run)
     except (OSError, KeyError, ValueError, AttributeError) as e:
         fail_on_source(f'{path} is not an HDF5 file of token_chunks, category_for_chunk and'
                        f' doc_idx_for_chunk ({e})')
 
 
-# -----------------------------------------------------------------------------
-# staging: the documents on disk, by component and split
-
-
-def stage_documents(streams, folder):
+def stage_documents(streams, staging):
     """
-    Writes the documents to folder/<component>/<split>, end to end: each once, in the first of test,
-    validation and train that has it. Where test or validation is missing, it is cut from train.
+    Writes the documents to staging/<component>/<split>, end to end: each once, in the first of
+    test, validation and train that has it. Where test or validation is missing, it is cut from
+    train. streams is {source's split: iterable of (component, document in bytes)}.
 
-    streams is {source's split: iterable of (component, document in bytes)}. Returns {component:
-    {split: {'lengths': array of the documents' bytes, 'duplicates': how many were dropped}}}, and
-    the list of splits cut from train. Fails where a component has no text in a split.
+    Returns {component: {split: {'lengths': array of the documents' bytes, 'duplicates': how many
+    were dropped}}} and the list of splits cut. Fails where a component has no text in a split.
     """
     cut = [split for source_split, split in SPLITS.items() if source_split not in streams]
     keep, seen, staged, buffer, size = split_names(labels), set(), {}, {}, 0
-    with tqdm(desc='reading', unit=' documents', leave=False, disable=None) as bar:
-        for source_split in SPLITS:
-            for component, doc in streams.get(source_split, ()):
-                bar.update()
-                if keep and component not in keep:
-                    continue
-                if component not in staged:
-                    check_name(component, 'component')
-                    os.mkdir(os.path.join(folder, component))
-                    staged[component] = {split: {'lengths': array.array('q'), 'duplicates': 0}
-                                         for split in SPLITS.values()}
-                digest, split = hashlib.sha256(doc).digest(), SPLITS[source_split]
-                if split == 'train':  # a tenth of the documents by the last digit of their hash
-                    by_digit = {8: 'val', 9: 'test'}.get(int.from_bytes(digest, 'big') % 10)
-                    split = by_digit if by_digit in cut else 'train'
-                if doc and digest[:16] in seen:  # empty documents are not duplicates
-                    staged[component][split]['duplicates'] += 1
-                    continue
-                seen.add(digest[:16])
-                staged[component][split]['lengths'].append(len(doc))
-                buffer.setdefault(os.path.join(folder, component, split), []).append(doc)
-                size += len(doc)
-                if size >= BATCH_BYTES:
-                    append_files(buffer)
-                    buffer, size = {}, 0
+    documents = ((split, *document) for source_split, split in SPLITS.items()
+                 for document in streams.get(source_split, ()))
+    for split, component, doc in tqdm(documents, desc='reading', unit=' documents', **BAR):
+        if keep and component not in keep:
+            continue
+        if component not in staged:
+            check_name(component, 'component')
+            os.mkdir(os.path.join(staging, component))
+            staged[component] = {split: {'lengths': array.array('q'), 'duplicates': 0}
+                                 for split in SPLITS.values()}
+        digest = hashlib.sha256(doc).digest()
+        if split == 'train':  # the last digit of the hash deals a tenth to each split that is cut
+            dealt = {8: 'val', 9: 'test'}.get(int.from_bytes(digest, 'big') % 10)
+            split = dealt if dealt in cut else 'train'
+        if doc and digest[:16] in seen:  # empty documents are not duplicates
+            staged[component][split]['duplicates'] += 1
+            continue
+        seen.add(digest[:16])
+        staged[component][split]['lengths'].append(len(doc))
+        buffer.setdefault(os.path.join(staging, component, split), []).append(doc)
+        size += len(doc)
+        if size >= BATCH_BYTES:
+            append_files(buffer)
+            buffer, size = {}, 0
     append_files(buffer)
-    full = [component for component, splits in sorted(staged.items())
-            if all(sum(facts['lengths']) for facts in splits.values())]
-    for component in sorted({*keep, *staged} - {*full}):
-        empty = [split for split in ('train', 'val', 'test')
-                 if component not in staged or not sum(staged[component][split]['lengths'])]
-        fail(f'component {component} has no text in {", ".join(empty)}; '
-             + (f'leave it out: --labels={",".join(full)}' if full else 'no component has'))
+
+    empty = {component: [split for split in ('train', 'val', 'test') if component not in staged
+                         or not sum(staged[component][split]['lengths'])]
+             for component in sorted({*keep, *staged})}
+    full = [component for component, splits in empty.items() if not splits]
+    for component, splits in empty.items():
+        if splits:
+            fail(f'component {component} has no text in {", ".join(splits)}; '
+                 + (f'leave it out: --labels={",".join(full)}' if full else 'no component has'))
     if not staged:
         fail(f'--source={source} has no documents')
-    return dict(sorted(staged.items())), cut
+    return {component: staged[component] for component in full}, cut
 
 
 def append_files(buffer):
@@ -295,48 +278,46 @@ def append_files(buffer):
 
 
 def read_documents(path, lengths):
-    """Yields lists of the documents (bytes) that lie end to end in a file, BATCH_BYTES at a time."""
+    """Yields lists of the documents (bytes) that lie end to end in a file, BATCH_BYTES a list."""
+    batch, size = [], 0
     with open(path, 'rb') as f:
-        batch, size = [], 0
         for n in lengths:
             batch.append(f.read(n))
             size += n
             if size >= BATCH_BYTES:
                 yield batch
                 batch, size = [], 0
-        if batch:
-            yield batch
+    if batch:
+        yield batch
 
 
 # -----------------------------------------------------------------------------
 # tokenizers
 
 
-def train_bpe(folder, staged, vocab_size):
+def train_bpe(staging, staged, vocab_size):
     """
     Returns a byte-level BPE (tokenizers.Tokenizer) of vocab_size tokens, END_OF_TEXT the first,
-    trained on what stage_documents() wrote of train. Every component gives the same number of
-    bytes: the smallest one's, or bpe_bytes.
+    trained on train as stage_documents wrote it. Every component gives the same number of bytes:
+    the smallest one's, or bpe_bytes.
     """
     share = min(*(sum(splits['train']['lengths']) for splits in staged.values()), bpe_bytes)
 
     def sample():
         for component, splits in staged.items():
-            path, left = os.path.join(folder, component, 'train'), share
-            batches = read_documents(path, splits['train']['lengths'])
-            for doc in itertools.chain.from_iterable(batches):
-                yield doc[:left].decode(errors='ignore')
-                left -= len(doc)
-                if left <= 0:
-                    break
+            path, left = os.path.join(staging, component, 'train'), share
+            for batch in read_documents(path, splits['train']['lengths']):
+                for doc in batch:
+                    if left > 0:
+                        yield doc[:left].decode(errors='ignore')
+                    left -= len(doc)
 
-    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
     tok = tokenizers.Tokenizer(tokenizers.models.BPE())
-    tok.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tok.pre_tokenizer = ByteLevel(add_prefix_space=False)
     tok.decoder = tokenizers.decoders.ByteLevel()
     tok.train_from_iterator(sample(), tokenizers.trainers.BpeTrainer(
         vocab_size=vocab_size, special_tokens=[END_OF_TEXT], show_progress=sys.stderr.isatty(),
-        initial_alphabet=alphabet))
+        initial_alphabet=ByteLevel.alphabet()))
     if tok.get_vocab_size() < vocab_size:
         fail(f'the text yields {tok.get_vocab_size()} tokens, fewer than'
              f' --vocab_size={vocab_size}: ask for fewer')
@@ -346,16 +327,15 @@ def train_bpe(folder, staged, vocab_size):
 
 def to_tiktoken(tok):
     """
-    Returns a tiktoken.Encoding with the ids of a tokenizer of train_bpe, 2.4 times as fast.
+    Returns a tiktoken.Encoding that gives the ids of a tokenizer of train_bpe, faster.
 
-    tokenizers joins the pairs that training joined, in that order; tiktoken joins any two
-    neighbours that make up a token, the token of the lowest id first. Training gave ids in the order
-    of its merges, so the two differ only if two pairs make up one token. They cannot: where training
-    joins l and r, no earlier merge crossed their borders, so alone l + r is cut into l, r as well,
-    and there is but one way to cut it.
+    tokenizers joins the pairs that training joined, in that order; tiktoken joins any neighbours
+    that make up a token, in the order of ids, which is the same. They could differ only if two
+    pairs made up one token. None do: no merge before that of l and r crossed their borders, so the
+    text l + r by itself is cut into l and r too, and a text is cut in one way.
     """
-    # GPT-2 writes bytes as letters: most as they are, the others as the letters from 256 on
-    letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    # GPT-2 writes each byte as a letter: most as they are, the rest as the letters from 256 on
+    letters = sorted(ByteLevel.alphabet())
     byte = {letter: ord(letter) for letter in letters if ord(letter) < 256}
     byte |= zip(letters[len(byte):], sorted(set(range(256)) - set(byte.values())))
     ranks = {bytes(byte[letter] for letter in token): i for token, i in tok.get_vocab().items()
@@ -366,9 +346,8 @@ def to_tiktoken(tok):
 def encoder(tok, encoding=None, num_proc=0):
     """
     Returns a function from a list of documents (UTF-8, bytes) to the list of their tokens (uint16
-    arrays): by a tiktoken.Encoding in num_proc threads where there is one, else by tok, a
-    tokenizers.Tokenizer. Where there are both they have the same ids. What tok does not know is a
-    failure: its XE would be that of another text.
+    arrays): by `encoding`, a tiktoken.Encoding, in num_proc threads, or where it is None by tok, a
+    tokenizers.Tokenizer. Fails on text that tok maps to its unknown token.
     """
     unknown = None
     if tok:
@@ -389,25 +368,23 @@ def encoder(tok, encoding=None, num_proc=0):
 
     def by_tiktoken(docs):
         try:
-            return pool.map(to_numpy, docs)
+            return pool.map(lambda doc: encoding.encode_to_numpy(
+                doc.decode(), disallowed_special=()).astype('<u2'), docs)
         except ValueError as e:  # its pattern gives up on a hundred thousand spaces in a row
             return by_tokenizers(docs) if tok else fail(
                 f'--tokenizer={tokenizer} cannot encode a document ({e}): has it very many spaces?')
 
-    def to_numpy(doc):
-        return encoding.encode_to_numpy(doc.decode(), disallowed_special=()).astype('<u2')
-
     if not encoding:
         return by_tokenizers
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    pool = ThreadPool(num_proc or allowed)  # tiktoken works outside Python's lock
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    pool = ThreadPool(num_proc or cores)  # tiktoken works outside Python's lock
     return by_tiktoken
 
 
 def read_tokenizer(path):
     """
     Returns (tokenizers.Tokenizer, its number of tokens, the id of its end-of-text token) of a
-    tokenizer.json. Fails where it would leave out text, does not fit uint16 or has no such token.
+    tokenizer.json. Fails where it leaves out text, does not fit uint16 or has no such token.
     """
     if not os.path.isfile(path):
         fail(f'--tokenizer={path}: write bpe, gpt2 or the path of a tokenizer.json')
@@ -418,18 +395,17 @@ def read_tokenizer(path):
     tok.no_truncation()
     tok.no_padding()
     tok.encode_special_tokens = True  # text that spells a special token is text
-    spec = json.loads(tok.to_str())
-    knows_all_bytes = spec['model'].get('byte_fallback') or (
-        'ByteLevel' in json.dumps([spec['pre_tokenizer'], spec['normalizer']])
-        and set(tokenizers.pre_tokenizers.ByteLevel.alphabet()) <= tok.get_vocab().keys())
-    if spec['model']['type'] == 'BPE' and not (knows_all_bytes or spec['model'].get('unk_token')):
-        fail(f'--tokenizer={path} would silently leave out the letters that it does not know:'
-             ' give its model an unk_token')
-    n_vocab = 1 + max(tok.get_vocab().values())
+    spec, vocab = json.loads(tok.to_str()), tok.get_vocab()
+    model, cut_by = spec['model'], json.dumps([spec['pre_tokenizer'], spec['normalizer']])
+    every_byte = 'ByteLevel' in cut_by and vocab.keys() >= set(ByteLevel.alphabet())
+    known = every_byte or model.get('byte_fallback') or model.get('unk_token')
+    if model['type'] == 'BPE' and not known:
+        fail(f'--tokenizer={path} would leave out the letters that it does not know, and not say'
+             ' so: give its model an unk_token')
+    n_vocab = 1 + max(vocab.values())
     if n_vocab > 65535:
         fail(f'--tokenizer={path} has {n_vocab} tokens; uint16 holds at most 65,535')
-    ends = [tok.token_to_id(token) for token in (END_OF_TEXT, '[SEP]', '</s>')]
-    ends = [i for i in ends if i is not None]
+    ends = [vocab[token] for token in (END_OF_TEXT, '[SEP]', '</s>') if token in vocab]
     if not ends:
         fail(f'--tokenizer={path} has no end-of-text token ({END_OF_TEXT}, [SEP] or </s>)'
              ' to begin a window with')
@@ -443,10 +419,9 @@ def read_tokenizer(path):
 def write_tokens(path, batches, encode, bar):
     """
     Encodes documents and writes path.bin (uint16, end to end) and path.idx.npy (int64, where each
-    begins, and the end).
+    begins, and the end). batches is an iterable of lists of documents (bytes, or what else has a
+    length), encode maps such a list to a list of uint16 arrays, bar advances by their lengths.
 
-    batches is an iterable of lists of documents (bytes, or what else has a length); encode maps
-    such a list to a list of uint16 arrays; bar advances by the documents' lengths.
     Returns {'docs', 'tokens', 'bytes', 'sha256'} as meta.json has them.
     """
     lengths, n_bytes, digest = array.array('q', [0]), 0, hashlib.sha256()
@@ -467,24 +442,19 @@ def write_tokens(path, batches, encode, bar):
 
 
 def write_components(staged, staging, folder, encode):
-    """
-    Encodes the documents that stage_documents() wrote to `staging` and writes them to the folder.
-    Returns {component: {split: facts}} as meta.json has them.
-    """
-    components = {}
+    """Encodes and writes what was staged; returns {component: {split: facts}} as in meta.json."""
+    components = {name: {} for name in staged}
     total = sum(sum(facts['lengths']) for splits in staged.values() for facts in splits.values())
-    with tqdm(total=total, desc='encoding', unit='B', unit_scale=True, leave=False,
-              disable=None) as bar:
+    with tqdm(total=total, desc='encoding', unit='B', unit_scale=True, **BAR) as bar:
         for component, splits in staged.items():
             os.mkdir(os.path.join(folder, component))
-            components[component] = {}
             for split in ('train', 'val', 'test'):
-                staged_path = os.path.join(staging, component, split)
-                batches = read_documents(staged_path, splits[split]['lengths'])
-                path = os.path.join(folder, component, split)
-                components[component][split] = write_tokens(path, batches, encode, bar) | {
+                path = os.path.join(staging, component, split)
+                batches = read_documents(path, splits[split]['lengths'])
+                out = os.path.join(folder, component, split)
+                components[component][split] = write_tokens(out, batches, encode, bar) | {
                     'duplicates': splits[split]['duplicates']}
-                os.remove(staged_path)
+                os.remove(path)
     return components
 
 
@@ -493,29 +463,26 @@ def write_hdf5(folder, meta, T):
     Writes the documents' windows of T tokens, from each one's start, in the layout of the older
     pipeline, a file for each split: folder/custom_tokenized_data_chunked_len<T>_<split>.hdf5.
     """
-    components = list(meta['components'])
+    names = list(meta['components'])
     for split in ('train', 'val', 'test'):
-        offsets = [np.load(os.path.join(folder, component, f'{split}.idx.npy'))
-                   for component in components]
-        windows = np.concatenate([np.diff(o) // T for o in offsets])  # (D,) of each document
-        counts = [int((np.diff(o) // T).sum()) for o in offsets]  # of each component
+        offsets = [np.load(os.path.join(folder, name, f'{split}.idx.npy')) for name in names]
+        windows = [np.diff(o) // T for o in offsets]  # of each document of each component
+        counts = [int(n.sum()) for n in windows]
         path = os.path.join(folder, f'custom_tokenized_data_chunked_len{T}_{split}.hdf5')
         with h5py.File(path, 'w') as f:
-            chunks = f.create_dataset('token_chunks', (sum(counts), T), 'i4')
+            windows = np.concatenate(windows)
             f['doc_idx_for_chunk'] = np.repeat(np.arange(len(windows), dtype='i4'), windows)
-            f.create_dataset('category_for_chunk', dtype=h5py.string_dtype(),
-                             data=np.repeat(components, counts).astype(object))
-            n = 0
-            for component, starts in zip(components, offsets):
-                tokens = np.fromfile(os.path.join(folder, component, f'{split}.bin'), dtype='<u2')
-                for a, b in zip(starts, starts[1:]):
-                    rows = (b - a) // T
-                    chunks[n:n + rows] = tokens[a:a + rows * T].reshape(rows, T)
-                    n += rows
-            f.attrs.update({
-                'chunk_size': T, 'total_chunks': n, 'tokenizer_name_or_path': meta['tokenizer'],
-                'selected_categories_in_file': components,
-                'reference_chunk_budget_smallest_top_category': min(counts)})
+            f['category_for_chunk'] = np.repeat(np.array(names, dtype=object), counts)
+            chunks, row = f.create_dataset('token_chunks', (sum(counts), T), 'i4'), 0
+            for name, starts in zip(names, offsets):
+                tokens = np.memmap(os.path.join(folder, name, f'{split}.bin'), '<u2', 'r')
+                for start, n in zip(starts, np.diff(starts) // T):
+                    chunks[row:row + n] = tokens[start:start + n * T].reshape(n, T)
+                    row += n
+            f.attrs.update({'chunk_size': T, 'total_chunks': len(chunks),
+                            'tokenizer_name_or_path': meta['tokenizer'],
+                            'selected_categories_in_file': names,
+                            'reference_chunk_budget_smallest_top_category': min(counts)})
 
 
 def draw_documents(folder, meta, T):
@@ -523,62 +490,51 @@ def draw_documents(folder, meta, T):
     names = list(meta['components'])[::-1]
     fig, (left, right) = plt.subplots(1, 2, figsize=(11, 1.4 + 0.28 * len(names)),
                                       layout='constrained', sharey=True)
-    # on the left the tokens of each split
     rows, end = np.arange(len(names)), np.zeros(len(names))
     for split, color in (('train', 'tab:blue'), ('val', 'tab:orange'), ('test', 'tab:green')):
         tokens = np.array([meta['components'][name][split]['tokens'] for name in names])
         left.barh(rows, tokens, left=end, color=color, label=split)
         end += tokens
-    left.set_yticks(rows, names)
     left.set_xlabel('tokens')
-    # on the right how long the training documents are
     lengths = [np.diff(np.load(os.path.join(folder, name, 'train.idx.npy'))) for name in names]
-    quantiles = [np.quantile(x, (0.05, 0.25, 0.5, 0.75, 0.95)).clip(1) for x in lengths]
-    low, first, median, third, high = np.transpose(quantiles)
-    right.hlines(rows, low, high, color='tab:blue', lw=1, label='5% to 95% of the documents')
-    right.hlines(rows, first, third, color='tab:blue', lw=5, label='25% to 75%')
-    right.plot(median, rows, 'o', color='white', ms=4, mec='black', label='median')
+    right.boxplot([n.clip(1) for n in lengths], positions=rows, orientation='horizontal',
+                  whis=(5, 95), showfliers=False, manage_ticks=False)
     right.axvline(T, color='black', ls=':', label=f'a window, {T} tokens')
     right.set_xscale('log')
-    right.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
-    right.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
-    right.set_xlabel('tokens in a training document')
-    for ax, columns in ((left, 3), (right, 4)):
+    right.set_xlabel('tokens in a training document (5%, 25%, 50%, 75%, 95%)')
+    left.set_yticks(rows, names)
+    for ax in (left, right):
         ax.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=''))
         ax.grid(alpha=0.3, axis='x')
-        ax.set_axisbelow(True)
-        ax.legend(fontsize=8, ncols=columns, loc='lower center', bbox_to_anchor=(0.5, 1),
-                  frameon=False, columnspacing=1.2)
+        ax.legend(fontsize=8, ncols=3, loc='lower center', bbox_to_anchor=(0.5, 1), frameon=False)
     fig.suptitle(f'data/{meta["dataset"]}', fontsize=10)
     fig.savefig(os.path.join(folder, 'documents.png'), dpi=130)
     plt.close(fig)
 
 
 # -----------------------------------------------------------------------------
-# a data set: each function writes the components to a folder and returns meta.json's content
+# a data set: each function writes its components to the folder and returns what meta.json says
 
 
 def prepare_text(streams, staging, folder):
-    """Tokenizes a source's documents, by way of the folder `staging`."""
+    """Tokenizes the documents of a source."""
     if tokenizer == 'bpe' and not 257 <= vocab_size <= 65535:
         fail(f'--vocab_size={vocab_size}: a byte-level BPE in uint16 has 257 to 65,535 tokens')
     staged, cut = stage_documents(streams, staging)
-
     print(f'{tokenizer} tokenizer ...', flush=True)
     tok, encoding = None, None
-    if tokenizer == 'gpt2':
+    if tokenizer == 'bpe':
+        tok = train_bpe(staging, staged, vocab_size)
+        encoding, n_vocab, bos_id = to_tiktoken(tok), vocab_size, tok.token_to_id(END_OF_TEXT)
+    elif tokenizer == 'gpt2':
         try:
             encoding = tiktoken.get_encoding('gpt2')
         except OSError as e:  # requests' errors are OSErrors
             fail(f'--tokenizer=gpt2: its merges cannot be fetched ({type(e).__name__});'
                  ' --tokenizer=bpe needs no network')
         n_vocab, bos_id = encoding.n_vocab, encoding.eot_token
-    elif tokenizer == 'bpe':
-        tok = train_bpe(staging, staged, vocab_size)
-        encoding, n_vocab, bos_id = to_tiktoken(tok), vocab_size, tok.token_to_id(END_OF_TEXT)
     else:
         tok, n_vocab, bos_id = read_tokenizer(tokenizer)
-
     components = write_components(staged, staging, folder, encoder(tok, encoding, num_proc))
     if tok:
         tok.save(os.path.join(folder, 'tokenizer.json'))
@@ -587,64 +543,61 @@ def prepare_text(streams, staging, folder):
 
 
 def prepare_hdf5(streams, staging, folder):
-    """Copies the tokens of HDF5 files; --tokenizer may name the tokenizer.json they were made by."""
+    """Takes the tokens of HDF5 files as they are; --tokenizer may be the path of theirs."""
     tok = None
     if tokenizer not in ('bpe', 'gpt2'):
         tok, n_vocab, bos_id = read_tokenizer(tokenizer)
+        tok.save(os.path.join(folder, 'tokenizer.json'))
     staged, cut = stage_documents(streams, staging)
     components = write_components(staged, staging, folder, lambda docs: [
         np.frombuffer(doc, dtype='<u2') for doc in docs])
 
-    # the largest token, and the bytes of text; without a tokenizer a token counts as a byte
+    # the largest token; the bytes of the text, or without a tokenizer as many as there are tokens
     largest = 0
     for component, splits in components.items():
         for split, facts in splits.items():
             path = os.path.join(folder, component, split)
-            tokens, offsets = np.fromfile(path + '.bin', dtype='<u2'), np.load(path + '.idx.npy')
+            tokens = np.fromfile(path + '.bin', dtype='<u2')
             largest, facts['bytes'] = max(largest, int(tokens.max())), len(tokens)
             if tok:
-                docs = (tokens[a:b].tolist() for a, b in zip(offsets, offsets[1:]))
-                facts['bytes'] = sum(len(tok.decode(doc, skip_special_tokens=False).encode())
-                                     for doc in docs)
+                docs = np.split(tokens, np.load(path + '.idx.npy')[1:-1])
+                texts = (tok.decode(doc.tolist(), skip_special_tokens=False) for doc in docs)
+                facts['bytes'] = sum(len(text.encode()) for text in texts)
     if not tok:
         n_vocab, bos_id = largest + 2, largest + 1
     if n_vocab > 65535:
         fail(f'--source={source} has {n_vocab - 1} tokens; uint16 holds 65,534 and BOS')
     if largest >= n_vocab:
         fail(f'--source={source} has the token {largest}; --tokenizer={tokenizer} has {n_vocab}')
-    if tok:
-        tok.save(os.path.join(folder, 'tokenizer.json'))
     return {'source_config': source_config, 'tokenizer': tokenizer if tok else 'none',
-            'vocab_size': n_vocab, 'bos_id': bos_id, 'cut_from_train': cut, 'components': components}
+            'vocab_size': n_vocab, 'bos_id': bos_id, 'cut_from_train': cut,
+            'components': components}
 
 
 def prepare_synthetic(folder):
-    """Samples the documents of the processes. They are tokens already: a symbol counts as a byte."""
+    """Samples the documents of the processes. A symbol counts as a byte."""
     if documents_per_process < 10 or document_length < 2:
         fail('--documents_per_process must be at least 10 and --document_length at least 2')
-    built, components = build_processes(processes, markov_vocab, data_seed), {}
-    n_docs = {'train': documents_per_process, 'val': documents_per_process // 5,
-              'test': documents_per_process // 5}
-    total = len(built) * sum(n_docs.values()) * document_length
-    with tqdm(total=total, desc='sampling', unit=' tokens', unit_scale=True, leave=False,
-              disable=None) as bar:
-        for component, process in built.items():
+    tensors = build_processes(processes, markov_vocab, data_seed)
+    components, held_out = {name: {} for name in sorted(tensors)}, documents_per_process // 5
+    n_docs = {'train': documents_per_process, 'val': held_out, 'test': held_out}
+    total = len(tensors) * sum(n_docs.values()) * document_length
+    with tqdm(total=total, desc='sampling', unit=' tokens', unit_scale=True, **BAR) as bar:
+        for component, process in tensors.items():
             os.mkdir(os.path.join(folder, component))
             np.save(os.path.join(folder, component, 'process.npy'), process)
-            components[component] = {}
             for split, n in n_docs.items():
                 rng = random_stream('process', data_seed, component, split)
                 docs = sample_process(process, n, document_length, rng).astype('<u2')
                 path = os.path.join(folder, component, split)
                 components[component][split] = write_tokens(path, [docs], list, bar)
-    n_vocab = 1 + max(len(process) for process in built.values())
+    n_vocab = 1 + max(len(process) for process in tensors.values())
     return {'processes': processes, 'data_seed': data_seed, 'tokenizer': 'none',
-            'vocab_size': n_vocab, 'bos_id': n_vocab - 1,
-            'components': dict(sorted(components.items()))}
+            'vocab_size': n_vocab, 'bos_id': n_vocab - 1, 'components': components}
 
 
 def prepare(folder, staging):
-    """Writes the whole data set to the folder, meta.json last; returns meta.json's content."""
+    """Writes all of the data set to the folder, meta.json last; returns what meta.json says."""
     meta = {'dataset': dataset, 'source': source}
     if source == 'synthetic':
         meta |= prepare_synthetic(folder)
@@ -665,16 +618,15 @@ if __name__ == '__main__':
     if block_size < 2 or num_proc < 0:
         fail('--block_size must be at least 2, --num_proc at least 0')
     if num_proc:
-        os.environ['RAYON_NUM_THREADS'] = str(num_proc)  # read once by the tokenizers library
+        os.environ['RAYON_NUM_THREADS'] = str(num_proc)  # the tokenizers library reads it, once
     out, work = os.path.join('data', dataset), os.path.join('data', f'.{dataset}.part')
     if os.path.exists(out) and not overwrite:
-        fail(f'{out} is there already: choose another --dataset, or replace it'
-             ' with --overwrite=True')
+        fail(f'{out} is there already: choose another --dataset, or set --overwrite=True')
     if os.path.exists(out) and not os.path.isfile(os.path.join(out, 'meta.json')):
-        fail(f'{out} is no data set of prepare.py (it has no meta.json): move it away,'
-             ' or choose another --dataset')
+        fail(f'{out} is no data set of prepare.py (it has no meta.json): move it away, or choose'
+             ' another --dataset')
 
-    # one process at a time writes a data set
+    # one process at a time
     lock = filelock.FileLock(os.path.join('data', f'.{dataset}.lock'))
     try:
         os.makedirs('data', exist_ok=True)
@@ -684,7 +636,7 @@ if __name__ == '__main__':
     except OSError as e:
         fail(f'{e.filename or "data"} cannot be written ({e.strerror or e})')
 
-    # all is written to `work`, which a killed process may have left, and moved to its place last
+    # all is written to `work`, which a killed process may have left, and then moved to its place
     folder, staging = os.path.join(work, 'new'), os.path.join(work, 'staging')
     try:
         shutil.rmtree(work, ignore_errors=True)

@@ -168,10 +168,7 @@ def stationary(process):
 
 
 def read_process(meta, component):
-    """
-    Returns the process (V, S, S) of a component of a synthetic data set. V is the data set's, BOS
-    left out: symbols that the process does not have get probability 0. Fails where it is damaged.
-    """
+    """Returns a component's process (V, S, S), V the data set's symbols without BOS."""
     path = os.path.join('data', meta['dataset'], component, 'process.npy')
     try:
         process = np.load(path)
@@ -238,9 +235,6 @@ def entropy_rate(process, documents=None):
 
 
 def unigram_xe(processes):
-    """
-    Returns the XE in nats a token of the best predictor without context, for a uniform mixture of
-    processes (V, S, S) of one V.
-    """
+    """Returns the XE, in nats, of the best predictor of a uniform mixture without context."""
     p = np.stack([process.sum(2) @ stationary(process) for process in processes])  # (K, V)
     return float(scipy.special.entr(p.mean(0)).sum())
