@@ -112,11 +112,11 @@ def open_rows():
         if local:  # streamed: datasets' cache can serve an old copy of a file
             if kind == 'CsvConfig':
                 builder.config.chunksize = 100  # not 10,000 rows at a time
-            found = builder.as_streaming_dataset()
+            splits = builder.as_streaming_dataset()
         else:
             builder.download_and_prepare()
-            found = builder.as_dataset()
-        rows = next(iter(found.values()))
+            splits = builder.as_dataset()
+        rows = next(iter(splits.values()))
         columns = rows.column_names or list(next(iter(rows), {}))  # a csv file's, once it is read
     except Exception as e:
         fail_on_source(e)
@@ -127,11 +127,12 @@ def open_rows():
             fail(f'--source={source} has no column {column!r}; it has {", ".join(columns)}'
                  ' (set --text_column and --label_column)')
     streams = {}
-    for split in [split for split in SPLITS if split in found]:
-        batches = found[split].select_columns([text_column, label_column]).iter(100)
+    for split in [split for split in SPLITS if split in splits]:
+        batches = splits[split].select_columns([text_column, label_column]).iter(100)
         if local and kind == 'ParquetConfig':
             batches = read_parquet(builder.config.data_files[split])
-        streams[split] = read_rows(split, batches, (found[split].features or {}).get(label_column))
+        feature = (splits[split].features or {}).get(label_column)
+        streams[split] = read_rows(split, batches, feature)
     return streams
 
 
@@ -150,14 +151,14 @@ def read_rows(split, batches, feature):
         for text, label in itertools.chain.from_iterable(
                 zip(batch[text_column], batch[label_column]) for batch in batches):
             n += 1
-            here = f'--source={source}: document {n:,} of {split} has'
+            where = f'--source={source}: document {n:,} of {split} has'
             if type(text) is not str:
-                fail(f'{here} no text: {text_column} is of type {type(text).__name__}')
+                fail(f'{where} no text: {text_column} is of type {type(text).__name__}')
             if label is None or label == -1:
-                fail(f'{here} no label: {label_column}={label!r}')
+                fail(f'{where} no label: {label_column}={label!r}')
             if isinstance(feature, datasets.ClassLabel):
                 if not 0 <= label < feature.num_classes:
-                    fail(f'{here} the label {label}; there are 0 .. {feature.num_classes - 1}')
+                    fail(f'{where} the label {label}; there are 0 .. {feature.num_classes - 1}')
                 label = feature.int2str(label)
             yield str(label), text.encode(errors='replace')
     except Exception as e:
@@ -306,11 +307,12 @@ def train_bpe(staging, staged, vocab_size):
     def sample():
         for component, splits in staged.items():
             path, left = os.path.join(staging, component, 'train'), share
-            for batch in read_documents(path, splits['train']['lengths']):
-                for doc in batch:
-                    if left > 0:
-                        yield doc[:left].decode(errors='ignore')
-                    left -= len(doc)
+            batches = read_documents(path, splits['train']['lengths'])
+            for doc in itertools.chain.from_iterable(batches):
+                yield doc[:left].decode(errors='ignore')
+                left -= len(doc)
+                if left <= 0:
+                    break
 
     tok = tokenizers.Tokenizer(tokenizers.models.BPE())
     tok.pre_tokenizer = ByteLevel(add_prefix_space=False)
@@ -386,12 +388,10 @@ def read_tokenizer(path):
     Returns (tokenizers.Tokenizer, its number of tokens, the id of its end-of-text token) of a
     tokenizer.json. Fails where it leaves out text, does not fit uint16 or has no such token.
     """
-    if not os.path.isfile(path):
-        fail(f'--tokenizer={path}: write bpe, gpt2 or the path of a tokenizer.json')
     try:
         tok = tokenizers.Tokenizer.from_file(path)
     except Exception as e:  # the library raises Exception itself
-        fail(f'--tokenizer={path} is not a tokenizer.json ({e})')
+        fail(f'--tokenizer={path} is no tokenizer.json ({e}): write bpe, gpt2 or the path of one')
     tok.no_truncation()
     tok.no_padding()
     tok.encode_special_tokens = True  # text that spells a special token is text
@@ -512,12 +512,8 @@ def draw_documents(folder, meta, T):
     plt.close(fig)
 
 
-# -----------------------------------------------------------------------------
-# a data set: each function writes its components to the folder and returns what meta.json says
-
-
 def prepare_text(streams, staging, folder):
-    """Tokenizes the documents of a source."""
+    """Tokenizes a source's documents, by way of `staging`; returns what meta.json says of them."""
     if tokenizer == 'bpe' and not 257 <= vocab_size <= 65535:
         fail(f'--vocab_size={vocab_size}: a byte-level BPE in uint16 has 257 to 65,535 tokens')
     staged, cut = stage_documents(streams, staging)
@@ -543,7 +539,7 @@ def prepare_text(streams, staging, folder):
 
 
 def prepare_hdf5(streams, staging, folder):
-    """Takes the tokens of HDF5 files as they are; --tokenizer may be the path of theirs."""
+    """As prepare_text of HDF5 files, whose tokens stay; --tokenizer may be the path of theirs."""
     tok = None
     if tokenizer not in ('bpe', 'gpt2'):
         tok, n_vocab, bos_id = read_tokenizer(tokenizer)
@@ -575,7 +571,7 @@ def prepare_hdf5(streams, staging, folder):
 
 
 def prepare_synthetic(folder):
-    """Samples the documents of the processes. A symbol counts as a byte."""
+    """Samples the processes' documents, a byte a symbol; returns what meta.json says of them."""
     if documents_per_process < 10 or document_length < 2:
         fail('--documents_per_process must be at least 10 and --document_length at least 2')
     tensors = build_processes(processes, markov_vocab, data_seed)
@@ -596,23 +592,6 @@ def prepare_synthetic(folder):
             'vocab_size': n_vocab, 'bos_id': n_vocab - 1, 'components': components}
 
 
-def prepare(folder, staging):
-    """Writes all of the data set to the folder, meta.json last; returns what meta.json says."""
-    meta = {'dataset': dataset, 'source': source}
-    if source == 'synthetic':
-        meta |= prepare_synthetic(folder)
-    elif streams := open_hdf5():
-        meta |= prepare_hdf5(streams, staging, folder)
-    else:
-        meta |= prepare_text(open_texts() or open_rows(), staging, folder)
-    if hdf5:
-        write_hdf5(folder, meta, block_size)
-    draw_documents(folder, meta, block_size)
-    with open(os.path.join(folder, 'meta.json'), 'w') as f:
-        json.dump(meta, f, indent=1)
-    return meta
-
-
 if __name__ == '__main__':
     check_name(dataset, '--dataset')
     if block_size < 2 or num_proc < 0:
@@ -626,36 +605,47 @@ if __name__ == '__main__':
         fail(f'{out} is no data set of prepare.py (it has no meta.json): move it away, or choose'
              ' another --dataset')
 
-    # one process at a time
-    lock = filelock.FileLock(os.path.join('data', f'.{dataset}.lock'))
+    lock = filelock.FileLock(os.path.join('data', f'.{dataset}.lock'))  # one process at a time
     try:
+        # all is written to `work`, which a killed process may have left
         os.makedirs('data', exist_ok=True)
         lock.acquire(timeout=0)
-    except filelock.Timeout:
-        fail(f'another prepare.py is writing {out}: wait for it, or choose another --dataset')
-    except OSError as e:
-        fail(f'{e.filename or "data"} cannot be written ({e.strerror or e})')
-
-    # all is written to `work`, which a killed process may have left, and then moved to its place
-    folder, staging = os.path.join(work, 'new'), os.path.join(work, 'staging')
-    try:
         shutil.rmtree(work, ignore_errors=True)
+        folder, staging = os.path.join(work, 'new'), os.path.join(work, 'staging')
         os.makedirs(folder)
         os.makedirs(staging)
-        meta = prepare(folder, staging)
+
+        # the components
+        if source == 'synthetic':
+            meta = prepare_synthetic(folder)
+        elif streams := open_hdf5():
+            meta = prepare_hdf5(streams, staging, folder)
+        else:
+            meta = prepare_text(open_texts() or open_rows(), staging, folder)
+        meta = {'dataset': dataset, 'source': source} | meta
+        if hdf5:
+            write_hdf5(folder, meta, block_size)
+        draw_documents(folder, meta, block_size)
+
+        # meta.json last, then the whole folder moves to its place
+        with open(os.path.join(folder, 'meta.json'), 'w') as f:
+            json.dump(meta, f, indent=1)
         if os.path.exists(out):
             os.rename(out, os.path.join(work, 'old'))
         os.rename(folder, out)
+    except filelock.Timeout:
+        fail(f'another prepare.py is writing {out}: wait for it, or choose another --dataset')
     except OSError as e:
         fail(f'{e.filename or out} cannot be written ({e.strerror or e}): nothing was kept;'
              ' make room, or work in another folder')
     except KeyboardInterrupt:
         fail(f'interrupted: {out} was not written')
     finally:
-        shutil.rmtree(work, ignore_errors=True)
-        os.remove(lock.lock_file)
-        lock.release()
-        if not os.listdir('data'):
+        if lock.is_locked:
+            shutil.rmtree(work, ignore_errors=True)
+            os.remove(lock.lock_file)
+            lock.release()
+        if os.path.isdir('data') and not os.listdir('data'):
             os.rmdir('data')
 
     print('\n'.join(data_table(meta, block_size)))

@@ -358,8 +358,8 @@ def test_a_full_disk_ends_in_one_line(small, fails):
     (['--labels=a,zz'], 'component zz has no text in train, val, test; leave it out: --labels=a'),
     (['--vocab_size=70000'], '257 to 65,535'),
     (['--vocab_size=60000'], 'fewer than --vocab_size=60000'),
-    (['--tokenizer=missing.json'], 'write bpe, gpt2 or the path of a tokenizer.json'),
-    (['--tokenizer=corpus/train.parquet'], 'is not a tokenizer.json'),
+    (['--tokenizer=missing.json'], 'write bpe, gpt2 or the path of one'),
+    (['--tokenizer=corpus/train.parquet'], 'is no tokenizer.json'),
     (['--source=corpus/none'], 'cannot be loaded'),  # as a hub that cannot be reached
     (['--source=corpus/none'], 'a local folder or file of parquet, json lines, csv or .txt works'),
     (['--dataset=small'], 'data/small is there already'),

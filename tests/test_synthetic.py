@@ -109,7 +109,8 @@ def test_golden_mean_even_and_z1r():
         assert not ((np.diff(zeros) - 1) % 2).any()
 
 
-@pytest.mark.parametrize('x, rate', zip(MESS3_X, (0.79346, 0.99019, 1.09506, 1.04812)))
+@pytest.mark.parametrize('x, rate', [
+    (0.05, 0.79346), (0.15, 0.99019), (0.30, 1.09506), (0.45, 1.04812)])
 def test_entropy_rate_of_mess3(x, rate):
     docs = sample_process(mess3(x), 200, 2000, np.random.default_rng(0))
     estimate, se = entropy_rate(mess3(x), docs)
