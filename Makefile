@@ -53,7 +53,7 @@ bench: $(INSTALLED)
 SWEEP = results/$(notdir $(basename $(CONFIG)))
 GPUS = $(strip $(shell nvidia-smi -L 2>/dev/null | wc -l))
 define RUN_ONE
-run=$${0##*--out_dir=}; python() { $(PYTHON) "$$@"; }; \
+run=$${0##*--out_dir=}; python() { command $(PYTHON) "$$@"; }; \
 if [ $(GPUS) = 0 ]; then export OMP_NUM_THREADS=$(THREADS); \
 else export CUDA_VISIBLE_DEVICES=$$((SLOT % $(GPUS))); fi; \
 eval "$$0" >$$run.log 2>&1 || { \
