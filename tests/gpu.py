@@ -4,8 +4,8 @@ Settles on a machine with a GPU what cannot be checked without one, and prints o
     python tests/gpu.py                        # ten minutes on one H100; no data, no network
     python tests/gpu.py --device=cpu --tiny    # tries this script: what needs CUDA is skipped
 
-A row that fails or raises is a FAULT, and the others go on. The exit status is then 1, else 0.
-What a faulty row printed goes to stderr at once. Rows are skipped when ten minutes are over.
+A row that raises is a FAULT, and the others go on. The exit status is 1 after a FAULT, else 0.
+What went wrong goes to stderr in full. Rows are skipped when ten minutes are over.
 """
 import argparse
 import contextlib
@@ -13,14 +13,10 @@ import copy
 import csv
 import faulthandler
 import functools
-import glob
-import hashlib
 import itertools
 import json
 import os
-import platform
 import re
-import resource
 import runpy
 import shutil
 import signal
@@ -35,7 +31,7 @@ from unittest import mock
 import numpy as np
 import torch
 import torch._functorch.config
-from tqdm import tqdm
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
@@ -45,9 +41,9 @@ from model import GPT, TokenXE, choose_device, choose_dtype, compile_model
 
 BUDGET, ROW_LIMIT = 600, 180  # seconds: of all rows, of one
 PEAK = {'H100 PCIe': 756e12, 'H100': 989e12, 'H200': 989e12, 'A100': 312e12}  # dense bf16 FLOP/s
-TINY = ['--dataset=v64', '--n_layer=1', '--n_head=2', '--n_embd=16', '--dropout=0.0',
-        '--block_size=16', '--batch_size=8', '--val_windows_per_component=32', '--warmup_iters=2']
-device, tiny, asked, began, work = 'cpu', True, '', 0.0, ''  # main sets them
+TINY = {'n_layer': 1, 'n_head': 2, 'n_embd': 16, 'dropout': 0.0, 'block_size': 16, 'batch_size': 8,
+        'val_windows_per_component': 32, 'warmup_iters': 2, 'dtype': 'float32'}
+device, tiny, asked, began, work = 'cpu', True, [], 0.0, ''  # main sets them
 
 
 class Skipped(Exception):
@@ -60,78 +56,34 @@ class Skipped(Exception):
 def write_data_set(name, vocab_size, T):
     """
     Writes data/<name> to the work folder: one component, 2,000 documents of 10 T tokens to train on
-    and 100 in each other split. A token is the one before it plus one of eight steps, so that there
+    and 100 in each other split. Each token is the last one plus one of eight steps, so that there
     is something to learn: the entropy rate is ln 8 nats.
     """
     folder, rng, splits = os.path.join(work, 'data', name), np.random.default_rng(0), {}
     os.makedirs(os.path.join(folder, 'a'))
     for split, docs in (('train', 2000), ('val', 100), ('test', 100)):
         tokens = (7 * rng.integers(0, 8, docs * 10 * T)).cumsum() % (vocab_size - 1)
-        raw = tokens.astype('<u2').tobytes()
-        with open(os.path.join(folder, 'a', f'{split}.bin'), 'wb') as f:
-            f.write(raw)
+        tokens.astype('<u2').tofile(os.path.join(folder, 'a', f'{split}.bin'))
         np.save(os.path.join(folder, 'a', f'{split}.idx.npy'), np.arange(docs + 1) * 10 * T)
-        splits[split] = {'docs': docs, 'tokens': len(tokens), 'bytes': len(tokens),
-                         'sha256': hashlib.sha256(raw).hexdigest()}
+        splits[split] = {'docs': docs, 'tokens': len(tokens), 'bytes': 0, 'sha256': ''}
     with open(os.path.join(folder, 'meta.json'), 'w') as f:
         json.dump({'dataset': name, 'source': 'random', 'tokenizer': 'none', 'components':
                    {'a': splits}, 'vocab_size': vocab_size, 'bos_id': vocab_size - 1}, f)
 
 
-def default_args(*args):
-    """Returns train.py's arguments for its default size, V = 32,000."""
-    return [*(TINY if tiny else ['--dataset=v32000']), '--components=a', *args]
+def default_run(max_iters, log_interval=1000, *args):
+    """Returns train.py's arguments for a run of its default size with V = 32,000."""
+    size = [f'--{key}={value}' for key, value in TINY.items()] if tiny else []
+    return [f'--dataset=v{64 if tiny else 32000}', *size, f'--max_iters={max_iters}', *args,
+            f'--log_interval={log_interval}', '--eval_interval=1000']
 
 
-def small_args(*args):
-    """Returns train.py's arguments for a run of config/cpu.py's size, V = 1,024."""
-    size = TINY if tiny else [os.path.join(ROOT, 'config/cpu.py'), '--dataset=v1024']
-    steps = (200, 50, 10) if tiny else (1000, 250, 50)
-    return [*size, '--components=a', '--patience=0', *args, *(
-        f'--{key}={n}' for key, n in zip(('max_iters', 'eval_interval', 'log_interval'), steps)
-        if not any(arg.startswith(f'--{key}=') for arg in args))]
-
-
-def watch(how, folder, *args):
-    """
-    What a child does: train.py with these arguments. Writes <folder>.json: the seconds from its
-    launch to the end of the first step, its number of steps, and the most memory it held, in bytes.
-    How: 'sync', what waits for the GPU between the third step and the 49th raises; 'profile',
-    steps 21 to 30 and all after the 50th are traced to <folder>-train.json and <folder>-eval.json.
-    """
-    times, update = [], tqdm.update
-    profiler = torch.profiler.profile()
-
-    def watched(bar, n=1):
-        times.append(time.time())
-        if how == 'sync':
-            torch.cuda.set_sync_debug_mode('error' if 2 < len(times) < 49 else 'default')
-        if how == 'profile' and len(times) in (20, 50):
-            profiler.__init__()
-            profiler.start()
-        if how == 'profile' and len(times) == 30:
-            stop('train')
-        return update(bar, n)
-
-    def stop(name):
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        profiler.stop()
-        profiler.export_chrome_trace(f'{folder}-{name}.json')
-
-    tqdm.update, sys.argv = watched, ['train.py', *args]
-    if 'TINY' in os.environ:
-        torch.compile = quick_compile
-    try:
-        runpy.run_path(os.path.join(ROOT, 'train.py'), run_name='__main__')
-        if how == 'profile':
-            stop('eval')
-    finally:
-        peak = (torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else
-                1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-        with open(f'{folder}.json', 'w') as f:
-            json.dump({'first_step': times and times[0] - float(os.environ['LAUNCHED']),
-                       'steps': len(times), 'peak': peak}, f)
+def small_run(*args):
+    """Returns train.py's arguments for a run of config/cpu.py's size with V = 1,024."""
+    if tiny:
+        return [*default_run(200, 10), '--eval_interval=50', *args]
+    return [os.path.join(ROOT, 'config/cpu.py'), '--dataset=v1024', '--patience=0',
+            '--max_iters=1000', '--eval_interval=250', '--log_interval=50', *args]
 
 
 def quick_compile(function, mode=None, compile=torch.compile, **more):
@@ -139,42 +91,81 @@ def quick_compile(function, mode=None, compile=torch.compile, **more):
     return compile(function, backend='aot_eager', **more)
 
 
-def launch(*args, how='', folder='', processes=1, **environment):
-    """Starts train.py; returns (its process, the run's folder). It prints to <folder>.txt."""
-    folder = folder or tempfile.mkdtemp(dir=work)
-    command = ([sys.executable, __file__, 'watch', how, folder] if processes == 1 else
-               [sys.executable, '-m', 'torch.distributed.run', '--standalone',
-                f'--nproc_per_node={processes}', os.path.join(ROOT, 'train.py')])
-    command += [*args, f'--out_dir={folder}'] + ([f'--device={asked}'] if asked else [])
-    environment |= {'LAUNCHED': str(time.time())} | ({'TINY': '1'} if tiny else {})
-    with open(f'{folder}.txt', 'a') as f:
-        return subprocess.Popen(command, cwd=work, env=os.environ | environment, stdout=f,
-                                stderr=f, start_new_session=True), folder
+def watch(how, folder, *args):
+    """
+    What a child does: train.py with these arguments. Writes <folder>.json: the seconds from its
+    launch to the end of the first step, its number of steps, and its peak memory on the GPU, bytes.
+    How: 'sync', whatever waits for the GPU between steps 3 and 49 raises; 'profile', steps 21 to 30
+    and the evaluation after step 50 are traced to <folder>-train.json and <folder>-eval.json.
+    """
+    times, traces = [], []
+
+    def after_step(*_):
+        times.append(time.time())
+        if how == 'sync':
+            torch.cuda.set_sync_debug_mode('error' if 2 < len(times) < 49 else 'default')
+        if how == 'profile' and len(times) == 30:
+            end_trace('train')
+        if how == 'profile' and len(times) in (20, 50):
+            traces.append(torch.profiler.profile())
+            traces[-1].start()
+
+    def end_trace(name):
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        traces[-1].stop()
+        traces[-1].export_chrome_trace(f'{folder}-{name}.json')
+
+    register_optimizer_step_post_hook(after_step)
+    sys.argv = ['train.py', *args]
+    if 'TINY' in os.environ:
+        torch.compile = quick_compile
+    try:
+        runpy.run_path(os.path.join(ROOT, 'train.py'), run_name='__main__')
+        if how == 'profile':
+            end_trace('eval')
+    finally:
+        peak = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
+        with open(f'{folder}.json', 'w') as f:
+            json.dump({'first_step': times[0] - float(os.environ['LAUNCHED']) if times else None,
+                       'steps': len(times), 'peak': peak}, f)
 
 
 @contextlib.contextmanager
-def killed_after(*processes):
-    """Whatever happens in the block, no process of theirs outlives it."""
+def launched(args, how='', folder='', processes=1, **environment):
+    """Starts train.py; gives (its process, its folder). It prints to <folder>.txt. It is killed
+    at the end of the block if it has not ended."""
+    folder = folder or tempfile.mkdtemp(dir=work)
+    torchrun = ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}']
+    command = [sys.executable, __file__, 'watch', how, folder] if processes == 1 else [
+        sys.executable, *torchrun, os.path.join(ROOT, 'train.py')]
+    environment |= {'LAUNCHED': str(time.time())} | (
+        {'TINY': '1', 'OMP_NUM_THREADS': '1'} if tiny else {})
+    with open(f'{folder}.txt', 'w') as f:
+        process = subprocess.Popen(
+            [*command, *args, *asked, '--components=a', f'--out_dir={folder}'], cwd=work,
+            env=os.environ | environment, stdout=f, stderr=f, start_new_session=True)
     try:
-        yield
+        yield process, folder
     finally:
-        for process in processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def finish(process, folder, status=0):
     """
     Waits for a run to end with that status; returns what watch() wrote of it, its folder, its last
-    `val_xe`, and `speed`, the median of tokens a second. Raises with what it printed otherwise.
+    `val_xe`, and `speed`, the median of tokens a second. Raises what it printed where it fails.
     """
-    if process.wait() != status:
-        with open(f'{folder}.txt') as f:
-            lines = [line for line in re.split(r'[\r\n]+', f.read()) if line.strip()]
-        says = [line for line in lines if re.match(r'train\.py: |[\w.]*(Error|Exception)\b', line)]
-        raise RuntimeError(f'train.py ended with {process.returncode}, not {status}: '
-                           + '\n'.join([*(says or lines)[-1:], '', *lines[-60:]]))
+    process.wait()
+    with open(f'{folder}.txt') as f:
+        lines = [line for line in re.split(r'[\r\n]+', f.read()) if line.strip()]
+    says = [line for line in lines if re.match(r'train\.py: |[\w.]*(Error|Exception)\b', line)]
+    eager = [line for line in lines if line.startswith('torch.compile does not work')]
+    if process.returncode != status or eager:
+        first, = (eager or says or lines or ['it printed nothing'])[-1:]
+        raise RuntimeError('\n'.join([f'status {process.returncode}: {first}', *lines[-60:]]))
     rows = read_log(folder)
     speeds = [float(row['tokens_per_second']) for row in rows if row['tokens_per_second']]
     watched = {}
@@ -193,14 +184,16 @@ def read_log(folder):
         return [row for row in csv.DictReader(f) if None not in row.values()]
 
 
-def train(*args, **more):
+def train(args, **more):
     """Runs train.py to its end; returns what finish() does."""
-    process, folder = launch(*args, **more)
-    with killed_after(process):
-        return finish(process, folder)
+    with launched(args, **more) as run:
+        return finish(*run)
 
 
-train_once = functools.cache(train)  # for runs that several rows look at
+@functools.cache
+def train_once(*args):
+    """For runs that several rows look at."""
+    return train(args)
 
 
 def need(there, what):
@@ -209,59 +202,62 @@ def need(there, what):
 
 
 # -----------------------------------------------------------------------------
-# the rows: each returns (measured, reckoned or expected, whether they agree)
+# the rows: each returns (measured, expected, whether they agree)
 
 def versions():
-    compiler = next(filter(None, map(shutil.which, (os.environ.get('CC', 'cc'), 'gcc', 'clang'))),
-                    None)
-    lines = [f'Python {platform.python_version()}, torch {torch.__version__}']
-    if compiler:
-        lines.append(subprocess.run([compiler, '--version'], capture_output=True,
-                                    text=True).stdout.split('\n')[0])
+    def first_line(*command):
+        path = shutil.which(command[0])
+        return path and subprocess.run(command, capture_output=True,
+                                       text=True).stdout.split('\n')[0]
+
+    compiler = first_line(os.environ.get('CC', 'cc'), '--version') or first_line('gcc', '--version')
+    lines = [f'Python {sys.version.split()[0]}, torch {torch.__version__}',
+             compiler or 'no C compiler']
     if device != 'cpu':
         import triton
-        lines.append(f'triton {triton.__version__}, CUDA {torch.version.cuda},'
-                     f' cuDNN {torch.backends.cudnn.version()}')
-        lines.append(f'{torch.cuda.get_device_name()}, sm_%d%d, {torch.cuda.device_count()} there'
-                     % torch.cuda.get_device_capability())
-        if os.path.exists('/proc/driver/nvidia/version'):
-            with open('/proc/driver/nvidia/version') as f:
-                lines.append(f.readline().strip())
-        elif shutil.which('nvidia-smi'):
-            lines.append('driver ' + subprocess.run(
-                ['nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader'],
-                capture_output=True, text=True).stdout.split('\n')[0])
+        driver = first_line('nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader')
+        if not driver and os.path.exists('/proc/driver/nvidia/version'):
+            driver = open('/proc/driver/nvidia/version').readline().strip()
+        lines += [f'CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, triton'
+                  f' {triton.__version__}', f'driver {driver}',
+                  f'{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, sm_%d%d'
+                  % torch.cuda.get_device_capability()]
     return '\n'.join(lines), 'a C compiler; driver 580 or newer for CUDA 13', bool(compiler)
 
 
 def first_step():
-    cold = train(*default_args('--max_iters=1'))['first_step']  # the cache is empty: row 2 of all
-    warm = train_once(*default_args('--max_iters=1'))['first_step']
-    return f'cold {cold:.1f} s, warm {warm:.1f} s', 'not reckoned', True
+    cold = train(default_run(1))['first_step']  # no row before this one fills the cache
+    return (f'cold {cold:.1f} s, warm {train_once(*default_run(1))["first_step"]:.1f} s',
+            'not reckoned', True)
 
 
 def no_waiting():
     need(device != 'cpu', 'CUDA')
-    steps = train(*default_args('--max_iters=50', '--log_interval=1000', '--eval_interval=1000'),
-                  how='sync')['steps']
-    return f'{steps} steps without a wait', '50 steps', steps == 50
+    steps = train(default_run(50), how='sync')['steps']
+    return f'{steps} steps, nothing waited between logs', '50 steps', steps == 50
+
+
+def model_args():
+    """Returns GPT's arguments at the default size without dropout; and the windows of a step."""
+    size = {key: value for key, (value, _) in read_settings(f'{ROOT}/train.py').items()}
+    size |= TINY if tiny else {}
+    return {key: size[key] for key in ('n_layer', 'n_head', 'n_embd', 'block_size', 'bias')} | {
+        'vocab_size': 64 if tiny else 32000}, size['batch_size']
 
 
 def speed(*args):
-    run = train(*default_args('--max_iters=400' if not tiny else '--max_iters=40', *args,
-                              '--log_interval=40' if not tiny else '--log_interval=10',
-                              '--eval_interval=1000'))
-    size = model_size()
+    run = train(default_run(*((40, 10) if tiny else (400, 40)), *args))
+    size, batch_size = model_args()
     n = sum(p.numel() for name, p in GPT(**size).named_parameters() if 'wpe' not in name)
     flop = 6 * n + 12 * size['n_layer'] * size['n_embd'] * size['block_size']  # a token
     name = torch.cuda.get_device_name() if device != 'cpu' else 'CPU'
     peak = next((peak for part, peak in PEAK.items() if part in name), None)
-    step_ms = 1e3 * size['block_size'] * size['batch_size'] / run['speed']
-    share = f', {flop * run["speed"] / peak:.0%} of {peak / 1e12:.0f} TFLOP/s' if peak else ''
-    return (f'{run["speed"] / 1e6:.3f} M tokens/s, {step_ms:.1f} ms a step\n{flop / 1e6:.1f} MFLOP'
-            f' a token{share}\n{run["peak"] / 1e9:.2f} GB at most',
-            'H100: 2.5 to 3.2 M tokens/s, ceiling 4.4; 79 MFLOP a token; 7.5 GB a process.'
-            ' FAULT: half the speed, 1.5 times the memory',
+    share = f', {flop * run["speed"] / peak:.1%} of {peak / 1e12:.0f} TFLOP/s' if peak else ''
+    return (f'{run["speed"] / 1e6:.3f} M tokens/s,'
+            f' {1e3 * size["block_size"] * batch_size / run["speed"]:.1f} ms a step\n'
+            f'{flop / 1e6:.1f} MFLOP a token{share}\n{run["peak"] / 1e9:.2f} GB at most',
+            'H100: 2.5 to 3.2 M tokens/s (ceiling 4.4); 79 MFLOP a token; 7.5 GB a process; FAULT:'
+            ' half that speed, or 1.5 times that memory',
             'H100' not in name or run['speed'] > 1.25e6 and run['peak'] < 11.3e9)
 
 
@@ -269,23 +265,11 @@ def speed_with_tags():
     return speed('--tag=True')
 
 
-def model_size():
-    """Returns GPT's arguments of the default size, without dropout, and batch_size."""
-    settings = {key: value for key, (value, _) in read_settings(f'{ROOT}/train.py').items()}
-    if tiny:
-        settings |= {key: int(value) for key, _, value in (
-            arg[2:].partition('=') for arg in TINY) if value.isdigit()}
-    keys = ('n_layer', 'n_head', 'n_embd', 'block_size', 'bias', 'batch_size')
-    return {key: settings[key] for key in keys} | {'vocab_size': 64 if tiny else 32000}
-
-
 def head():
-    size, kind = model_size(), device.partition(':')[0]
-    N, C, V = size['batch_size'] * size['block_size'], size['n_embd'], size['vocab_size']
-    torch.manual_seed(0)
+    size, batch_size = model_args()
+    N, C, V = batch_size * size['block_size'], size['n_embd'], size['vocab_size']
     h, weight = (torch.randn(n, C, device=device, requires_grad=True) for n in (N, V))
-    y = torch.randint(V, (N,), device=device)
-    lines, losses = [], []
+    y, lines, losses = torch.randint(V, (N,), device=device), [], []
 
     def step():
         with choose_dtype('', device)[1]:
@@ -296,7 +280,7 @@ def head():
 
     for cse, chunks in itertools.product((True, False), (1, 4, 16)):
         with torch._functorch.config.patch(cse=cse), mock.patch.dict(
-                model_file.HEAD_LOGITS, {kind: -(-N // chunks) * V}):
+                model_file.HEAD_LOGITS, {device.partition(':')[0]: -(-N // chunks) * V}):
             torch._dynamo.reset()
             compiled = torch.compile(lambda h, weight, y: TokenXE.apply(h, weight, y),
                                      fullgraph=True, dynamic=False)
@@ -308,96 +292,86 @@ def head():
                 loss = step()
             float(loss)  # waits for all ten
             ms = 100 * (time.perf_counter() - start)
-            peak = torch.cuda.max_memory_allocated() / 1e9 if device != 'cpu' else 0
-            lines.append(f'CSE {"on, " if cse else "off,"} {chunks:2} chunks: {ms:6.2f} ms'
-                         + (f', {peak:.2f} GB' if peak else ''))
-    torch._dynamo.reset()
-    return ('\n'.join(lines), 'published, compiled: 4 chunks 1.06 and 16 chunks 1.21 times the ms'
-            ' of one. With CSE all logits are kept (3.28 GB), without they are not. FAULT: losses'
-            ' differ by 1%', max(losses) - min(losses) < 0.01 * max(losses))
+        peak = f', {torch.cuda.max_memory_allocated() / 1e9:.2f} GB' if device != 'cpu' else ''
+        lines.append(f'CSE {"on" if cse else "off"}, {chunks} chunks: {ms:.2f} ms{peak}')
+    return ('\n'.join(lines), 'published: 4 chunks take 1.06 and 16 chunks 1.21 times as long as'
+            ' one. With CSE on all logits are kept, 3.28 GB. FAULT: the losses differ by 1%',
+            max(losses) - min(losses) < 0.01 * max(losses))
 
 
 def profile():
-    run = train(*default_args('--max_iters=50', '--log_interval=1000', '--eval_interval=1000'),
-                how='profile')
-    of, lines, families = ('kernel', 'gpu_memcpy', 'gpu_memset'), [], []
-    if device == 'cpu':
-        of = ('cpu_op',)
+    run = train(default_run(50), how='profile')
+    of = ('cpu_op',) if device == 'cpu' else ('kernel', 'gpu_memcpy', 'gpu_memset')
+    lines, families = [], []
     for what in ('train', 'eval'):
         with open(f'{run["folder"]}-{what}.json') as f:
             events = [e for e in json.load(f)['traceEvents'] if e.get('cat') in of]
         events.sort(key=lambda e: e['ts'])
         start, ms = (np.array([e[key] for e in events]) / 1e3 for key in ('ts', 'dur'))
-        until = np.maximum.accumulate(start + ms)
-        gaps, span = np.maximum(0, start[1:] - until[:-1]).sum(), until[-1] - start[0]
-        spent = {}
+        until, spent = np.maximum.accumulate(start + ms), {}
+        busy = 1 - np.maximum(0, start[1:] - until[:-1]).sum() / (until[-1] - start[0])
         for e in events:
             spent[e['name']] = spent.get(e['name'], 0) + e['dur'] / 1e3
-        families.append({next(part for part in ('cudnn', 'flash', 'fmha') if part in name.lower())
-                         for name in spent if re.search('cudnn|flash|fmha', name.lower())})
-        lines.append(f'{what}: busy {1 - gaps / span:.0%} of {span:.0f} ms, attention by '
-                     + (' and '.join(sorted(families[-1])) or 'no fused kernel'))
+        names = [re.search('cudnn|flash|fmha', name.lower()) for name in spent]
+        families.append({name[0] for name in names if name})  # cudnn_.._flash_.. is cuDNN's
+        lines += [f'{what}: busy {busy:.0%} of {until[-1] - start[0]:.0f} ms, attention: '
+                  + (' and '.join(sorted(families[-1])) or 'not fused')]
         lines += [f'  {spent[name]:.1f} ms {name[:60]}'
                   for name in sorted(spent, key=spent.get, reverse=True)[:5]]
-    same = len(families[0]) == 1 and families[0] == families[1] and families[0] != {'cudnn'}
-    return ('\n'.join(lines), 'one kernel for attention in both, flash, not cudnn',
-            device == 'cpu' or same)
+    return ('\n'.join(lines), 'attention: flash in both, as cuDNN has no dropout',
+            device == 'cpu' or families == [{'flash'}, {'flash'}])
 
 
 def numbers():
-    size = model_size()
+    size, _ = model_args()
     torch.manual_seed(0)
-    reference = GPT(**{key: value for key, value in size.items() if key != 'batch_size'})
+    reference = GPT(**size)
     idx, targets = torch.randint(size['vocab_size'], (2, 16, size['block_size']))
 
-    def outcome(where, context, compiled=False):
+    def losses_and_gradient(where, dtype, compiled=False):
         net = copy.deepcopy(reference).to(where)
         if compiled:
             compile_model(net, where, 'default')
-        with context:
+        with choose_dtype(dtype, where)[1]:
             losses = net(idx.to(where), targets.to(where))
         losses.mean().backward()
-        gradient = torch.cat([p.grad.flatten().cpu() for p in net.parameters()])
-        return losses.detach().cpu(), gradient
+        return losses.detach().cpu(), torch.cat([p.grad.flatten().cpu() for p in net.parameters()])
 
-    cpu = outcome('cpu', contextlib.nullcontext())
-    exact = outcome(device, contextlib.nullcontext())
-    fast = outcome(device, choose_dtype('bfloat16', device)[1], compiled=True)
+    cpu = losses_and_gradient('cpu', 'float32')
+    eager = losses_and_gradient(device, 'float32')
+    compiled = losses_and_gradient(device, 'bfloat16', compiled=True)
     lines, ok = [], True
-    for what, a, b in (('eager float32, here - CPU', exact, cpu),
-                       ('compiled bfloat16 - eager float32', fast, exact),
-                       ('compiled bfloat16 - CPU', fast, cpu)):
-        apart = float((a[0] - b[0]).abs().mean())
-        off = float((a[1] - b[1]).norm() / b[1].norm())
-        lines.append(f'{what}: losses {apart:.1e}, gradient {off:.2%}')
-        ok = ok and apart < 2e-3 and off < 0.02
-    return '\n'.join(lines), 'losses (mean difference) to 2e-3 nats, gradient to 2% in norm', ok
+    for what, a, b in (('float32, eager, minus CPU', eager, cpu),
+                       ('bfloat16, compiled, minus float32', compiled, eager),
+                       ('bfloat16, compiled, minus CPU', compiled, cpu)):
+        apart, off = (a[0] - b[0]).abs().mean(), (a[1] - b[1]).norm() / b[1].norm()
+        lines.append(f'{what}: {apart:.1e} nats, gradient {off:.2%}')
+        ok = ok and bool(apart < 2e-3 and off < 0.02)
+    return '\n'.join(lines), 'losses (mean difference) to 2e-3 nats, gradients to 2% in norm', ok
 
 
 def reduce_overhead():
-    halves = (('--batch_size=4' if tiny else '--batch_size=8'), '--gradient_accumulation_steps=2')
-    xe = [train_once(*small_args(*args))['val_xe'] for args in (
-        (), ('--compile_mode=reduce-overhead',), ('--compile_mode=reduce-overhead', *halves))]
-    return ('val_xe %.5f; reduce-overhead %.5f, with accumulation %.5f' % tuple(xe),
-            'ends with status 0; equal to 1e-3 nats', max(xe) - min(xe) < 1e-3)
+    graphs, half = '--compile_mode=reduce-overhead', f'--batch_size={4 if tiny else 8}'
+    xe = [train_once(*small_run(*args))['val_xe'] for args in (
+        (), (graphs,), (graphs, half, '--gradient_accumulation_steps=2'))]
+    return (f'val_xe {xe[0]:.5f}\nreduce-overhead {xe[1]:.5f}\nand accumulation {xe[2]:.5f}',
+            'equal to 1e-3 nats', max(xe) - min(xe) < 1e-3)
 
 
 def small_size():
-    modes = {'eager': ('--compile=False',), 'default': (),
-             'reduce-overhead': ('--compile_mode=reduce-overhead',)}
-    speeds = {mode: train_once(*small_args(*args))['speed'] for mode, args in modes.items()}
-    return ('\n'.join(f'{mode}: {speed:,.0f} tokens/s' for mode, speed in speeds.items()),
-            'bound by the host: reduce-overhead is the fastest on a GPU', True)
+    lines = [f'{mode}: {train_once(*small_run(*args))["speed"]:,.0f} tokens/s' for mode, args in {
+        'eager': ['--compile=False'], 'default': [],
+        'reduce-overhead': ['--compile_mode=reduce-overhead']}.items()]
+    return '\n'.join(lines), 'on a GPU bound by the host: reduce-overhead is the fastest', True
 
 
 def several_processes(**environment):
-    lines = [f'1 process: {train_once(*small_args())["speed"]:,.0f} tokens/s']
+    lines = [f'1: {train_once(*small_run())["speed"]:,.0f} tokens/s']
     for n in (2,) if tiny else (4, 8):
-        started = [launch(*small_args(*([] if tiny else ['--max_iters=3000'])), **environment)
-                   for _ in range(n)]
-        with killed_after(*(process for process, _ in started)):
-            speeds = [finish(*run)['speed'] for run in started]
-        lines.append(f'{n} processes: {sum(speeds):,.0f} together')
+        with contextlib.ExitStack() as stack:
+            args = small_run(*([] if tiny else ['--max_iters=3000']))
+            runs = [stack.enter_context(launched(args, **environment)) for _ in range(n)]
+            lines.append(f'{n}: {sum(finish(*run)["speed"] for run in runs):,.0f} in all')
     return '\n'.join(lines), 'not reckoned', True
 
 
@@ -416,7 +390,7 @@ def several_with_mps():
 
 
 def saving():
-    path = os.path.join(train_once(*default_args('--max_iters=1'))['folder'], 'ckpt.pt')
+    path = os.path.join(train_once(*default_run(1))['folder'], 'ckpt.pt')
     checkpoint, times = torch.load(path, map_location=device, weights_only=True), []
     for _ in range(3):
         start = time.perf_counter()
@@ -436,35 +410,35 @@ def wait_for_rows(process, folder):
 
 
 def sigterm():
-    process, folder = launch(*small_args('--max_iters=1000000'))
-    with killed_after(process):
+    with launched(small_run('--max_iters=1000000')) as (process, folder):
         wait_for_rows(process, folder)
         process.terminate()
         finish(process, folder, status=128 + signal.SIGTERM)
     saved = torch.load(f'{folder}/ckpt.pt', map_location='cpu', weights_only=True)['iter_num']
     last = int(read_log(folder)[-1]['iter'])
-    return f'status 143, saved at step {saved} of {last}', 'the last step', saved == last > 0
+    return f'status 143, saved at step {saved} of {last}', 'at the last', saved == last > 0
 
 
 def kill_and_resume():
-    process, folder = launch(*small_args())
-    with killed_after(process):
+    with launched(small_run()) as (process, folder):
         wait_for_rows(process, folder)
-    xe = train(*small_args('--init_from=resume'), folder=folder)['val_xe']
-    whole = train_once(*small_args())['val_xe']
-    events = [row['event'] for row in read_log(folder) if 'resumed' in row['event']]
-    step = re.search(r'resumed at step \d+', ' '.join(events))
-    return (f'val_xe {xe:.6f} ({step[0] if step else "NOT resumed"}), undisturbed {whole:.6f}',
+        process.kill()
+        process.wait()
+    resumed = train(small_run('--init_from=resume'), folder=folder)['val_xe']
+    whole = train_once(*small_run())['val_xe']
+    step = re.search(r'resumed at step \d+', ' '.join(row['event'] for row in read_log(folder)))
+    apart = abs(resumed - whole)
+    return (f'val_xe {resumed:.6f}, {step and step[0]}\nundisturbed {whole:.6f}',
             'equal on a CPU, to 1e-3 nats on a GPU',
-            bool(step) and (xe == whole if device == 'cpu' else abs(xe - whole) < 1e-3))
+            bool(step) and (apart == 0 if device == 'cpu' else apart < 1e-3))
 
 
 def two_gpus():
     need(device != 'cpu', 'CUDA')
     need(torch.cuda.device_count() > 1, 'two GPUs')
-    one, two = train_once(*small_args()), train(*small_args(), processes=2)
-    return (f'val_xe {one["val_xe"]:.5f} in one process, {two["val_xe"]:.5f} in two\n'
-            f'{one["speed"]:,.0f} and {two["speed"]:,.0f} tokens/s', 'val_xe equal to 1e-3 nats',
+    one, two = train_once(*small_run()), train(small_run(), processes=2)
+    return (f'val_xe {one["val_xe"]:.5f}, by torchrun {two["val_xe"]:.5f}\n'
+            f'{one["speed"]:,.0f} and {two["speed"]:,.0f} tokens/s', 'equal to 1e-3 nats',
             abs(one['val_xe'] - two['val_xe']) < 1e-3)
 
 
@@ -477,7 +451,7 @@ ROWS = [versions, first_step, no_waiting, speed, speed_with_tags, head, profile,
 # all rows, and the table
 
 def check(row):
-    """Returns (measured, expected, status) of a row; one that raises or takes too long is a FAULT."""
+    """Returns (measured, expected, status) of a row: FAULT where it raises or takes too long."""
     def too_long(number, frame):
         raise TimeoutError(f'took longer than {seconds:.0f} s')
 
@@ -493,19 +467,22 @@ def check(row):
         return str(e), '', 'skipped'
     except (Exception, SystemExit) as e:  # whatever a machine that was never seen may give
         signal.setitimer(signal.ITIMER_REAL, 0)
-        tqdm.write(traceback.format_exc(), file=sys.stderr)
+        print(traceback.format_exc(), file=sys.stderr, flush=True)
         return f'{type(e).__name__}: {(str(e).splitlines() or [""])[0]}', '', 'FAULT'
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
+        torch._dynamo.reset()
+        if device != 'cpu':
+            torch.cuda.empty_cache()
 
 
 def table(rows):
     """Returns the table as text; rows are (check, measured, expected, status)."""
-    widths, lines = (17, 44, 27, 7), []
+    widths, lines = (17, 44, 28, 7), []
     for row in [('check', 'measured', 'expected', ''), *rows]:
-        cells = [[part for line in cell.split('\n') for part in textwrap.wrap(
-            line, width, subsequent_indent='  ' if line[:1] == ' ' else '') or ['']]
+        cells = [[part for line in cell.split('\n')
+                  for part in textwrap.wrap(line, width, subsequent_indent='    ') or ['']]
                  for cell, width in zip(row, widths)]
         lines += ['  '.join(part.ljust(width) for part, width in zip(parts, widths)).rstrip()
                   for parts in itertools.zip_longest(*cells, fillvalue='')]
@@ -520,7 +497,8 @@ def main(args):
     parser.add_argument('--device', default='', help="cuda, cuda:1 or cpu; '' = the best there is")
     parser.add_argument('--tiny', action='store_true', help='small models, for a CPU')
     options = parser.parse_args(args)
-    asked, tiny, device = options.device, options.tiny, choose_device(options.device)
+    device, tiny = choose_device(options.device), options.tiny
+    asked = [f'--device={options.device}'] if options.device else []
     if not device.startswith('cuda') and not tiny:
         fail('there is no CUDA device here; --device=cpu --tiny tries the script itself')
     began, rows = time.perf_counter(), []
@@ -536,11 +514,10 @@ def main(args):
             rows.append((name, *check(row)))
             print(f'{rows[-1][3]} in {time.perf_counter() - start:.0f} s', flush=True)
     faulthandler.cancel_dump_traceback_later()
-    print('\n' + table(rows))
-    count = {status: sum(row[3] == status for row in rows) for status in ('ok', 'FAULT', 'skipped')}
-    print(', '.join(f'{n} {status}' for status, n in count.items())
-          + f', in {time.perf_counter() - began:.0f} s')
-    return int(count['FAULT'] > 0)
+    counts = [f'{sum(row[3] == status for row in rows)} {status}'
+              for status in ('ok', 'FAULT', 'skipped')]
+    print(f'\n{table(rows)}\n{", ".join(counts)}, in {time.perf_counter() - began:.0f} s')
+    return int(any(row[3] == 'FAULT' for row in rows))
 
 
 if __name__ == '__main__':
