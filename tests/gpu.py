@@ -42,7 +42,8 @@ from model import GPT, TokenXE, choose_device, choose_dtype, compile_model
 BUDGET, ROW_LIMIT = 600, 180  # seconds: of all rows, of one
 PEAK = {'H100 PCIe': 756e12, 'H100': 989e12, 'H200': 989e12, 'A100': 312e12}  # dense bf16 FLOP/s
 TINY = {'n_layer': 1, 'n_head': 2, 'n_embd': 16, 'dropout': 0.0, 'block_size': 16, 'batch_size': 8,
-        'val_windows_per_component': 32, 'warmup_iters': 2, 'dtype': 'float32'}
+        'val_windows_per_component': 32, 'warmup_iters': 2, 'dtype': 'float32', 'compile': False}
+GRAPHS = ['--compile=True', '--compile_mode=reduce-overhead']
 device, cuda, tiny, asked, began, work = 'cpu', False, True, [], 0.0, ''  # main sets them
 
 
@@ -226,9 +227,9 @@ def versions():
 
 
 def first_step():
-    cold = train(default_run(1))['first_step']  # no row before this one fills the cache
-    return (f'cold {cold:.1f} s, warm {train_once(*default_run(1))["first_step"]:.1f} s',
-            'not reckoned', True)
+    args = default_run(1, 1000, '--compile=True')  # no row before this one fills the cache
+    cold, warm = train(args)['first_step'], train_once(*args)['first_step']
+    return f'cold {cold:.1f} s, warm {warm:.1f} s', 'not reckoned', True
 
 
 def no_waiting():
@@ -355,17 +356,15 @@ def numbers():
 
 
 def reduce_overhead():
-    graphs, half = '--compile_mode=reduce-overhead', f'--batch_size={4 if tiny else 8}'
-    xe = [train_once(*small_run(*args))['val_xe'] for args in (
-        (), (graphs,), (graphs, half, '--gradient_accumulation_steps=2'))]
+    half = [f'--batch_size={4 if tiny else 8}', '--gradient_accumulation_steps=2']
+    xe = [train_once(*small_run(*args))['val_xe'] for args in ([], GRAPHS, GRAPHS + half)]
     return (f'val_xe {xe[0]:.5f}\nreduce-overhead {xe[1]:.5f}\nand accumulation {xe[2]:.5f}',
             'equal to 1e-3 nats', max(xe) - min(xe) < 1e-3)
 
 
 def small_size():
     lines = [f'{mode}: {train_once(*small_run(*args))["speed"]:,.0f} tokens/s' for mode, args in {
-        'eager': ['--compile=False'], 'default': [],
-        'reduce-overhead': ['--compile_mode=reduce-overhead']}.items()]
+        'eager': ['--compile=False'], 'default': [], 'reduce-overhead': GRAPHS}.items()]
     return '\n'.join(lines), 'on a GPU bound by the host: reduce-overhead is the fastest', True
 
 
@@ -395,7 +394,8 @@ def several_with_mps():
 
 
 def saving():
-    path = os.path.join(train_once(*default_run(1))['folder'], 'ckpt.pt')
+    run = train_once(*default_run(1, 1000, '--compile=True'))  # that of first_step
+    path = os.path.join(run['folder'], 'ckpt.pt')
     checkpoint, times = torch.load(path, map_location=device, weights_only=True), []
     for _ in range(3):
         start = time.perf_counter()

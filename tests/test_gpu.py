@@ -52,7 +52,7 @@ def test_a_row_that_goes_wrong_is_a_fault_and_the_others_go_on(monkeypatch, caps
     assert 'raises ValueError: one line FAULT' in table and 'and another' in err
     assert 'ends SystemExit: 2 FAULT' in table
     assert 'disagrees seen 3 expected 2 FAULT' in table and 'agrees seen 2 expected 2 ok' in table
-    assert 'train.py: data/nowhere is not a' in table
+    assert 'data/nowhere' in table and 'train.py: data/nowhere is not a prepared data set' in err
     assert '1 ok, 4 FAULT, 0 skipped' in out
 
 
