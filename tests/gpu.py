@@ -256,7 +256,8 @@ def speed(*args):
     share = f', {flop * run["speed"] / peak:.1%} of {peak / 1e12:.0f} TFLOP/s' if peak else ''
     return (f'{run["speed"] / 1e6:.3f} M tokens/s,'
             f' {1e3 * size["block_size"] * batch_size / run["speed"]:.1f} ms a step\n'
-            f'{flop / 1e6:.3g} MFLOP a token{share}\npeak memory {run["peak"] / 1e9:.2f} GB',
+            f'{flop / 1e6:.3g} MFLOP a token{share}'
+            + (f'\npeak memory {run["peak"] / 1e9:.2f} GB' if cuda else ''),
             'H100: 2.5 to 3.2 M tokens/s, at most 4.4; 79 MFLOP a token; 7.5 GB',
             'H100' not in name or run['speed'] > 1.25e6 and run['peak'] < 11.3e9)  # half, 1.5 times
 
@@ -349,10 +350,11 @@ def numbers():
     for what, a, b in (('float32, eager, minus CPU', eager, cpu),
                        ('bfloat16, compiled, minus float32', compiled, eager),
                        ('bfloat16, compiled, minus CPU', compiled, cpu)):
-        apart, off = (a[0] - b[0]).abs().mean(), (a[1] - b[1]).norm() / b[1].norm()
-        lines.append(f'{what}: {apart:.1e} nats, gradient {off:.2%}')
-        ok = ok and bool(apart < 2e-3 and off < 0.02)
-    return '\n'.join(lines), 'losses (mean difference) to 2e-3 nats, gradients to 2% in norm', ok
+        mean, most = (a[0] - b[0]).mean().abs(), (a[0] - b[0]).abs().max()
+        off = (a[1] - b[1]).norm() / b[1].norm()
+        lines.append(f'{what}: mean {mean:.1e}, one token {most:.1e} nats, gradient {off:.2%}')
+        ok = ok and bool(mean < 2e-3 and most < 2e-2 and off < 0.02)
+    return '\n'.join(lines), 'mean loss to 2e-3, of one token to 2e-2; gradient to 2% in norm', ok
 
 
 def reduce_overhead():

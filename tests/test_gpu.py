@@ -1,4 +1,6 @@
 """tests/gpu.py without a GPU, and the choice of a device where torch believes in some GPUs."""
+import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -75,6 +77,69 @@ def test_rows_are_skipped_when_the_time_is_spent(monkeypatch, capsys):
     assert gpu.main(TINY) == 0
     out = capsys.readouterr().out
     assert out.count('the 0 s are spent') == len(gpu.ROWS) and '0 ok, 0 FAULT' in out
+
+
+@pytest.fixture
+def on_cuda(monkeypatch):
+    """The rows believe in two H100; nothing runs on them."""
+    monkeypatch.setattr(gpu, 'cuda', True)
+    monkeypatch.setattr(gpu, 'tiny', False)
+    monkeypatch.setitem(sys.modules, 'triton', SimpleNamespace(__version__='3.7.1'))
+    for name, answer in {'get_device_name': 'NVIDIA H100 80GB HBM3', 'device_count': 2,
+                         'get_device_capability': (9, 0)}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda answer=answer: answer)
+
+
+def test_versions_name_the_gpu(on_cuda):
+    assert '2 x NVIDIA H100 80GB HBM3, sm_90' in gpu.versions()[0]
+
+
+@pytest.mark.parametrize('tokens, peak, ok', [(2.8e6, 7e9, True), (1e6, 7e9, False),
+                                              (2.8e6, 12e9, False)])
+def test_speed_is_held_against_what_was_reckoned(on_cuda, monkeypatch, tokens, peak, ok):
+    monkeypatch.setattr(gpu, 'train', lambda *args: {'speed': tokens, 'peak': peak})
+    measured, _, as_reckoned = gpu.speed()
+    assert as_reckoned == ok and '79.3 MFLOP a token' in measured
+    assert f'{79.3e6 * tokens / 989e12:.1%} of 989 TFLOP/s' in measured
+
+
+@pytest.mark.parametrize('attention, ok', [
+    (('pytorch_flash::flash_fwd_kernel', 'pytorch_flash::flash_fwd_kernel'), True),
+    (('pytorch_flash::flash_fwd_kernel', 'cudnn_generated_sdpa_sm90_flash_fprop'), False),
+    (('cudnn_generated_sdpa_sm90_flash_fprop', 'cudnn_generated_sdpa_sm90_flash_fprop'), False),
+    (('gemm', 'gemm'), False),
+])
+def test_a_profile_tells_busy_time_and_attention(on_cuda, monkeypatch, tmp_path, attention, ok):
+    for what, kernel in zip(('train', 'eval'), attention):  # 3 + 1 of 8 ms, two kernels at once
+        events = [{'cat': 'kernel', 'name': kernel, 'ts': 1000, 'dur': 3000},
+                  {'cat': 'kernel', 'name': 'triton_cudnn_fused', 'ts': 2000, 'dur': 1000},
+                  {'cat': 'gpu_memcpy', 'name': 'copy', 'ts': 8000, 'dur': 1000},
+                  {'cat': 'cpu_op', 'name': 'cudnn', 'ts': 0, 'dur': 90000}]
+        (tmp_path / f'run-{what}.json').write_text(json.dumps({'traceEvents': events}))
+    monkeypatch.setattr(gpu, 'train', lambda *args, **more: {'folder': tmp_path / 'run'})
+    measured, _, same = gpu.profile()
+    assert same == ok and measured.count('busy 50% of 8 ms') == 2
+    assert f'3.0 ms {attention[0]}' in measured and '90.0 ms' not in measured
+
+
+@pytest.mark.parametrize('fails', [False, True])
+def test_the_mps_daemon_is_always_stopped(on_cuda, monkeypatch, tmp_path, fails):
+    control = tmp_path / 'nvidia-cuda-mps-control'
+    control.write_text(f'#!/bin/sh\necho "$1 $CUDA_MPS_PIPE_DIRECTORY" >> {tmp_path}/calls\n'
+                       f'[ "$1" ] || cat >> {tmp_path}/calls\n')
+    control.chmod(0o755)
+    monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
+    seen = []
+
+    def several(**environment):
+        seen.append(environment['CUDA_MPS_PIPE_DIRECTORY'])
+        if fails:
+            raise RuntimeError
+        return 'measured', '', True
+    monkeypatch.setattr(gpu, 'several_processes', several)
+    with pytest.raises(RuntimeError) if fails else contextlib.nullcontext():
+        gpu.several_with_mps()
+    assert (tmp_path / 'calls').read_text() == f'-d {seen[0]}\n {seen[0]}\nquit\n'
 
 
 # ---- the choice of a device: torch's Python is real, and below it there are stand-ins
