@@ -56,9 +56,8 @@ class Skipped(Exception):
 
 def write_data_set(name, vocab_size, T):
     """
-    Writes data/<name> to the work folder: one component, 2,000 documents of 10 T tokens to train on
-    and 100 in each other split. Each token is the last one plus one of eight steps, so that there
-    is something to learn: the entropy rate is ln 8 nats.
+    Writes data/<name>: one component, 2,000 documents of 10 T tokens to train on and 100 in each
+    other split. Each token is the one before plus one of eight steps: ln 8 nats can be learned.
     """
     folder, rng, splits = os.path.join(work, 'data', name), np.random.default_rng(0), {}
     os.makedirs(os.path.join(folder, 'a'))
@@ -94,10 +93,10 @@ def quick_compile(function, mode=None, compile=torch.compile, **more):
 
 def watch(how, folder, *args):
     """
-    What a child does: train.py with these arguments. Writes <folder>.json: the seconds from its
-    launch to the end of the first step, its number of steps, and its peak memory on the GPU, bytes.
-    How: 'sync', whatever waits for the GPU between steps 3 and 49 raises; 'profile', steps 21 to 30
-    and the evaluation after step 50 are traced to <folder>-train.json and <folder>-eval.json.
+    What a child does: train.py with these arguments. Writes <folder>.json: seconds from its launch
+    to the first step's end, number of steps, and bytes of the GPU at most. How: 'sync', what waits
+    for the GPU between steps 3 and 49 raises; 'profile', steps 21 to 30 and the evaluation after
+    step 50 are traced to <folder>-train.json and -eval.json.
     """
     times, traces = [], []
 
@@ -134,8 +133,7 @@ def watch(how, folder, *args):
 
 @contextlib.contextmanager
 def launched(args, how='', folder='', processes=1, **environment):
-    """Starts train.py; gives (its process, its folder). It prints to <folder>.txt. It is killed
-    at the end of the block if it has not ended."""
+    """Starts train.py, which prints to <folder>.txt; gives (process, folder); ends with its end."""
     folder = folder or tempfile.mkdtemp(dir=work)
     torchrun = ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}']
     command = [sys.executable, __file__, 'watch', how, folder] if processes == 1 else [
@@ -407,37 +405,44 @@ def saving():
             'some 2 s for 157 MB', True)
 
 
-def wait_for_rows(process, folder):
-    """Waits until a run has a checkpoint and two rows of log.csv after that of step 0."""
-    while len(read_log(folder)) < 3 or not os.path.exists(f'{folder}/ckpt.pt'):
+def wait_for_rows(process, folder, n):
+    """Waits until a run has n rows in log.csv, and a checkpoint."""
+    while len(read_log(folder)) < n or not os.path.exists(f'{folder}/ckpt.pt'):
         if process.poll() is not None:
             finish(process, folder)
             raise RuntimeError('the run was over before it could be interrupted')
         time.sleep(0.005)
 
 
-def sigterm():
-    with launched(small_run('--max_iters=1000000')) as (process, folder):
-        wait_for_rows(process, folder)
+@functools.cache
+def terminated_run():
+    """Returns the folder of a small run that SIGTERM ended."""
+    with launched(small_run()) as (process, folder):
+        wait_for_rows(process, folder, 3)
         process.terminate()
         finish(process, folder, status=128 + signal.SIGTERM)
+    return folder
+
+
+def sigterm():
+    folder = terminated_run()
     saved = torch.load(f'{folder}/ckpt.pt', map_location='cpu', weights_only=True)['iter_num']
     last = int(read_log(folder)[-1]['iter'])
     return f'status 143, saved at step {saved} of {last}', 'at the last', saved == last > 0
 
 
 def kill_and_resume():
-    with launched(small_run()) as (process, folder):
-        wait_for_rows(process, folder)
+    folder, resume = terminated_run(), small_run('--init_from=resume')
+    with launched(resume, folder=folder) as (process, _):
+        wait_for_rows(process, folder, len(read_log(folder)) + 2)
         process.kill()
         process.wait()
-    resumed = train(small_run('--init_from=resume'), folder=folder)['val_xe']
-    whole = train_once(*small_run())['val_xe']
-    step = re.search(r'resumed at step \d+', ' '.join(row['event'] for row in read_log(folder)))
+    resumed, whole = train(resume, folder=folder)['val_xe'], train_once(*small_run())['val_xe']
+    steps = re.findall(r'resumed at step (\d+)', ' '.join(r['event'] for r in read_log(folder)))
     apart = abs(resumed - whole)
-    return (f'val_xe {resumed:.6f}, {step and step[0]}\nundisturbed {whole:.6f}',
+    return (f'val_xe {resumed:.6f}, resumed at step {" and ".join(steps)}\nundisturbed {whole:.6f}',
             'equal on a CPU, to 1e-3 nats on a GPU',
-            bool(step) and (apart < 1e-3 if cuda else apart == 0))
+            bool(steps) and (apart < 1e-3 if cuda else apart == 0))
 
 
 def two_gpus():
