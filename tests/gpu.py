@@ -512,6 +512,8 @@ def main(args):
     asked = [f'--device={options.device}'] if options.device else []
     if not cuda and not tiny:
         fail('there is no CUDA device here; --device=cpu --tiny tries the script itself')
+    if tiny:
+        torch.set_num_threads(1)  # as its runs do
     began, rows = time.perf_counter(), []
     with tempfile.TemporaryDirectory(prefix='gpu') as work, mock.patch.dict(
             os.environ, TORCHINDUCTOR_CACHE_DIR=os.path.join(work, 'cache')), mock.patch.object(
