@@ -11,8 +11,10 @@ from types import SimpleNamespace
 import gpu
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, TRAIN, run
+from torch.overrides import TorchFunctionMode
 
+import model
 from model import choose_device, choose_dtype
 
 TINY = ['--device=cpu', '--tiny']
@@ -234,3 +236,47 @@ def test_the_stand_ins_leave_torch_its_own_checks(fake_cuda):
     with pytest.raises(RuntimeError):
         torch.cuda.set_device(1)
     assert devices == []
+
+
+# ---- train.py and eval_xe.py where the device is CUDA by name, and its tensors lie on the CPU
+
+class OnCpu(TorchFunctionMode):
+    """Puts what is made on, or moved to, a CUDA device on the CPU."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        def on_cpu(x):
+            return 'cpu' if isinstance(x, str) and x.startswith('cuda') else x
+        kwargs = {key: on_cpu(x) for key, x in (kwargs or {}).items()}
+        return func(*map(on_cpu, args), **kwargs)
+
+
+def on_cuda_device(args):
+    return [arg for arg in args if not arg.startswith('--device')] + ['--device=cuda:1']
+
+
+def test_nothing_is_moved_before_the_device_is_set(fake_cuda, small):
+    devices = fake_cuda(2)
+    with pytest.raises((NotImplementedError, RuntimeError), match='CUDA'):
+        run('train.py', *on_cuda_device(TRAIN), '--k=2', '--out_dir=gpu/none')
+    assert devices == [1] and not os.path.exists('gpu/none')
+
+
+@pytest.mark.parametrize('accumulation', [1, 2])
+def test_every_branch_of_a_run_on_cuda_is_that_of_the_cpu(fake_cuda, small, monkeypatch,
+                                                          accumulation):
+    """Gradients that stay in their place, CUDA's random state saved and set, a resume, the rest."""
+    args = [*TRAIN, '--k=2', '--lr_decay_iters=20', '--compile=True', '--overwrite=True',
+            f'--gradient_accumulation_steps={accumulation}', '--compile_mode=reduce-overhead']
+    monkeypatch.setattr(torch.nn.Module, 'compile', lambda self, **settings: None)
+    monkeypatch.setattr(model, 'try_compiler', lambda device: None)
+    run('train.py', *args, '--max_iters=20', '--out_dir=gpu/cpu')
+    devices = fake_cuda(2)
+    with OnCpu():
+        run('train.py', *on_cuda_device(args), '--max_iters=12', '--out_dir=gpu/cuda')
+        run('train.py', *on_cuda_device(args), '--max_iters=20', '--out_dir=gpu/cuda',
+            '--init_from=resume')
+        run('eval_xe.py', '--runs=gpu/cuda', '--device=cuda:1', '--results_dir=gpu/results')
+    a, b = (torch.load(f'gpu/{name}/ckpt.pt', weights_only=True) for name in ('cpu', 'cuda'))
+    assert set(devices) == {1} and 'cuda' in b['rng']
+    assert all(torch.equal(a['model'][name], b['model'][name]) for name in a['model'])
+    assert b['iter_num'] == 20 and a['best_val_loss'] == b['best_val_loss']
