@@ -1,16 +1,38 @@
-"""Statistics of the evaluation, on numbers whose answer is known."""
+"""The evaluation: its statistics on numbers whose answer is known, and which runs it compares."""
+import csv
+import json
 import math
+import os
+import shlex
+import shutil
 
 import numpy as np
 import pytest
+import torch
+from conftest import MODEL, TRAIN, run
 
-from eval_xe import (add_differences, average, fit_decay, holm, interval, mean_by_document, resamples,
-                     simultaneous_band, t_interval)
+import configurator
+import eval_xe
+from curves import (
+    Curve,
+    average,
+    cluster_bootstrap,
+    fit_decay,
+    holm,
+    log_bins,
+    mean_ci_over_runs,
+    resamples,
+    t_interval,
+)
+from model import GPT
 from processes import build_processes, component_losses, mixture_losses, sample_process
 
 
 def clustered(n_docs=400, per_doc=5, seed=0):
-    """Windows whose documents differ with variance 1 and that differ within one by .25: (xe (N, 3), doc (N,))."""
+    """
+    Windows whose documents differ with variance 1 and that differ within one by .25:
+    (xe (N, 3), doc (N,)).
+    """
     rng = np.random.default_rng(seed)
     doc = np.repeat(np.arange(n_docs), per_doc)
     return 5 + rng.normal(size=(n_docs, 1))[doc] + 0.5 * rng.normal(size=(len(doc), 3)), doc
@@ -18,33 +40,32 @@ def clustered(n_docs=400, per_doc=5, seed=0):
 
 def test_mean_is_over_windows_and_its_error_is_over_documents():
     xe, doc = clustered()
-    mean, boot = mean_by_document(xe, doc, 'a')
+    mean, boot = cluster_bootstrap(xe, doc, 'a')
     np.testing.assert_allclose(mean, xe.mean(0))
-    expected = math.sqrt((1 + 0.25 / 5) / 400)  # not sqrt(1.25 / 2000), as if windows were independent
+    expected = math.sqrt((1 + 0.25 / 5) / 400)  # as if windows were independent: sqrt(1.25 / 2000)
     np.testing.assert_allclose(boot.std(0), expected, rtol=0.15)
-    low, high = interval(boot)
+    low, high = Curve(mean, boot).ci()
     np.testing.assert_allclose(high - low, 2 * 1.96 * expected, rtol=0.2)
 
 
 def test_windows_weigh_the_same_in_documents_of_any_length():
     xe, doc = np.array([[1.0], [1.0], [1.0], [5.0]]), np.array([7, 7, 7, 9])
-    mean, boot = mean_by_document(xe, doc, 'a')
+    mean, boot = cluster_bootstrap(xe, doc, 'a')
     assert mean == 2.0
-    assert {round(float(b), 5) for b in boot[:, 0]} == {1.0, 2.0, 5.0}  # the documents 7 7, 7 9, 9 9
+    assert {round(float(b), 5) for b in boot[:, 0]} == {1.0, 2.0, 5.0}  # 7 7, 7 9, 9 9
 
 
 def test_one_document_gives_no_interval():
-    mean, boot = mean_by_document(np.array([[1.0], [2.0]]), np.array([3, 3]), 'a')
-    assert mean == 1.5 and np.isnan(interval(boot)).all()
+    mean, boot = cluster_bootstrap(np.array([[1.0], [2.0]]), np.array([3, 3]), 'a')
+    assert mean == 1.5 and np.isnan(boot).all()
 
 
 def test_resamples_are_paired():
     """Two runs on the same windows: the constant between them has an interval of no width."""
     xe, doc = clustered()
-    (a, boot_a), (b, boot_b) = (mean_by_document(x, doc, 'a') for x in (xe, xe + 0.5))
-    low, high = interval(boot_b - boot_a)
-    np.testing.assert_allclose([b - a, low, high], 0.5, atol=1e-5)
-    assert (boot_a.std(0) > 0.03).all()
+    a, b = (cluster_bootstrap(x, doc, 'a') for x in (xe, xe + 0.5))
+    np.testing.assert_allclose([(b - a).mean, *(b - a).ci()], 0.5, atol=1e-5)
+    assert (a.boot.std(0) > 0.03).all()
 
 
 def test_resamples_are_the_same_in_every_process_and_others_for_every_component():
@@ -56,32 +77,37 @@ def test_resamples_are_the_same_in_every_process_and_others_for_every_component(
 
 def test_t_interval_covers_as_often_as_it_says():
     rng = np.random.default_rng(0)
-    covered = [low < 0 < high for low, high in (t_interval(rng.normal(size=4)) for _ in range(4000))]
+    intervals = [t_interval(rng.normal(size=4)) for _ in range(4000)]
+    covered = [low < 0 < high for low, high in intervals]
     assert abs(np.mean(covered) - 0.95) < 0.012
 
 
 def test_simultaneous_band_holds_whole_curves():
-    """Of the resampled curves 95% lie inside at every position; of a pointwise band it is far fewer."""
+    """Of the resampled curves 95% lie inside at every position; of a pointwise band far fewer."""
     rng = np.random.default_rng(0)
     boot = rng.normal(size=(1000, 50))
-    low, high = simultaneous_band(np.zeros(50), boot)
+    curve = Curve(np.zeros(50), boot)
+    low, high = curve.band()
     assert abs(((boot > low) & (boot < high)).all(1).mean() - 0.95) < 0.01
-    assert (high > 1.5 * interval(boot)[1]).all()
+    assert (high > 1.5 * curve.ci()[1]).all()
 
 
 def test_intervals_cover_as_often_as_they_say():
-    """1,000 experiments on 80 documents of 1 to 8 windows, whose mean is known: 95% intervals hold it 93 to 97 times in 100."""
+    """
+    1,000 experiments on 80 documents of 1 to 8 windows, whose mean is known: 95% intervals hold it
+    93 to 97 times in 100.
+    """
     rng, covered = np.random.default_rng(0), []
     for _ in range(1000):
         doc = np.repeat(np.arange(80), rng.integers(1, 9, 80))
         xe = 5 + rng.normal(size=(80, 1))[doc] + 0.7 * rng.normal(size=(len(doc), 1))
-        low, high = interval(mean_by_document(xe, doc, 'coverage')[1])
+        low, high = cluster_bootstrap(xe, doc, 'coverage').ci()
         covered.append(low < 5 < high)
     assert 0.93 <= np.mean(covered) <= 0.97
 
 
 def noisy(curve):
-    return curve + 1e-4 * np.random.default_rng(0).normal(size=(200, len(curve)))
+    return Curve(curve, curve + 1e-4 * np.random.default_rng(0).normal(size=(200, len(curve))))
 
 
 def test_holm_by_hand():
@@ -94,10 +120,11 @@ def test_fits_recover_what_made_the_curve():
     n = np.arange(100)
     power, exponential = 2 + 0.7 * np.maximum(n, 1.0)**-0.8, 2 + 0.7 * np.exp(-n / 9)
     for curve, better, c in ((power, 'power', 0.8), (exponential, 'exponential', 9)):
-        fits = fit_decay(curve, noisy(curve))
+        fits = fit_decay(noisy(curve))
         assert min(fits, key=lambda form: fits[form][3][0]) == better
         assert [fits[better][i][0] for i in range(3)] == pytest.approx([2, 0.7, c], rel=0.06)
-        assert np.mean(fits[better][3] < fits[{'power': 'exponential', 'exponential': 'power'}[better]][3]) == 1
+        other, = fits.keys() - {better}
+        assert (fits[better][3] < fits[other][3]).all()
 
 
 def coins_xe(K, T=100):
@@ -106,7 +133,8 @@ def coins_xe(K, T=100):
     loss = np.empty(T)
     for t in range(T):  # after t tosses of which m were ones, P(one) is the posterior mean of p
         m = np.arange(t + 1)
-        choose = np.array([math.lgamma(t + 1) - math.lgamma(i + 1) - math.lgamma(t - i + 1) for i in m])
+        choose = np.array([math.lgamma(t + 1) - math.lgamma(i + 1) - math.lgamma(t - i + 1)
+                           for i in m])
         joint = np.exp(choose + m * np.log(p) + (t - m) * np.log(1 - p)) / K  # (K, t + 1)
         one = (joint * p).sum(0) / joint.sum(0)
         loss[t] = joint.sum(0) @ -(one * np.log(one) + (1 - one) * np.log(1 - one))
@@ -115,35 +143,212 @@ def coins_xe(K, T=100):
 
 def test_many_coins_decay_as_a_power_and_two_exponentially():
     """
-    Many coins are one unknown parameter, which costs 1 / (2 n) nats in the end (Riechers et al. 2505.18373); few are told apart
-    exponentially fast. From n = 1 on the power is lower than 1, for n XE(n) rises all the way: .11, .34, .46, .49 at n = 1, 8, 64, 399.
+    Many coins are one unknown parameter, which costs 1 / (2 n) nats in the end (Riechers et al.
+    2505.18373); few are told apart exponentially fast. From n = 1 on the power is lower than 1, for
+    n XE(n) rises all the way: .11, .34, .46, .49 at n = 1, 8, 64, 399.
     """
     many, two = coins_xe(200, 400), coins_xe(2)
-    assert [n * many[n] for n in (1, 8, 64, 399)] == pytest.approx([0.114, 0.335, 0.456, 0.486], abs=1e-3)
+    limits = [n * many[n] for n in (1, 8, 64, 399)]
+    assert limits == pytest.approx([0.114, 0.335, 0.456, 0.486], abs=1e-3)
     assert two[::8][:4] == pytest.approx([0.693147 - 0.198515, 0, 0, 0], abs=1e-3)
     for curve, better in ((many[:100], 'power'), (two[:60], 'exponential')):
-        fits = fit_decay(curve, noisy(curve))
+        fits = fit_decay(noisy(curve))
         errors = {form: fits[form][3] for form in fits}
         other, = errors.keys() - {better}
         assert (errors[better] < 0.4 * errors[other]).all()
 
 
-def test_parts_on_known_predictors():
-    """Where every model is the optimum for what it knows, nothing is diluted or transferred and all ambiguity is Bayes' own."""
-    processes, rng = list(build_processes('markov:4', 8, 0).values()), np.random.default_rng(0)
-    cells, summed = {}, []
+def test_bins_of_positions_double():
+    assert log_bins(17).tolist() == [0, 1, 2, 2, *[3] * 4, *[4] * 8, 5]
+    assert log_bins(9, 2).tolist() == [0, 1, 3, 4, 5, 5, 6, 6, 7]  # a factor of sqrt 2 each
+
+
+def test_one_run_has_an_interval_over_documents_and_several_over_runs():
+    one, two = Curve(1.0, np.linspace(0, 2, 1001)), Curve(2.0, np.linspace(1, 3, 1001))
+    assert mean_ci_over_runs([one])[1] == pytest.approx([0.05, 1.95])
+    mean, (low, high) = mean_ci_over_runs([one, two])  # t of one degree of freedom: 12.7062
+    assert (mean, low, high) == pytest.approx((1.5, 1.5 - 6.3531, 1.5 + 6.3531), abs=1e-3)
+
+
+def test_parts_on_known_predictors(monkeypatch):
+    """
+    Where every model is the optimum for what it knows, nothing is diluted or transferred and all
+    ambiguity is Bayes' own.
+    """
+    processes = list(build_processes('markov:4', 8, 0).values())
+    rng, curves, summed = np.random.default_rng(0), {'M': {}, 'P': {}}, []
     for i, process in enumerate(processes):
         w = sample_process(process, 300, 64, rng)
         losses = np.stack([component_losses(p, w) for p in processes])
         mixture, unit = mixture_losses(losses), np.arange(300)
-        own, best = mean_by_document(losses[i], unit, 'p'), mean_by_document(mixture, unit, 'p')
-        cells[str(i)] = {'xe': best, 'bayes': best, 'base': own, 'diluted': own, 'told': own,
-                         'bayes_ambiguity': mean_by_document(mixture - losses[i], unit, 'p')}
-        add_differences(cells[str(i)])
+        best = cluster_bootstrap(mixture, unit, 'p')
+        curves['P'][str(i)] = {'xe': cluster_bootstrap(losses[i], unit, 'p')}
+        curves['M'][str(i)] = {
+            'xe': best, 'bayes': best,
+            'bayes_ambiguity': cluster_bootstrap(mixture - losses[i], unit, 'p')}
         summed.append((mixture - losses[i]).sum(1))
-    curves = average(list(cells.values()))
-    assert not curves['dilution'][0].any() and not curves['transfer'][0].any()
-    np.testing.assert_allclose(curves['ambiguity'][0], curves['bayes_ambiguity'][0], atol=1e-12)
-    np.testing.assert_allclose(curves['delta'][0], sum(curves[term][0] for term in ('dilution', 'transfer', 'ambiguity')), atol=1e-12)
+    specialist, components = {'folder': 'P'}, list(curves['M'])
+    parts = {part: dict.fromkeys(components, specialist) for part in ('specialist', 'diluted')}
+    monkeypatch.setattr(eval_xe, 'specialist_mixture', lambda *args: {})
+    mixture = {'folder': 'M', 'mix': {'components': components}}
+    by_component = eval_xe.decompose(mixture, parts | {'tagged': {'': specialist}}, curves, None)
+    mean = average(list(by_component.values()))
+    assert not mean['dilution'].mean.any() and not mean['transfer'].mean.any()
+    np.testing.assert_allclose(mean['ambiguity'].mean, mean['bayes_ambiguity'].mean, atol=1e-12)
+    terms = sum(mean[term].mean for term in ('dilution', 'transfer', 'ambiguity'))
+    np.testing.assert_allclose(mean['delta'].mean, terms, atol=1e-12)
     assert np.max(summed) <= math.log(4) + 1e-9  # in every window
-    assert curves['ambiguity'][0].sum() == pytest.approx(math.log(4), abs=0.02)
+    assert mean['ambiguity'].mean.sum() == pytest.approx(math.log(4), abs=0.02)
+
+
+# ---- which runs are compared, and by which code they are evaluated
+
+
+@pytest.fixture
+def one_run(small, tmp_path, monkeypatch):
+    """Works in a folder with data/ and out/first. Returns copy_run(to, without=(), **keys)."""
+    if not os.path.exists('eval/first'):
+        run('train.py', *TRAIN, '--components=a', '--max_iters=3', '--out_dir=eval/first')
+    os.symlink(small / 'data', tmp_path / 'data')
+    shutil.copytree('eval/first', tmp_path / 'out/first')
+    monkeypatch.chdir(tmp_path)
+    change_config('out/first', without=('code',))
+
+    def copy_run(to, without=(), **keys):
+        shutil.copytree('out/first', f'out/{to}', ignore=shutil.ignore_patterns('*.npz'))
+        change_config(f'out/{to}', without, **keys)
+    return copy_run
+
+
+def change_config(folder, without=(), **keys):
+    """Changes keys of a run's config.json; its checkpoints lose the code that they may name."""
+    with open(f'{folder}/config.json') as f:
+        config = json.load(f)
+    config = {key: value for key, value in config.items() if key not in without} | keys
+    with open(f'{folder}/config.json', 'w') as f:
+        json.dump(config, f)
+    checkpoint = torch.load(f'{folder}/best.pt', weights_only=True)
+    checkpoint.pop('code', None)
+    torch.save(checkpoint, f'{folder}/best.pt')
+
+
+def evaluate(*args):
+    """Runs eval_xe.py; returns its rows of xe_vs_k.csv and of xe_by_component.csv."""
+    run('eval_xe.py', *args)
+    tables = []
+    for name in ('xe_vs_k', 'xe_by_component'):
+        with open(f'results/{name}.csv', newline='') as f:
+            tables.append(list(csv.DictReader(f)))
+    return tables
+
+
+def today(**changed):
+    """What a run of today says of its code in config.json."""
+    names = ('model.py', 'sample_mix.py', 'train.py')
+    return {name: configurator.code_hash(name) for name in names} | changed
+
+
+def test_runs_that_differ_in_a_new_key_are_told_apart(one_run, capsys):
+    """A key that train.py does not have yet: one run knows it, the other does not."""
+    one_run('rope', rope=True)
+    vs_k, _ = evaluate()
+    assert [row['n_runs'] for row in vs_k] == ['1', '1']
+    assert sorted(row['setting'] for row in vs_k) == ['rope=None', 'rope=True']
+    assert 'repeats' not in capsys.readouterr().out
+    assert {'xe_vs_k-rope=None.png', 'xe_vs_k-rope=True.png'} <= set(os.listdir('results'))
+
+
+def test_a_run_that_does_not_know_a_key_has_its_default(one_run):
+    one_run('other_seed', without=('constant_per_component', 'patience'), seed=1)
+    vs_k, _ = evaluate()
+    assert [(row['n_runs'], row['setting']) for row in vs_k] == [('2', '')]
+
+
+def test_keys_that_move_no_number_tell_nothing_apart(one_run, capsys):
+    one_run('elsewhere', out_dir='out/elsewhere', compile=True, log_interval=7, device='cuda')
+    vs_k, _ = evaluate()
+    assert [row['n_runs'] for row in vs_k] == ['1']
+    assert 'out/first repeats out/elsewhere: left out' in capsys.readouterr().out
+
+
+def test_runs_of_other_code_are_told_apart(one_run, capsys):
+    one_run('new', code=today())
+    one_run('hacked', code=today(**{'train.py': '0' * 8}))
+    vs_k, _ = evaluate()
+    settings = {row['setting'] for row in vs_k}
+    assert len(settings) == 3 and all(setting.startswith('code=') for setting in settings)
+    assert '1 of 3 runs do not say what code they were trained with' in capsys.readouterr().out
+
+
+def test_no_run_is_evaluated_by_the_model_of_another(one_run, capsys, fails):
+    one_run('new', code=today())
+    one_run('other', code=today(**{'model.py': 'ab12ab12'}))
+    _, by_component = evaluate()
+    assert {row['run'] for row in by_component} == {'first', 'new'}
+    assert 'out/other was trained with another model.py (ab12ab12)' in capsys.readouterr().out
+    assert not os.path.exists('out/other/losses-test-best.npz')
+    assert 'no run that this model.py can evaluate' in fails('eval_xe.py', '--runs=out/other')
+
+
+def test_the_cache_knows_the_code(one_run, monkeypatch, capsys):
+    """After a change of model.py an old run is evaluated anew, one of before from its cache."""
+    one_run('new', code=today())
+    one_run('not_evaluated', code=today(), seed=1)
+    _, before = evaluate('--runs=out/first,out/new')
+    original, loaded, load = configurator.code_hash, [], torch.load
+    monkeypatch.setattr(torch, 'load', lambda path, **k: loaded.append(path) or load(path, **k))
+    evaluate('--runs=out/first,out/new')
+    assert loaded == []
+    monkeypatch.setattr(configurator, 'code_hash', lambda path: 'changed' * (path == 'model.py')
+                        or original(path))
+    _, after = evaluate()
+    assert loaded == ['out/first/best.pt']
+    assert [row['xe'] for row in after] == [row['xe'] for row in before]
+    assert 'out/not_evaluated was trained with another model.py' in capsys.readouterr().out
+    monkeypatch.setattr(configurator, 'code_hash', lambda path: 'changed' * (
+        path == 'sample_mix.py') or original(path))
+    evaluate()
+    names = ('first', 'new', 'not_evaluated')
+    assert sorted(loaded[1:]) == [f'out/{name}/best.pt' for name in names]
+
+
+def test_a_checkpoint_of_other_code_than_its_config_is_refused(one_run, fails):
+    one_run('new', code=today())
+    checkpoint = torch.load('out/new/best.pt', weights_only=True)
+    torch.save(checkpoint | {'code': today(**{'model.py': 'ab12ab12'})}, 'out/new/best.pt')
+    assert 'is not of the run' in fails('eval_xe.py', '--runs=out/new')
+
+
+def test_nine_shapes_of_model_are_evaluated_in_one_call(one_run, monkeypatch):
+    compile = torch.nn.Module.compile  # with the code generator left out, which takes a minute
+    monkeypatch.setattr(torch.nn.Module, 'compile', lambda self, **k: compile(
+        self, backend='aot_eager', **k | {'mode': None}))
+    torch._dynamo.reset()
+    checkpoint = torch.load('out/first/best.pt', weights_only=True)
+    for n_embd in range(4, 40, 4):
+        one_run(f'width{n_embd}', n_embd=n_embd)
+        args = checkpoint['model_args'] | {'n_embd': n_embd}
+        torch.save(checkpoint | {'model': GPT(**args).state_dict(), 'model_args': args},
+                   f'out/width{n_embd}/best.pt')
+    _, by_component = evaluate('--runs=out/width*', '--compile=True', *MODEL[-2:])
+    assert len(by_component) == 9
+
+
+def test_missing_runs_are_trained_by_their_commands(small, tmp_path, monkeypatch, capsys):
+    """Settings that are not train.py's, a folder with a space: the commands are those needed."""
+    run('train.py', *TRAIN, '--k=2', '--max_iters=2', '--token_budget=320',
+        '--out_dir=eval/a mixture')
+    monkeypatch.chdir(small)
+    _, by_component = evaluate('--runs=eval/a mixture')
+    out = capsys.readouterr().out
+    assert 'ΔXE of K = 2 needs a K = 1 run of each of its components' in out
+    assert 'decomposition.csv has no rows' in out
+    assert out.index('python train.py') < out.index('icl_score')
+    with open('results/missing.txt') as f:
+        commands = f.read().splitlines()
+    assert len(commands) == 5 and out.count('python train.py') == 3
+    for command in commands:
+        run('train.py', *shlex.split(command)[2:])
+    vs_k, _ = evaluate('--runs=eval/a mixture*')
+    assert [row['k'] for row in vs_k if row['ambiguity']] == ['2']
+    assert not os.path.exists('results/missing.txt')

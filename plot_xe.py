@@ -1,0 +1,373 @@
+"""
+Draws the pictures and prints the table from results/*.csv alone, without torch or checkpoints.
+
+    python plot_xe.py
+    python plot_xe.py --results_dir=results/demo
+
+eval_xe.py writes the CSV files and calls draw and table at its end. There is a picture of each kind
+for each setting. results/pictures.json lists those that were written, so that no other is removed.
+"""
+import json
+import os
+import re
+import textwrap
+import zlib
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+from configurator import fail, override, replace_file
+
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt  # noqa: E402
+
+plt.rcParams.update({
+    'figure.constrained_layout.use': True, 'savefig.dpi': 160, 'grid.alpha': 0.3,
+    'legend.fontsize': 8, 'legend.framealpha': 0.7, 'legend.edgecolor': 'none'})
+
+# -----------------------------------------------------------------------------
+results_dir = 'results'  # where the CSV files are and the pictures go
+# -----------------------------------------------------------------------------
+override(globals())
+
+TERMS = ('dilution', 'transfer', 'ambiguity')
+PANELS = {'xe': ('xe', 'ci', 'XE (nats per token)'),  # column, its interval, label
+          'delta': ('delta_xe', 'delta_ci', 'ΔXE from the K = 1 runs (nats per token)'),
+          'excess': ('excess', 'excess_ci', 'XE above the Bayes optimum (nats per token)')}
+# of Okabe and Ito's palette, which colour-blind readers tell apart; the hatches are for print
+COLORS = {'dilution': ('#E69F00', ''), 'transfer': ('#56B4E9', '//'),
+          'ambiguity': ('#009E73', '..')}
+
+
+def tell_apart(settings):
+    """Returns the keys that tell the different ones of some dicts apart, as few as will do."""
+    def groups(keys):
+        return len({repr([setting.get(key) for key in keys]) for setting in settings})
+    keys = [key for key in dict.fromkeys(key for setting in settings for key in setting)
+            if groups([key]) > 1]
+    for key in reversed(keys):  # a key that tells no more of them apart than the others can go
+        fewer = [other for other in keys if other != key]
+        keys = fewer if groups(fewer) == groups(keys) else keys
+    return keys
+
+
+def read_csv(folder, name):
+    """Returns a CSV file as a DataFrame: an empty field is nan, an empty setting ''."""
+    path = os.path.join(folder, f'{name}.csv')
+    try:
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[''], dtype={'setting': str})
+        return frame.fillna({'setting': ''})
+    except (OSError, ValueError, KeyError) as e:  # pandas' own errors are ValueErrors
+        fail(f'{path} cannot be read ({e}): write it with python eval_xe.py')
+
+
+def read_settings_shown(folder):
+    """
+    Returns {(dataset, setting): (words, tables)} of the settings that have curves: `words` are the
+    'key=value' that tell it from the others of its data set, a list, and `tables` the rows of
+    {'xe_vs_k': .., 'curves': .., 'xe_by_component': ..} that are its own.
+    """
+    frames = {name: read_csv(folder, name) for name in ('curves', 'xe_vs_k', 'xe_by_component')}
+    keys = list(dict.fromkeys(zip(*(frames['curves'][key] for key in ('dataset', 'setting')))))
+    values = {key: dict(word.split('=', 1) for word in re.split(r' (?=\w+=)', key[1]) if word)
+              for key in keys}
+    shown = {}
+    for dataset, setting in sorted(keys):
+        words = tell_apart([values[key] for key in keys if key[0] == dataset])
+        shown[dataset, setting] = [f'{key}={values[dataset, setting].get(key)}' for key in words], {
+            name: frame[(frame['dataset'] == dataset) & (frame['setting'] == setting)]
+            for name, frame in frames.items()}
+    return shown
+
+
+# -----------------------------------------------------------------------------
+# pictures
+
+
+def figure(title, note, panels=1, width=5.5):
+    """Returns a figure and its axes, a list; the title is wrapped to the figure's width."""
+    width = 1.5 + width * panels
+    fig, axes = plt.subplots(1, panels, figsize=(width, 4.5), squeeze=False)
+    fig.suptitle('\n'.join(textwrap.fill(line, int(14 * width)) for line in (title, note)),
+                 fontsize=9)
+    for ax in axes[0]:
+        ax.grid(axis='both' if panels > 1 else 'y')
+    return fig, axes[0]
+
+
+def draw_intervals(ax, x, y, low, high, **style):
+    """Marks at (x, y) with their intervals from low to high: numbers, or (n,) each."""
+    ax.errorbar(x, y, yerr=np.abs([y - low, high - y]).reshape(2, -1), lw=1, **style)
+
+
+def draw_curves(ax, curves, quantity, label):
+    """One curve per K against context position, each with its band."""
+    T, ks = curves['position'].max() + 1, sorted(set(curves['k']))
+    for i, k in enumerate(ks):
+        color = plt.cm.viridis(0.85 * i / max(1, len(ks) - 1))
+        of_k = curves[curves['k'] == k]
+        n = of_k['n_runs'].iloc[0]
+        curve = of_k[of_k['quantity'] == quantity]
+        if len(curve) and (k > 1 or quantity in ('xe', 'excess')):
+            ax.plot(curve['position'], curve['mean'], color=color, lw=1.4,
+                    label=f'K = {k} ({n} run{"s" * int(n > 1)})')
+            ax.fill_between(curve['position'], curve['band_low'], curve['band_high'], color=color,
+                            alpha=0.2, lw=0)
+        bayes = of_k[of_k['quantity'] == 'bayes']
+        if quantity == 'xe' and len(bayes):
+            ax.plot(bayes['position'], bayes['mean'], color=color, lw=2, ls=':',
+                    label='' if i else 'Bayes optimum')
+    ticks = [t for t in (0, 1, 3, 10, 30, 100, 300, 1000) if t < 0.8 * T] + [T - 1]
+    ax.set_xscale('symlog', linthresh=1, linscale=0.4)
+    ax.set_xticks(ticks, [str(t) for t in ticks])
+    ax.xaxis.minorticks_off()
+    ax.set(xlim=(0, T - 1), xlabel='tokens of context', ylabel=label)
+    ax.legend()
+
+
+def panels_of(tables):
+    """Returns what is known of XE, ΔXE and the excess over the Bayes optimum, keys of PANELS."""
+    rows = tables['xe_vs_k']
+    rows = {'xe': rows, 'delta': rows[rows['k'] > 1], 'excess': rows}
+    return [key for key, (column, _, _) in PANELS.items() if rows[key][column].notna().any()]
+
+
+def draw_by_position(title, tables):
+    """XE, ΔXE and the excess against context position. Returns the figure."""
+    panels = panels_of(tables)
+    fig, axes = figure(title, 'bands: 95%, simultaneous over positions, documents resampled',
+                       len(panels), 4.5)
+    for ax, quantity in zip(axes, panels):
+        draw_curves(ax, tables['curves'], quantity, PANELS[quantity][2])
+        if quantity != 'xe':
+            ax.axhline(0, color='black', lw=0.8)
+    return fig
+
+
+def draw_posterior(title, tables):
+    """The Bayes mixture of the diluted specialists against context position. Returns the figure."""
+    if 'posterior' not in set(tables['curves']['quantity']):
+        return None
+    fig, axes = figure(title, 'the Bayes mixture of the specialists trained on B / K; bands: 95%,'
+                       ' simultaneous over positions', 2, 4.5)
+    draw_curves(axes[0], tables['curves'], 'posterior', 'probability of the true component')
+    draw_curves(axes[1], tables['curves'], 'specialist_gap', 'loss of the mixture minus that of the'
+                '\ntrue specialist (nats per token)')
+    axes[0].set_ylim(0, 1)
+    axes[1].axhline(0, color='black', lw=0.8)
+    return fig
+
+
+def draw_vs_k(title, tables):
+    """The means over positions against K: each run a dot, and the mean over runs. Returns it."""
+    runs = tables['xe_by_component'][tables['xe_by_component']['in_training'].astype(str) == 'True']
+    runs = runs.groupby(['run', 'k']).filter(lambda rows: len(rows) == len(
+        rows['components'].iloc[0].split('+')))  # evaluated on all of its components
+    shares = {k: dict(rows['component'].value_counts(normalize=True))
+              for k, rows in runs.groupby('k')}
+    comparable = all(share == shares[min(shares)] for share in shares.values())
+    note = 'intervals: 95%, t over runs, or documents resampled where there is one run'
+    if not comparable:
+        note += ('. XE at different K is of different components: it says nothing of K.'
+                 ' ΔXE compares the same components')
+    panels = panels_of(tables)
+    fig, axes = figure(title, note, len(panels), 4.5)
+    for ax, quantity in zip(axes, panels):
+        column, ci, label = PANELS[quantity]
+        dots = runs.groupby(['run', 'k'])[column].mean().reset_index().dropna()
+        ax.scatter(dots['k'], dots[column], s=18, color='tab:orange', alpha=0.7, zorder=3,
+                   label='a run')
+        rows = tables['xe_vs_k'].dropna(subset=[column])
+        line = '-' if quantity != 'xe' or comparable else ''
+        draw_intervals(ax, *(rows[key].to_numpy() for key in ('k', column, f'{ci}_low',
+                                                              f'{ci}_high')),
+                       fmt=f'o{line}', color='black', ms=4, capsize=4, label='mean and interval')
+        if quantity == 'xe' and rows['bayes_xe'].notna().any():
+            ax.plot(rows['k'], rows['bayes_xe'], color='tab:blue', marker='s', ms=4,
+                    ls=':' if line else '', label='Bayes optimum')
+        if quantity != 'xe':
+            ax.axhline(0, color='black', lw=0.8)
+        ax.set(xlabel='K, components in the training data', ylabel=label,
+               xticks=tables['xe_vs_k']['k'])
+        ax.margins(x=0.1)
+        ax.legend()
+    return fig
+
+
+def draw_parts(title, tables):
+    """ΔXE's terms as stacked bars by K, what is negative below zero. Returns the figure."""
+    rows = tables['xe_vs_k'].dropna(subset=[*TERMS]).to_dict('records')
+    if not rows:
+        return None
+    fig, (ax,) = figure(title, 'intervals: 95%, t over runs, or documents resampled where there is'
+                        ' one run', width=7)
+    for row in rows:
+        ends = {1: 0.0, -1: 0.0}  # of the stack above zero, and of that below
+        label = (lambda text: text) if row is rows[0] else (lambda text: None)
+        for i, (term, (color, hatch)) in enumerate(COLORS.items()):
+            sign = 1 if row[term] >= 0 else -1
+            start, ends[sign] = ends[sign], ends[sign] + row[term]
+            ax.bar(row['k'], row[term], 0.6, bottom=start, color=color, hatch=hatch,
+                   edgecolor='white', label=label(term))
+            draw_intervals(ax, row['k'] - 0.2 + 0.1 * i, ends[sign], start + row[f'{term}_ci_low'],
+                           start + row[f'{term}_ci_high'], color='black', capsize=3)
+        if pd.notna(row['bayes_ambiguity']):
+            ax.plot([row['k'] - 0.4, row['k'] + 0.4], [row['bayes_ambiguity']] * 2, color='#CC79A7',
+                    lw=2.5, label=label('least possible ambiguity (Bayes), from zero'))
+        draw_intervals(ax, row['k'] + 0.2, row['delta_xe'], row['delta_ci_low'],
+                       row['delta_ci_high'], fmt='D', color='black', ms=5, capsize=3,
+                       label=label('ΔXE, the sum'))
+    ax.axhline(0, color='black', lw=0.8)
+    ax.set(xticks=[row['k'] for row in rows], xlabel='K, components in the training data',
+           ylabel='part of ΔXE (nats per token)')
+    ax.legend(loc='upper left', bbox_to_anchor=(1, 1))
+    return fig
+
+
+def draw_by_component(title, tables):
+    """ΔXE of each component against K: each run a mark with its interval. Returns the figure."""
+    rows = tables['xe_by_component']
+    rows = rows[(rows['k'] > 1) & (rows['in_training'].astype(str) == 'True')]
+    rows = rows.dropna(subset=['delta_xe'])
+    if not len(rows):
+        return None
+    fig, (ax,) = figure(title, 'one mark a run; intervals: 95%, documents resampled')
+    names = sorted(set(rows['component']))
+    for i, name in enumerate(names):
+        k, *delta = rows[rows['component'] == name][
+            ['k', 'delta_xe', 'delta_ci_low', 'delta_ci_high']].to_numpy().T
+        draw_intervals(ax, k + 0.6 * (i + 0.5) / len(names) - 0.3, *delta, fmt='osD^vPX*<>'[i % 10],
+                       color=plt.cm.viridis(0.9 * i / max(1, len(names) - 1)), ms=5, capsize=2,
+                       label=name)
+    ax.axhline(0, color='black', lw=0.8)
+    ax.set(xticks=sorted(set(rows['k'])), xlabel='K, components in the training data',
+           ylabel=PANELS['delta'][2])
+    ax.legend(ncols=2)
+    return fig
+
+
+PICTURES = {'xe_by_position': draw_by_position, 'xe_vs_k': draw_vs_k, 'parts': draw_parts,
+            'posterior': draw_posterior, 'delta_by_component': draw_by_component}
+
+
+def draw(folder, progress=iter):
+    """
+    Draws all pictures from the CSV files in a folder and returns their paths. Removes those that it
+    drew before and that are of no setting any more. progress wraps the list of settings.
+    """
+    shown, paths = read_settings_shown(folder), []
+    several = len({dataset for dataset, _ in shown}) > 1
+    for (dataset, _), (words, tables) in progress(list(shown.items())):
+        row, split = tables['xe_vs_k'].iloc[0], tables['xe_by_component']['split'].iloc[0]
+        title = ', '.join([dataset, f'{split} split', f'{row["token_budget"]:,} tokens an epoch',
+                           *(word.replace('=', ' = ') for word in words
+                             if not word.startswith('token_budget='))])
+        names = [dataset] * several + [word for word in words if not word.endswith('=False')]
+        suffix = re.sub(r'[^\w.=+-]+', '_', '-'.join(['', *names]))
+        if len(suffix) > 120:
+            suffix = f'{suffix[:110]}-{zlib.crc32(suffix.encode()):08x}'
+        for kind, plot in PICTURES.items():
+            fig = plot(title, tables)
+            if fig:
+                paths.append(os.path.join(folder, f'{kind}{suffix}.png'))
+                replace_file(paths[-1], lambda f: fig.savefig(f, format='png'))
+                plt.close(fig)
+    record = os.path.join(folder, 'pictures.json')
+    try:
+        with open(record) as f:
+            drawn_before = [os.path.basename(name) for name in json.load(f)]
+    except (OSError, ValueError, TypeError):
+        drawn_before = []
+    names = [os.path.basename(path) for path in paths]
+    for name in set(drawn_before) - set(names):
+        if name.endswith('.png') and os.path.exists(os.path.join(folder, name)):
+            os.remove(os.path.join(folder, name))
+    replace_file(record, lambda f: f.write(json.dumps(names, indent=1).encode()))
+    return paths
+
+
+# -----------------------------------------------------------------------------
+# the table
+
+
+TABLES = [  # title, {heading: column, or column and its interval}, note
+    ('', {'runs': 'n_runs', 'XE': 'xe ci', 'ΔXE from K = 1': 'delta_xe delta_ci',
+          'icl_score': 'icl_score'},
+     'icl_score: XE at the last position minus XE after a tenth of the context (9 of 0 .. 99)'),
+    ('', {'Bayes XE': 'bayes_xe', 'XE - Bayes': 'excess excess_ci', 'of unigram XE - rate': 'share',
+          'worst bin': 'worst_bin_excess'},
+     'of unigram XE - rate: XE - Bayes as a share of all that context can bring, the best XE'
+     ' without\ncontext minus the entropy rate; worst bin: XE - Bayes in the worst of the positions'
+     ' 0, 1, 2-3, 4-7 ..'),
+    ('what ΔXE is made of: ΔXE = dilution + transfer + ambiguity',
+     {term: f'{term} {term}_ci' for term in TERMS}, ''),
+    ('', {name: f'{name} {name}_ci'
+          for name in ('bayes_ambiguity', 'efficiency', 'specialist_gap')}, ''),
+    ("p of a t-test over runs that it is zero, with Holm's correction for the K tested",
+     {'ΔXE': 'delta_p'} | {term: f'{term}_p' for term in TERMS}, '')]
+
+
+def format_number(row, columns):
+    """A number of a row of xe_vs_k.csv, with its interval where there is one; '-' if unknown."""
+    name, *ci = columns.split()
+    if pd.isna(row[name]):
+        return '-'
+    if name == 'n_runs':
+        return str(row[name])
+    if name == 'share':
+        return f'{row[name]:.1%} of {row["drop"]:.4f}'
+    if name.endswith('_p'):
+        return f'{row[name]:.2g}'
+    sign = '' if name in ('xe', 'icl_score', 'bayes_xe') else '+'
+    ends = ', '.join(f'{row[f"{ci[0]}_{end}"]:{sign}.4f}' for end in ('low', 'high')) if ci else ''
+    return f'{row[name]:{sign}.4f}' + (f' [{ends}]' if ci else '')
+
+
+def setting_lines(rows, notes):
+    """
+    Returns the lines of the tables of one setting, rows of xe_vs_k.csv, and of its controls; with
+    `notes` also what the columns mean.
+    """
+    lines, drop = [], rows['unigram_xe'] - rows['entropy_rate']
+    rows = rows.assign(drop=drop, share=(rows['excess'] / drop).where(drop > 1e-6))
+    for title, headings, note in TABLES:
+        cells = pd.DataFrame({heading: [format_number(row, columns) for _, row in rows.iterrows()]
+                              for heading, columns in headings.items()})
+        cells.insert(0, 'K', rows['k'].to_numpy())
+        known = cells != '-'
+        cells = cells.loc[known.sum(axis=1) > 1, known.any()]
+        if len(cells):
+            lines += ['', *[title] * bool(title), *cells.to_string(index=False).splitlines()]
+            lines += [note] * bool(notes and note)
+    for _, row in rows.iterrows():
+        ambiguity = f'ambiguity {format_number(row, "ambiguity ambiguity_ci")}'
+        if str(row['shuffle_components']) == 'True' and pd.notna(row['ambiguity']):
+            holds = row['ambiguity_ci_low'] <= 0 <= row['ambiguity_ci_high']
+            lines += [f'K = {row["k"]}: the shuffled control holds: {ambiguity} includes zero'] if (
+                holds) else [f'K = {row["k"]}: the shuffled control does not hold: {ambiguity}'
+                             ' excludes zero, so', 'the ambiguity and transfer of this table'
+                             ' measure training, not K']
+        moved = row['moved_with_steps']
+        if moved == 'none':
+            lines.append(f'K = {row["k"]}: with twice the steps no term moves beyond its interval')
+        elif pd.notna(moved):
+            terms = moved.replace('delta', 'ΔXE').replace(' ', ', ')
+            lines.append(f'K = {row["k"]}: with twice the steps {terms} moves beyond its interval:'
+                         ' these runs were undertrained, and their terms measure that too')
+    return lines
+
+
+def table(folder):
+    """Returns the lines of the table of all settings, each data set under a heading."""
+    lines, last = [], None
+    for (dataset, _), (words, tables) in read_settings_shown(folder).items():
+        lines += ['', f'==== {dataset} ===='] if dataset != last else []
+        lines += ['', ' '.join(words)] if words else []
+        lines += setting_lines(tables['xe_vs_k'], notes=dataset != last)
+        last = dataset
+    return lines
+
+
+if __name__ == '__main__':
+    print(*draw(results_dir), *table(results_dir), sep='\n')

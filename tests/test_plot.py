@@ -1,0 +1,151 @@
+"""Pictures and table come from the CSV files alone, and nothing is removed but what was drawn."""
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+import plot_xe
+from eval_xe import COLUMNS
+
+T, KS = 16, (1, 2, 4)
+
+
+def columns_of(name):
+    return [column for word in COLUMNS[name].split() for column in (
+        [f'{word[:-1]}{end}' for end in ('', '_ci_low', '_ci_high')] if '+' in word else [word])]
+
+
+def write_results(folder, settings=('',), same_components=False, shuffled=False):
+    """Writes the three CSV files that plot_xe.py reads: two runs of each K, all numbers known."""
+    os.makedirs(folder, exist_ok=True)
+    numbers = {'xe': 2.0, 'delta': 0.5, 'excess': 0.2, 'dilution': 0.3, 'transfer': -0.1,
+               'ambiguity': 0.3, 'bayes_ambiguity': 0.2, 'posterior': 0.9, 'specialist_gap': 0.1,
+               'bayes': 1.8}
+    vs_k, curves, by_component = [], [], []
+    for setting in settings:
+        for k in KS:
+            row = {'dataset': 'd', 'setting': setting, 'k': k, 'n_runs': 2, 'token_budget': 1000,
+                   'shuffle_components': shuffled, 'unigram_xe': 2.0, 'entropy_rate': 1.0,
+                   'icl_score': -0.5, 'bayes_xe': 1.8, 'worst_bin_excess': 0.3}
+            for name, x in numbers.items():
+                column, ci = {'xe': ('xe', 'ci'), 'delta': ('delta_xe', 'delta_ci')}.get(
+                    name, (name, f'{name}_ci'))
+                if k > 1 or name in ('xe', 'excess'):
+                    row |= {column: x, f'{ci}_low': x - 0.1, f'{ci}_high': x + 0.1}
+                curves += [{'dataset': 'd', 'setting': setting, 'k': k, 'n_runs': 2,
+                            'quantity': name, 'position': t, 'mean': x, 'band_low': x - 0.1,
+                            'band_high': x + 0.1} for t in range(T)]
+            vs_k.append(row)
+            names = 'abcd' if same_components else 'abcd'[:k]
+            by_component += [{
+                'run': f'r{k}{seed}', 'dataset': 'd', 'split': 'test', 'k': k, 'seed': seed,
+                'components': '+'.join(names), 'component': c, 'xe': 2.0 + 0.01 * seed,
+                'delta_xe': 0.5, 'delta_ci_low': 0.4, 'delta_ci_high': 0.6, 'in_training': True,
+                'excess': 0.2, 'setting': setting} for seed in (0, 1) for c in names]
+    for name, rows in (('xe_vs_k', vs_k), ('curves', curves), ('xe_by_component', by_component)):
+        pd.DataFrame(rows, columns=columns_of(name)).to_csv(f'{folder}/{name}.csv', index=False)
+
+
+KINDS = ['xe_by_position', 'xe_vs_k', 'parts', 'posterior', 'delta_by_component']
+
+
+def test_pictures_are_drawn_without_torch(tmp_path):
+    write_results(tmp_path / 'results')
+    code = ("import runpy, sys; sys.modules['torch'] = None; sys.argv = ['plot_xe.py'];"
+            f" runpy.run_path({os.path.join(ROOT, 'plot_xe.py')!r}, run_name='__main__')")
+    done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True,
+                          text=True, env=os.environ | {'PYTHONPATH': ROOT})
+    assert done.returncode == 0, done.stderr
+    for kind in KINDS:
+        assert os.path.getsize(tmp_path / f'results/{kind}.png') > 10000
+        assert f'results/{kind}.png' in done.stdout
+    assert '2.0000 [1.9000, 2.1000]' in done.stdout
+
+
+def test_what_the_user_drew_stays_and_what_is_of_no_setting_goes(tmp_path):
+    folder = str(tmp_path)
+    write_results(folder, ['dropout=0.0', 'dropout=0.1'])
+    mine = ['parts_poster.png', 'posterior_talk.png', 'xe_vs_k_old.png', 'xe_vs_k-1.png']
+    for name in mine:
+        (tmp_path / name).write_bytes(b'mine')
+    assert f'{folder}/parts-dropout=0.1.png' in plot_xe.draw(folder)
+    write_results(folder, ['dropout=0.0'])
+    assert sorted(plot_xe.draw(folder)) == sorted(f'{folder}/{kind}.png' for kind in KINDS)
+    drawn = [f'{kind}.png' for kind in KINDS]
+    assert sorted(name for name in os.listdir(folder) if '.png' in name) == sorted(mine + drawn)
+    with open(tmp_path / 'pictures.json') as f:
+        assert sorted(json.load(f)) == sorted(drawn)
+
+
+def test_a_damaged_record_of_pictures_removes_nothing(tmp_path):
+    write_results(str(tmp_path))
+    (tmp_path / 'pictures.json').write_text('["../outside.png", "notes.txt"')
+    (tmp_path / 'notes.txt').write_text('mine')
+    plot_xe.draw(str(tmp_path))
+    (tmp_path / 'pictures.json').write_text('["notes.txt", "gone.png"]')
+    plot_xe.draw(str(tmp_path))
+    assert (tmp_path / 'notes.txt').exists()
+
+
+def test_names_of_pictures_are_short_and_differ():
+    keys = [{'a': str(i), 'b': 'x', 'c': str(i // 2)} for i in range(4)]
+    assert plot_xe.tell_apart(keys) == ['a'] and plot_xe.tell_apart(keys[:1]) == []
+    assert plot_xe.tell_apart([{'a': 1}, {'a': 1, 'b': 2}]) == ['b']
+
+
+@pytest.mark.parametrize('same', [True, False])
+def test_xe_of_other_components_is_not_joined(tmp_path, same):
+    """The mean over runs is joined by a line over K only where every K has the same components."""
+    write_results(str(tmp_path), same_components=same)
+    (_, tables), = plot_xe.read_settings_shown(str(tmp_path)).values()
+    fig = plot_xe.draw_vs_k('d, test split', tables)
+    joined = [any(len(line.get_xdata()) == len(KS) - (i == 1) and line.get_linestyle() == '-'
+                  for line in ax.lines) for i, ax in enumerate(fig.axes)]
+    assert joined == [same, True, True]
+    assert ('ΔXE compares the same components' in fig._suptitle.get_text()) is not same
+
+
+def test_a_title_is_not_cut_off_where_there_is_one_panel(tmp_path):
+    write_results(str(tmp_path))
+    (_, tables), = plot_xe.read_settings_shown(str(tmp_path)).values()
+    tables['xe_vs_k'] = tables['xe_vs_k'].assign(delta_xe=np.nan, excess=np.nan)
+    fig = plot_xe.draw_vs_k('arxiv, test split, ' + 'learning_rate = 0.0005, ' * 8, tables)
+    assert len(fig.axes) == 1
+    fig.canvas.draw()
+    box = fig._suptitle.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= fig.bbox.width
+
+
+@pytest.mark.parametrize('shuffled, low, says', [
+    (True, 0.2, 'K = 2: the shuffled control does not hold: ambiguity +0.3000 [+0.2000'),
+    (True, -0.1, 'K = 2: the shuffled control holds: ambiguity +0.3000 [-0.1000'),
+    (False, 0.2, '')])
+def test_the_table_says_whether_the_control_holds(tmp_path, shuffled, low, says):
+    write_results(str(tmp_path), shuffled=shuffled)
+    frame = plot_xe.read_csv(str(tmp_path), 'xe_vs_k').assign(ambiguity_ci_low=low)
+    frame.to_csv(tmp_path / 'xe_vs_k.csv', index=False)
+    text = '\n'.join(plot_xe.table(str(tmp_path)))
+    assert says in text and ('control' in text) is shuffled
+    assert 'of unigram XE - rate: ' in text and 'icl_score: ' in text and '20.0% of 1.0000' in text
+
+
+def test_data_sets_stand_apart(tmp_path):
+    write_results(str(tmp_path), ['dropout=0.0'])
+    for name in ('xe_vs_k', 'curves', 'xe_by_component'):
+        frame = plot_xe.read_csv(str(tmp_path), name)
+        frame = pd.concat([frame, frame.assign(dataset='demo', setting='')])
+        frame.to_csv(tmp_path / f'{name}.csv', index=False)
+    lines = plot_xe.table(str(tmp_path))
+    assert lines.index('==== d ====') < lines.index('==== demo ====')
+    assert not any('dropout' in line for line in lines)
+    assert f'{tmp_path}/xe_vs_k-demo.png' in plot_xe.draw(str(tmp_path))
+
+
+def test_missing_files_are_named_in_one_line(tmp_path, fails, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert 'results/curves.csv cannot be read' in fails('plot_xe.py')
