@@ -472,7 +472,8 @@ def write_hdf5(folder, meta, T):
         with h5py.File(path, 'w') as f:
             windows = np.concatenate(windows)
             f['doc_idx_for_chunk'] = np.repeat(np.arange(len(windows), dtype='i4'), windows)
-            f['category_for_chunk'] = np.repeat(np.array(names, dtype=object), counts)
+            f.create_dataset('category_for_chunk', dtype=h5py.string_dtype(),
+                             data=np.repeat(np.array(names, dtype=object), counts))
             chunks, row = f.create_dataset('token_chunks', (sum(counts), T), 'i4'), 0
             for name, starts in zip(names, offsets):
                 tokens = np.memmap(os.path.join(folder, name, f'{split}.bin'), '<u2', 'r')
@@ -506,6 +507,7 @@ def draw_documents(folder, meta, T):
     for ax in (left, right):
         ax.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=''))
         ax.grid(alpha=0.3, axis='x')
+        ax.set_axisbelow(True)
         ax.legend(fontsize=8, ncols=3, loc='lower center', bbox_to_anchor=(0.5, 1), frameon=False)
     fig.suptitle(f'data/{meta["dataset"]}', fontsize=10)
     fig.savefig(os.path.join(folder, 'documents.png'), dpi=130)
