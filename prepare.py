@@ -516,8 +516,6 @@ def draw_documents(folder, meta, T):
 
 def prepare_text(streams, staging, folder):
     """Tokenizes a source's documents, by way of `staging`; returns what meta.json says of them."""
-    if tokenizer == 'bpe' and not 257 <= vocab_size <= 65535:
-        fail(f'--vocab_size={vocab_size}: a byte-level BPE in uint16 has 257 to 65,535 tokens')
     staged, cut = stage_documents(streams, staging)
     print(f'{tokenizer} tokenizer ...', flush=True)
     tok, encoding = None, None
@@ -598,6 +596,8 @@ if __name__ == '__main__':
     check_name(dataset, '--dataset')
     if block_size < 2 or num_proc < 0:
         fail('--block_size must be at least 2, --num_proc at least 0')
+    if source != 'synthetic' and tokenizer == 'bpe' and not 257 <= vocab_size <= 65535:
+        fail(f'--vocab_size={vocab_size}: a byte-level BPE in uint16 has 257 to 65,535 tokens')
     if num_proc:
         os.environ['RAYON_NUM_THREADS'] = str(num_proc)  # the tokenizers library reads it, once
     out, work = os.path.join('data', dataset), os.path.join('data', f'.{dataset}.part')
