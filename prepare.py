@@ -379,7 +379,7 @@ def encoder(tok, encoding=None, num_proc=0):
     if not encoding:
         return by_tokenizers
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    pool = ThreadPool(num_proc or cores)  # tiktoken works outside Python's lock
+    pool = ThreadPool(min(num_proc or cores, cores))  # tiktoken works outside Python's lock
     return by_tiktoken
 
 
