@@ -379,7 +379,7 @@ def encoder(tok, encoding=None, num_proc=0):
     if not encoding:
         return by_tokenizers
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    pool = ThreadPool(num_proc or cores)  # tiktoken works outside Python's lock
+    pool = ThreadPool(min(num_proc or cores, cores))  # tiktoken works outside Python's lock
     return by_tiktoken
 
 
@@ -472,7 +472,8 @@ def write_hdf5(folder, meta, T):
         with h5py.File(path, 'w') as f:
             windows = np.concatenate(windows)
             f['doc_idx_for_chunk'] = np.repeat(np.arange(len(windows), dtype='i4'), windows)
-            f['category_for_chunk'] = np.repeat(np.array(names, dtype=object), counts)
+            f.create_dataset('category_for_chunk', dtype=h5py.string_dtype(),
+                             data=np.repeat(np.array(names, dtype=object), counts))
             chunks, row = f.create_dataset('token_chunks', (sum(counts), T), 'i4'), 0
             for name, starts in zip(names, offsets):
                 tokens = np.memmap(os.path.join(folder, name, f'{split}.bin'), '<u2', 'r')
@@ -506,6 +507,7 @@ def draw_documents(folder, meta, T):
     for ax in (left, right):
         ax.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=''))
         ax.grid(alpha=0.3, axis='x')
+        ax.set_axisbelow(True)
         ax.legend(fontsize=8, ncols=3, loc='lower center', bbox_to_anchor=(0.5, 1), frameon=False)
     fig.suptitle(f'data/{meta["dataset"]}', fontsize=10)
     fig.savefig(os.path.join(folder, 'documents.png'), dpi=130)
@@ -514,8 +516,6 @@ def draw_documents(folder, meta, T):
 
 def prepare_text(streams, staging, folder):
     """Tokenizes a source's documents, by way of `staging`; returns what meta.json says of them."""
-    if tokenizer == 'bpe' and not 257 <= vocab_size <= 65535:
-        fail(f'--vocab_size={vocab_size}: a byte-level BPE in uint16 has 257 to 65,535 tokens')
     staged, cut = stage_documents(streams, staging)
     print(f'{tokenizer} tokenizer ...', flush=True)
     tok, encoding = None, None
@@ -596,6 +596,8 @@ if __name__ == '__main__':
     check_name(dataset, '--dataset')
     if block_size < 2 or num_proc < 0:
         fail('--block_size must be at least 2, --num_proc at least 0')
+    if source != 'synthetic' and tokenizer == 'bpe' and not 257 <= vocab_size <= 65535:
+        fail(f'--vocab_size={vocab_size}: a byte-level BPE in uint16 has 257 to 65,535 tokens')
     if num_proc:
         os.environ['RAYON_NUM_THREADS'] = str(num_proc)  # the tokenizers library reads it, once
     out, work = os.path.join('data', dataset), os.path.join('data', f'.{dataset}.part')

@@ -210,6 +210,13 @@ def test_hdf5_is_written_and_read_back(small):
     assert read_meta('one')['cut_from_train'] == ['test', 'val']
 
 
+def test_hdf5_without_a_window(texts):
+    run('prepare.py', '--dataset=h', '--source=texts', '--vocab_size=300', '--hdf5=True',
+        '--block_size=1000000')
+    with h5py.File('data/h/custom_tokenized_data_chunked_len1000000_val.hdf5') as f:
+        assert f['token_chunks'].shape == (0, 10**6) and f['category_for_chunk'].shape == (0,)
+
+
 def test_the_bytes_of_hdf5_are_those_of_its_text(texts):
     """Where its tokenizer.json is given; else each token counts as a byte."""
     run('prepare.py', '--dataset=h', '--source=texts', '--vocab_size=300', '--hdf5=True',
