@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 import plot_xe
-from eval_xe import COLUMNS
+from curves import COLUMNS
 
 T, KS = 16, (1, 2, 4)
 
