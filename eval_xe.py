@@ -283,7 +283,7 @@ def bootstrap(run, losses):
 
 
 # -----------------------------------------------------------------------------
-# parts: what ΔXE is made of (README: What ΔXE is made of)
+# parts: what ΔXE is made of (README: What is measured)
 
 
 TERMS = {'dilution': ('diluted', 'specialist'), 'transfer': ('tagged', 'diluted'),
@@ -486,7 +486,7 @@ def curve_rows(row, curves):
 def progress(items, doing, unit):
     """Returns a progress bar over items."""
     return tqdm(items, desc=doing, unit=unit, leave=False, dynamic_ncols=True,
-                bar_format='{desc}: {bar} {n_fmt}/{total_fmt} {unit} [{elapsed}<{remaining}]')
+                bar_format='{desc}{bar} {n_fmt}/{total_fmt} {unit} [{elapsed}<{remaining}]')
 
 
 if __name__ == '__main__':

@@ -197,5 +197,5 @@ def missing_lines(missing, path):
     if missing:
         lines += [f'The first of {len(missing)} commands that train what is missing:',
                   *(f'  {command}' for command, _, _ in missing[:3]),
-                  f"All of them, two at a time: xargs -P2 -I{{}} sh -c '{{}}' < {path}"]
+                  f"All, two at a time: tr '\\n' '\\0' < {path} | xargs -0 -n1 -P2 sh -c"]
     return lines
