@@ -172,7 +172,8 @@ def missing_parts(runs, parts):
                     continue
             values = {key: settings[key] for key in TRAIN_DEFAULTS if key in settings}
             values |= {key: run[key] for key in ('candidates', 'compile')} | changes
-            values = {key: x for key, x in values.items() if x != TRAIN_DEFAULTS[key]}
+            defaults = TRAIN_DEFAULTS | {'lr_decay_iters': run['max_iters']}  # which its 0 means
+            values = {key: x for key, x in values.items() if x != defaults[key]}
             values |= {key: run[key] for key in (*SEEDS, 'max_iters')}
             words = tuple(f'--{key}={value}' for key, value in values.items())
             command = shlex.join(['python', 'train.py', *words, f'--out_dir={folder}'])
