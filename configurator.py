@@ -205,34 +205,34 @@ def run_file(path, known):
             and not callable(value) and not isinstance(value, types.ModuleType)}
 
 
-def print_help(script, own):
+def print_help(script, own_settings):
     """Prints a script's docstring, and its settings with their defaults and comments."""
     print(script['__doc__'].strip() + '\n\nsettings, with their defaults:')
-    width = max(len(f'{key}={default!r}') for key, (default, _) in own.items())
-    for key, (default, comment) in own.items():
+    width = max(len(f'{key}={default!r}') for key, (default, _) in own_settings.items())
+    for key, (default, comment) in own_settings.items():
         print(f'  --{f"{key}={default!r}":{width}}  {comment}')
 
 
-def parse_argument(arg, following, own, by_script):
-    """Returns (key, value) of --key=value; `own` is {key: (default, comment)}."""
+def parse_argument(arg, following, own_settings, by_script):
+    """Returns (key, value) of --key=value; `own_settings` is {key: (default, comment)}."""
     key, equals, text = arg[2:].partition('=')
-    if key not in own:
+    if key not in own_settings:
         others = [name for name, settings in by_script.items() if key in settings]
         if others:
             fail(f'--{key} is not a key of this script: it belongs to {", ".join(others)}')
-        keys = [f'--{name}' for name in own]
+        keys = [f'--{name}' for name in own_settings]
         fail(f'unknown key --{key}{nearest(f"--{key}", keys) or "; see --help"}')
     if not equals:
         separate = following and not following.startswith('--') and not following.endswith('.py')
-        example = following if separate else own[key][0]
+        example = following if separate else own_settings[key][0]
         fail(f'--{key} needs a value behind an equals sign: --{key}={example}')
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError):
         value = text
-    if type(own[key][0]) is str:
+    if type(own_settings[key][0]) is str:
         value = text
-    return key, checked(key, value, own[key][0], '--')
+    return key, checked(key, value, own_settings[key][0], '--')
 
 
 def override(script, shared=()):
@@ -249,27 +249,27 @@ def override(script, shared=()):
     """
     path = script['__file__']
     by_script = {name: read_settings(os.path.join(ROOT, name)) for name in SCRIPTS
-                 if os.path.basename(path) != name and os.path.exists(os.path.join(ROOT, name))}
+                 if os.path.basename(path) != name}
     train = by_script.get('train.py', {})
-    own = {key: train[key] for key in (train if shared == 'all' else shared)}
-    own |= read_settings(path, script)
+    own_settings = {key: train[key] for key in (train if shared == 'all' else shared)}
+    own_settings |= read_settings(path, script)
     if script['__name__'] != '__main__':
-        return {key: default for key, (default, _) in own.items()}
+        return {key: default for key, (default, _) in own_settings.items()}
     if any(arg in ('-h', '--help') for arg in sys.argv[1:]):
-        print_help(script, own)
+        print_help(script, own_settings)
         sys.exit(0)
-    everyone = {key: setting for settings in [*by_script.values(), train, own]
+    all_settings = {key: setting for settings in [*by_script.values(), train, own_settings]
                 for key, setting in settings.items()}  # sweep.py's k hides no other's
-    values = {key: default for key, (default, _) in everyone.items()}
+    values = {key: default for key, (default, _) in all_settings.items()}
     for arg, following in zip(sys.argv[1:], [*sys.argv[2:], '']):
         if arg.startswith('--'):
-            key, values[key] = parse_argument(arg, following, own, by_script)
+            key, values[key] = parse_argument(arg, following, own_settings, by_script)
             continue
         for key, value in run_file(arg, values).items():
-            if key not in everyone:
-                fail(f'{arg}: unknown key {key}{nearest(key, everyone) or "; see --help"}')
-            values[key] = checked(key, value, everyone[key][0], f'{arg}: ')
-    settings = {key: values[key] for key in own}
+            if key not in all_settings:
+                fail(f'{arg}: unknown key {key}{nearest(key, all_settings) or "; see --help"}')
+            values[key] = checked(key, value, all_settings[key][0], f'{arg}: ')
+    settings = {key: values[key] for key in own_settings}
     script.update(settings)
     return settings
 
