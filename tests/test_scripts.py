@@ -11,7 +11,6 @@ import pytest
 import torch
 from conftest import BY_TWO, SMALL, TRAIN, run
 from test_model import direct_losses
-from tqdm import tqdm
 
 from configurator import file_hash
 from sample_mix import draw_mix, read_meta
@@ -116,19 +115,6 @@ def test_without_a_compiler_a_run_says_so_and_goes_on(small, monkeypatch, capsys
     assert [line for line in capsys.readouterr().out.splitlines()
             if 'no C++ compiler' in line and 'going on without it' in line]
     assert rows('out2/eager/log.csv')[-1]['iter'] == '3'
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
-def test_nothing_waits_for_the_gpu_between_logs(small, monkeypatch):
-    steps, update = [], tqdm.update
-
-    def watched(bar, n=1):  # from the third step to the last but one, any synchronisation raises
-        steps.append(n)
-        torch.cuda.set_sync_debug_mode('error' if 2 < len(steps) < 49 else 'default')
-        return update(bar, n)
-    monkeypatch.setattr(tqdm, 'update', watched)
-    run('train.py', *TRAIN, '--k=2', '--max_iters=50', '--log_interval=1000',
-        '--eval_interval=1000', '--device=cuda', '--compile=True', '--out_dir=out2/sync')
 
 
 def test_bfloat16_learns_what_float32_does(small):
