@@ -49,13 +49,20 @@ bench: $(INSTALLED)
 	$(PYTHON) tests/bench.py
 
 # Each line of sweep.py's list is a run, the folder that it ends with. What a run prints goes to
-# out/NAME.log, beside its folder. Where there are GPUs, the runs under way share them in turn.
+# out/NAME.log, beside its folder. Where there are GPUs, the runs under way share them in turn, and
+# the cores that compile for them.
 SWEEP = results/$(notdir $(basename $(CONFIG)))
-GPUS = $(strip $(shell nvidia-smi -L 2>/dev/null | wc -l))
+# The GPUs: those of CUDA_VISIBLE_DEVICES where it is set, else all.
+ALL_GPUS := $(shell nvidia-smi -L 2>/dev/null | sed 's/GPU \([0-9]*\):.*/\1/')
+GPU_LIST := $(if $(filter undefined,$(origin CUDA_VISIBLE_DEVICES)),$(ALL_GPUS),\
+  $(shell echo '$(CUDA_VISIBLE_DEVICES)' | tr ',' ' '))
+GPUS := $(words $(GPU_LIST))
 define RUN_ONE
 run=$${0##*--out_dir=}; python() { command $(PYTHON) "$$@"; }; \
+cores=$$(($$(getconf _NPROCESSORS_ONLN) / $(J))); \
+export TORCHINDUCTOR_COMPILE_THREADS=$$((cores > 1 ? cores : 1)); \
 if [ $(GPUS) = 0 ]; then export OMP_NUM_THREADS=$(THREADS); \
-else export CUDA_VISIBLE_DEVICES=$$((SLOT % $(GPUS))); fi; \
+else set -- $(GPU_LIST); shift $$((SLOT % $(GPUS))); export CUDA_VISIBLE_DEVICES=$$1; fi; \
 eval "$$0" >$$run.log 2>&1 || { \
 echo "$$run failed, $$run.log ends: $$(tr "\r" "\n" <$$run.log | tail -n1)" >&2; exit 1; }
 endef

@@ -12,6 +12,7 @@ import ast
 import difflib
 import hashlib
 import io
+import json
 import os
 import shlex
 import sys
@@ -29,7 +30,8 @@ SCRIPTS = ('prepare.py', 'sample_mix.py', 'train.py', 'sweep.py', 'eval_xe.py', 
 # setting: a key that you add to train.py counts.
 NOT_PART_OF_A_SETTING = {
     'out_dir', 'init_from', 'overwrite', 'epochs', 'log_interval', 'snapshots', 'verify',
-    'wandb_log', 'wandb_project', 'wandb_run_name', 'device', 'compile', 'compile_mode', 'backend'}
+    'wandb_log', 'wandb_project', 'wandb_run_name', 'device', 'compile', 'compile_mode', 'backend',
+    'any_code'}
 VARIES_IN_A_SETTING = {'k', 'components', 'candidates', 'mix_seed', 'seed'}
 
 
@@ -138,7 +140,13 @@ def read_settings(path, script=None):
         for key in assigned:
             if key in names:  # not where it is declared without a value
                 value = names[key]
-                settings[key] = value.item() if isinstance(value, np.generic) else value, comment
+                value = value.item() if isinstance(value, np.generic) else value
+                try:
+                    json.dumps(value)  # as a run's config.json has it
+                except TypeError:
+                    fail(f'{path}, line {node.lineno}: {key} is no plain value, as a setting must'
+                         ' be: assign it below override(globals())')
+                settings[key] = value, comment
     return settings
 
 
@@ -154,12 +162,13 @@ def code_hash(*paths):
             tree = ast.parse(f.read())
         if any(isinstance(n, ast.Name) and n.id == 'override' for n in ast.walk(tree)):
             block, _ = settings_block(tree)
-            tree.body = [node for node in tree.body if node not in block]
+            tree.body = [node for node in tree.body if node not in block or any(
+                isinstance(n, ast.Name) and n.id.startswith('_') for n in ast.walk(node))]
         for node in ast.walk(tree):
             has_docstring = isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef))
             if has_docstring and ast.get_docstring(node) is not None:
-                node.body = node.body[1:]
-        digest.update(ast.dump(tree).encode())
+                node.body = node.body[1:] or [ast.Pass()]
+        digest.update(ast.unparse(tree).encode())  # ast.dump differs between versions of Python
     return digest.hexdigest()[:8]
 
 
@@ -176,6 +185,8 @@ def checked(key, value, default, where):
         value = float(value)
     if type(default) is str and type(value) in (int, float):
         value = str(value)
+    if {type(default), type(value)} == {tuple, list}:  # JSON knows lists alone
+        value = type(default)(value)
     if default is not None and type(value) is not type(default):
         kind = type(default).__name__
         kind = 'True or False' if kind == 'bool' else f'a value of type {kind}'

@@ -86,6 +86,7 @@ batch_size = 256              # windows that go through the model at once
 device = ''                   # cuda, mps or cpu; '' = the best there is
 dtype = ''                    # of matrix products, float32 or bfloat16; '' = as in training
 compile = True                # torch.compile: some 10 s at first, then faster
+any_code = False              # True: runs of other code count as of today's, for you know better
 # -----------------------------------------------------------------------------
 override(globals())
 
@@ -162,8 +163,8 @@ def evaluate_checkpoint(run, components, autocast, bar):
     """Returns {component: window_losses on its evaluation windows} of a run's checkpoint."""
     path, meta = os.path.join(run['folder'], CHECKPOINT), read_meta(run['dataset'])
     trained, checkpoint = load_checkpoint(path)
-    code = checkpoint.get('code', {}).get('model.py', run['model_code'])
-    if checkpoint['mix'] != run['mix'] or code != run['model_code']:
+    code = checkpoint.get('code', {}).get('model.py', run['model_code']).rpartition('+')[2]
+    if checkpoint['mix'] != run['mix'] or code != run['model_code'] and not any_code:
         fail(f'{path} is not of the run that config.json and mix.json beside it tell of: train it'
              ' again')
     args = checkpoint['model_args']
@@ -497,7 +498,7 @@ if __name__ == '__main__':
     if batch_size < 1 or windows_per_component < 0:
         fail('--batch_size must be at least 1, --windows_per_component at least 0')
     device = choose_device(device)
-    all_runs = read_runs(runs, CHECKPOINT, split_names(eval_components))
+    all_runs = read_runs(runs, CHECKPOINT, split_names(eval_components), any_code)
     try:
         os.makedirs(results_dir, exist_ok=True)
     except OSError as e:
@@ -555,7 +556,10 @@ if __name__ == '__main__':
         commands = ''.join(f'{command}\n' for command, _, _ in missing)
         replace_file(path, lambda f: f.write(commands.encode()))
     elif os.path.exists(path):
-        os.remove(path)
+        with open(path) as f:
+            is_ours = f.read().startswith('python train.py ')
+        if is_ours:
+            os.remove(path)
     if not rows['decomposition']:
         print('decomposition.csv has no rows: it needs a run of K > 1 and its parts')
     print(*paths, '', *missing_lines(missing, path), sep='\n')

@@ -26,11 +26,12 @@ from sample_mix import list_documents, parts_of, read_meta
 
 TRAIN_DEFAULTS = {key: default for key, (default, _)
                   in read_settings(os.path.join(ROOT, 'train.py')).items()}
+TRAIN_DEFAULTS = json.loads(json.dumps(TRAIN_DEFAULTS))  # as config.json has them: lists, no tuples
 METADATA = {'versions', 'commit', 'command', 'world_size', 'parameters', 'code'}  # of config.json
 SEEDS = ('seed', 'mix_seed')
 
 
-def read_run(folder, checkpoint, components):
+def read_run(folder, checkpoint, components, any_code):
     """
     Returns a run as a dict: its config.json, and `folder`, `run` (the folder's name), `mix` (its
     mix.json), `evaluated` (the components that it is evaluated on), `known` (those whose documents
@@ -47,8 +48,8 @@ def read_run(folder, checkpoint, components):
             raise ValueError(f'no {", ".join(sorted(missing))}')
         trained_on = {c: mix['of_each'][c]['sha256'] for c in mix['components']}
         trained_on = mix.get('dealt_from') or trained_on
-        code = config.get('code', {})
-        model_code = code.get('model.py', '')
+        code = {} if any_code else config.get('code', {})
+        model_code = code.get('model.py', '').rpartition('+')[2]  # of the code that trained last
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
@@ -83,16 +84,18 @@ def identity(run, *without):
     return json.dumps({key: values[key] for key in sorted(values) if key not in without})
 
 
-def read_runs(patterns, checkpoint, components):
+def read_runs(patterns, checkpoint, components, any_code=False):
     """
     Returns the runs (read_run) in folders that match patterns, with commas between, a list. One
     that repeats another is left out. They have the file `checkpoint`, and are to be evaluated on
-    `components`, a list, or each on its own where that is empty.
+    `components`, a list, or each on its own where that is empty. With any_code all count as trained
+    by today's code.
     """
     folders = {os.path.normpath(folder) for pattern in patterns.split(',')
                for folder in glob.glob(pattern.strip())}
     first = {}
-    for run in [read_run(folder, checkpoint, components) for folder in sorted(folders)]:
+    for folder in sorted(folders):
+        run = read_run(folder, checkpoint, components, any_code)
         if run is None:
             continue
         key = identity(run), *sorted(run['mix']['components'])
@@ -102,7 +105,10 @@ def read_runs(patterns, checkpoint, components):
         fail(f"--runs={patterns}: no run there; train one first, or give a pattern such as"
              " --runs='out/*'")
     silent = sum(not run['model_code'] for run in first.values())
-    if silent:
+    if any_code:
+        print("any_code: all runs are evaluated with today's model.py, and those of other code are"
+              ' averaged with them')
+    elif silent:
         print(f'{silent} of {len(first)} runs do not say what code they were trained with: they are'
               " evaluated with today's model.py")
     return list(first.values())

@@ -27,6 +27,7 @@ import torch
 from scipy.special import entr, rel_entr
 
 from configurator import (
+    code_hash,
     fail,
     file_hash,
     nearest,
@@ -469,6 +470,9 @@ if __name__ == '__main__':
             fail(f'{from_run} was trained on {trained_on} with block_size {model.block_size}:'
                  ' give the same --dataset and --block_size')
         tag = checkpoint['config']['tag']
+        code = checkpoint.get('code', {}).get('model.py', '').rpartition('+')[2]
+        if code not in ('', code_hash('model.py')):
+            fail(f'{from_run} was trained with another model.py ({code}): set model.py back')
     mix, record = draw_mix(**{key: settings[key] for key in (
         'dataset', 'block_size', 'k', 'candidates', 'components', 'token_budget', 'mix_seed',
         'shuffle_components', 'constant_per_component')})

@@ -84,6 +84,7 @@ bias = False                # True: biases in Linear and LayerNorm, as in GPT-2
 # the run
 out_dir = ''                # '' = out/<dataset>-k<K>-s<seed> and what else tells it apart
 init_from = 'scratch'       # or resume: go on from ckpt.pt; or auto: start, resume or leave it
+any_code = False            # True: go on with a run of another model.py, for you know better
 overwrite = False           # True: replace a run that is there already
 seed = 0                    # weights and the order of windows
 epochs = 20                 # passes over the budget
@@ -212,20 +213,24 @@ code = {name: code_hash(name) for name in ('model.py', 'sample_mix.py', 'train.p
 
 # what a resume may change: --init_from=auto goes on with the same run, not with a longer one
 if checkpoint:
+    refused = f'--init_from={"auto" if is_auto else "resume"}: {out_dir}'
     may_change = NOT_PART_OF_A_SETTING | (set() if is_auto else {
         'max_iters', 'lr_decay_iters', 'eval_interval', 'patience'})
     defaults = {key: default for key, (default, _) in read_settings(__file__).items()}
     before = defaults | checkpoint['config']  # a key that is newer than the run had its default
     changed = [key for key in config if key not in may_change and config[key] != before[key]]
     if changed:
-        fail(f'--init_from=resume: {out_dir} was trained with ' + ', '.join(
-            f'{key}={before[key]!r}, not {config[key]!r}' for key in changed))
+        fail(f'{refused} was trained with ' + ', '.join(
+            f'{key}={before[key]!r}, not {config[key]!r}' for key in changed)
+             + ': set that back, or choose another --out_dir, or --overwrite=True')
     if checkpoint['mix'] != record:
-        fail(f'--init_from=resume: data/{dataset} is not the data that {out_dir} was trained on')
+        fail(f'{refused} was trained on other data than data/{dataset} holds now')
     code_before = checkpoint.get('code', {})
     if code_before and code_before['model.py'].rpartition('+')[2] != code['model.py']:
-        fail(f'--init_from=resume: model.py has changed since {out_dir} was trained (code'
-             f' {code_before["model.py"]}, now {code["model.py"]}): set it back, or start anew')
+        if not any_code:
+            fail(f'{refused} was trained with another model.py ({code_before["model.py"]}, now'
+                 f' {code["model.py"]}): set it back, start anew, or, where it computes the same,'
+                 ' --any_code=True')
     new_code = [name for name in code
                 if code_before.get(name, '').rpartition('+')[2] not in ('', code[name])]
     code = {name: f'{code_before[name]}+{x}' if name in new_code else code_before.get(name, x)
@@ -429,8 +434,7 @@ def stop_not_finite(quantity, step):
     bar.close()
     fail(f'{quantity} is not finite in step {step}, learning rate {rate:.3g}, windows {skip} to'
          f' {skip + windows_per_step - 1} of the order (they are in {path}). {ckpt_path} is of a'
-         ' step before it: resume from it, or start anew with a lower --learning_rate or'
-         ' --grad_clip')
+         ' step before it; start anew with a lower --learning_rate or --grad_clip')
 
 
 def request_stop(number, frame):

@@ -26,7 +26,8 @@ def test_each_default_stands_in_one_place():
             assert comment, f'{script}: {key} has no comment'
             seen.setdefault(key, []).append(script)
     twice = {key for key, scripts in seen.items() if len(scripts) > 1}
-    assert twice <= {'batch_size', 'overwrite', 'k', 'results_dir', 'device', 'dtype', 'compile'}
+    assert twice <= {'batch_size', 'overwrite', 'k', 'results_dir', 'device', 'dtype', 'compile',
+                     'any_code'}
 
 
 @pytest.fixture
@@ -50,6 +51,7 @@ def edit(tmp_path, monkeypatch):
     ('rate: float = 1 / 4  # annotated', 'rate', 0.25),
     ('a, b = 1, 2  # two at once', 'b', 2),
     ('width = 2**8\nwidth += 1', 'width', 257),
+    ('betas = (0.9, 0.95)  # a tuple', 'betas', (0.9, 0.95)),
     ('import math\nroot = math.sqrt(4)  # of an import', 'root', 2.0),
 ])
 def test_a_default_may_be_any_expression(edit, small, capsys, line, key, value):
@@ -87,7 +89,9 @@ def test_a_resume_by_another_model_is_refused_and_by_another_loop_recorded(edit,
     assert both['train.py'].startswith(first['train.py'] + '+')
     edit('model.py', 'F.gelu(', 'F.silu(')
     said = fails(path, *args, '--max_iters=3', '--init_from=resume')
-    assert 'model.py has changed since edited/code was trained' in said
+    assert 'edited/code was trained with another model.py' in said
+    run(path, *args, '--max_iters=3', '--init_from=resume', '--any_code=True')
+    assert '+' in json.load(open('edited/code/config.json'))['code']['model.py']
 
 
 def test_the_hash_of_code_is_of_code_alone(edit):
@@ -97,7 +101,14 @@ def test_the_hash_of_code_is_of_code_alone(edit):
     edit('train.py', 'Trains one model', 'Trains a model')
     assert configurator.code_hash('train.py') == before
     edit('train.py', 'max_iters < 1:', 'max_iters < 2:')
-    assert configurator.code_hash('train.py') != before
+    changed = configurator.code_hash('train.py')
+    edit('train.py', 'bias = False ', '_scale = 3\nbias = False ')  # no setting, so it is code
+    assert len({before, changed, configurator.code_hash('train.py')}) == 3
+
+
+def test_a_default_that_is_no_plain_value_is_named(edit, fails):
+    path = edit('train.py', 'bias = False ', 'kinds = {1, 2}\nbias = False ')
+    assert 'kinds is no plain value' in fails(path)
 
 
 def test_every_config_file_sets_known_keys():

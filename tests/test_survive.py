@@ -290,7 +290,7 @@ DAMAGES = {  # what: (the command that meets it, what it says, how it comes to b
     'a data set that was renamed': (
         'train', 'was prepared as other',
         lambda: change_meta(lambda meta: meta.update(dataset='other'))),
-    'a resume on other data': ('resume', 'not the data that', other_data),
+    'a resume on other data': ('resume', 'was trained on other data than', other_data),
     'a run of other data, evaluated': ('eval', 'was trained on other data', other_data),
     'a checkpoint cut short': (
         'resume', 'is not a checkpoint', lambda: os.truncate(CKPT, 5000)),

@@ -208,7 +208,7 @@ def make(*args):
 
 @pytest.mark.parametrize('gpus', [0, 2])
 def test_make_sweep_goes_on_past_a_failure_and_evaluates_what_there_is(project, gpus):
-    write_program('bin/nvidia-smi', f'seq {gpus}')  # a line for each GPU
+    write_program('bin/nvidia-smi', f"seq -f 'GPU %g: NVIDIA H100' 0 {gpus - 1}")
     write_program('bin/python', f"""
 case "$1" in sweep.py) exec {sys.executable} "$@"; esac
 echo "$CUDA_VISIBLE_DEVICES|$OMP_NUM_THREADS|$*" >>calls
