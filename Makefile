@@ -90,7 +90,7 @@ known-answer: $(KNOWN:%=results/%/table.txt)
 data/%/meta.json: config/%.py prepare.py processes.py | $(INSTALLED)
 	$(PYTHON) prepare.py $< --overwrite=True
 
-train = $(PYTHON) train.py config/$(1).py --k=$(2) --overwrite=True && touch $@
+train = $(PYTHON) train.py config/$(1).py --k=$(2) --out_dir=$(@D) --overwrite=True && touch $@
 CODE = train.py model.py sample_mix.py configurator.py
 out/%-k1-s0/done: data/%/meta.json $(CODE) ; $(call train,$*,1)
 out/%-k2-s0/done: data/%/meta.json $(CODE) ; $(call train,$*,2)

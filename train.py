@@ -186,7 +186,7 @@ val_first = first[val_component.to(device)]
 
 # the run's folder, and the checkpoint to go on from; nothing is written yet
 if not out_dir:
-    only = name_components(names, record['tokens']) if components else ''
+    only = name_components(names, record['tokens']) if components or k == 1 else ''
     out_dir = 'out/' + run_name(dataset, k, seed, mix_seed, shuffle_components,
                                 constant_per_component, tag, only)
 ckpt_path, best_path, log_path = (os.path.join(out_dir, name)

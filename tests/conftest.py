@@ -6,6 +6,7 @@ import os
 import random
 import runpy
 import signal
+import subprocess
 import sys
 
 os.environ['HF_HUB_OFFLINE'] = '1'  # a missing source fails at once, not after five retries
@@ -42,6 +43,14 @@ def run(script, *args):
         sys.argv = argv
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def pytest_collection_finish(session):
+    """tests/gpu.py takes most of a minute: it runs beside the tests before the one that waits."""
+    if any(item.name == 'test_it_runs_on_a_cpu' for item in session.items):
+        session.config.tiny_gpu_run = subprocess.Popen(
+            [sys.executable, os.path.join(ROOT, 'tests/gpu.py'), '--device=cpu', '--tiny'],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.fixture

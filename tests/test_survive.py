@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 import configurator
 
-KILLS = int(os.environ.get('KILLS', 12))  # `make torture` sets it higher
+KILLS = int(os.environ.get('KILLS', 8))  # `make torture` sets it higher
 ARGS = [*TRAIN, '--k=2', '--dropout=0.1', '--max_iters=47', '--log_interval=4', '--eval_interval=9',
         '--compile=False']
 
