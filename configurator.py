@@ -202,7 +202,7 @@ def run_file(path, known):
     if not os.path.isfile(full_path):
         folder = os.path.join(ROOT, 'config')
         files = [f'config/{name}' for name in sorted(os.listdir(folder)) if name.endswith('.py')]
-        fail(f'no config file {path}{nearest(path, files)}; there are {", ".join(files)}')
+        fail(f'no config file {path}{nearest(path, files)} There are {", ".join(files)}')
     names = dict(known)
     try:
         with open(full_path, encoding='utf-8') as f:

@@ -294,7 +294,7 @@ def draw(folder, progress=iter):
 TABLES = [  # title, {heading: column, or column and its interval}, note
     ('', {'runs': 'n_runs', 'XE': 'xe ci', 'ΔXE from K = 1': 'delta_xe delta_ci',
           'icl_score': 'icl_score'},
-     'icl_score: XE at the last position minus XE after a tenth of the context (9 of 0 .. 99)'),
+     'icl_score: XE at the last position minus XE after a tenth of the context'),
     ('', {'Bayes XE': 'bayes_xe', 'XE - Bayes': 'excess excess_ci', 'of unigram XE - rate': 'share',
           'worst bin': 'worst_bin_excess'},
      'of unigram XE - rate: XE - Bayes as a share of all that context can bring, the best XE'

@@ -3,7 +3,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from types import SimpleNamespace
@@ -11,7 +10,7 @@ from types import SimpleNamespace
 import gpu
 import pytest
 import torch
-from conftest import ROOT, TRAIN, run
+from conftest import TRAIN, run
 from torch.overrides import TorchFunctionMode
 
 import model
