@@ -278,3 +278,27 @@ def test_every_branch_of_a_run_on_cuda_is_that_of_the_cpu(fake_cuda, small, monk
     assert set(devices) == {1} and 'cuda' in b['rng']
     assert all(torch.equal(a['model'][name], b['model'][name]) for name in a['model'])
     assert b['iter_num'] == 20 and a['best_val_loss'] == b['best_val_loss']
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='torch can use the GPU')
+def test_a_gpu_that_torch_cannot_use_is_not_passed_over(monkeypatch, capsys):
+    monkeypatch.setattr(model.glob, 'glob', lambda pattern: ['/dev/nvidia0'])
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    for asked in ('', 'cuda', 'cuda:0'):
+        with pytest.raises(SystemExit) as e:
+            choose_device(asked)
+        err = capsys.readouterr().err
+        assert e.value.code == 2 and err.count('\n') == 1 and '--device=cpu' in err
+    assert choose_device('cpu') == 'cpu'
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')  # the user hides it
+    assert choose_device('') in ('cpu', 'mps')
+
+
+def test_without_a_compiler_a_gpu_run_stops_and_names_the_remedy(monkeypatch, capsys):
+    def missing(device):
+        raise RuntimeError('Failed to find C compiler')
+    monkeypatch.setattr(model, 'try_compiler', missing)
+    with pytest.raises(SystemExit) as e:
+        model.compile_model(model.GPT(16, 4, 1, 1, 16), 'cuda:0')
+    err = capsys.readouterr().err
+    assert e.value.code == 2 and 'install gcc' in err and '--compile=False' in err
