@@ -53,7 +53,7 @@ bench: $(INSTALLED)
 # the cores that compile for them.
 SWEEP = results/$(notdir $(basename $(CONFIG)))
 # The GPUs: those of CUDA_VISIBLE_DEVICES where it is set, else all.
-ALL_GPUS := $(shell nvidia-smi -L 2>/dev/null | sed 's/GPU \([0-9]*\):.*/\1/')
+ALL_GPUS := $(shell nvidia-smi -L 2>/dev/null | sed -n 's/^GPU \([0-9]*\):.*/\1/p')
 GPU_LIST := $(if $(filter undefined,$(origin CUDA_VISIBLE_DEVICES)),$(ALL_GPUS),\
   $(shell echo '$(CUDA_VISIBLE_DEVICES)' | tr ',' ' '))
 GPUS := $(words $(GPU_LIST))

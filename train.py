@@ -226,11 +226,10 @@ if checkpoint:
     if checkpoint['mix'] != record:
         fail(f'{refused} was trained on other data than data/{dataset} holds now')
     code_before = checkpoint.get('code', {})
-    if code_before and code_before['model.py'].rpartition('+')[2] != code['model.py']:
-        if not any_code:
-            fail(f'{refused} was trained with another model.py ({code_before["model.py"]}, now'
-                 f' {code["model.py"]}): set it back, start anew, or, where it computes the same,'
-                 ' --any_code=True')
+    trained_by = code_before.get('model.py', '').rpartition('+')[2]  # the last, after a resume
+    if trained_by not in ('', code['model.py']) and not any_code:
+        fail(f'{refused} was trained with another model.py ({trained_by}, now {code["model.py"]}):'
+             ' set it back, start anew, or, where it computes the same, --any_code=True')
     new_code = [name for name in code
                 if code_before.get(name, '').rpartition('+')[2] not in ('', code[name])]
     code = {name: f'{code_before[name]}+{x}' if name in new_code else code_before.get(name, x)
