@@ -8,7 +8,7 @@ V = vocab_size.
 import glob
 import math
 import os
-import time
+import timeit
 import warnings
 from contextlib import nullcontext
 
@@ -152,13 +152,6 @@ class TokenXE(torch.autograd.Function):
 # the machine
 
 
-def nvidia_gpu_here():
-    """Returns whether this machine has an NVIDIA GPU that was not hidden, whatever torch says."""
-    if os.environ.get('CUDA_VISIBLE_DEVICES', '0') in ('', '-1'):
-        return False
-    return bool(glob.glob('/proc/driver/nvidia/gpus/*') or glob.glob('/dev/nvidia[0-9]*'))
-
-
 def choose_device(device=''):
     """
     Returns the device asked for, or where none is, the best there is: 'cpu', 'mps', or 'cuda:0'
@@ -166,21 +159,23 @@ def choose_device(device=''):
     LOCAL_RANK, or the only one that it sees.
 
     Fails where the device is not on this machine, and where there is an NVIDIA GPU that torch
-    cannot use, unless the CPU was asked for.
+    cannot use, unless it was hidden or the CPU was asked for.
     """
     is_there = {'cuda': torch.cuda.is_available(), 'mps': torch.backends.mps.is_available(),
                 'cpu': True}
-    if device[:4] in ('', 'cuda') and not is_there['cuda'] and nvidia_gpu_here():
+    is_hidden = os.environ.get('CUDA_VISIBLE_DEVICES', '0') in ('', '-1')
+    if device[:4] in ('', 'cuda') and not (is_there['cuda'] or is_hidden) and (
+            glob.glob('/proc/driver/nvidia/gpus/*') or glob.glob('/dev/nvidia[0-9]*')):
         cause = 'was built without CUDA'
         if torch.version.cuda:
             cause = f'wants a driver for CUDA {torch.version.cuda} (for 13.0 that is 580 or newer)'
         fail(f'there is an NVIDIA GPU here that torch {torch.__version__} cannot use: it {cause}.'
              ' Update the driver (nvidia-smi shows yours), or install the torch that fits it from'
              ' pytorch.org, or go on without the GPU: --device=cpu')
-    kind, _, number = (device or next(name for name in is_there if is_there[name])).partition(':')
-    names = ', '.join(name for name in is_there if is_there[name])
-    if not is_there.get(kind) or (number and kind != 'cuda'):
-        fail(f'--device={device}: this machine has {names}')
+    kinds = [kind for kind in is_there if is_there[kind]]  # the best first
+    kind, _, number = (device or kinds[0]).partition(':')
+    if kind not in kinds or (number and kind != 'cuda'):
+        fail(f'--device={device}: this machine has {", ".join(kinds)}')
     if kind != 'cuda':
         return kind
     count, local_rank = torch.cuda.device_count(), int(os.environ.get('LOCAL_RANK', 0))
@@ -198,12 +193,8 @@ def choose_device(device=''):
 
 def product_seconds(dtype):
     """Returns the seconds of a product of 256 x 256 on the CPU: the least of ten times."""
-    a, times = torch.ones(256, 256, dtype=dtype), []
-    for _ in range(10):
-        began = time.perf_counter()
-        a @ a
-        times.append(time.perf_counter() - began)
-    return min(times)
+    a = torch.ones(256, 256, dtype=dtype)
+    return min(timeit.repeat(lambda: a @ a, number=1, repeat=10))
 
 
 def choose_dtype(dtype, device):
@@ -215,13 +206,10 @@ def choose_dtype(dtype, device):
     """
     kind = device.partition(':')[0]
     if not dtype:
-        if kind == 'cuda':
-            fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        elif kind == 'cpu':  # some have instructions for it and take twice as long (LOG.md)
+        fast = kind == 'cuda' and torch.cuda.is_bf16_supported(including_emulation=False)
+        if kind == 'cpu':  # some have instructions for it and take twice as long (LOG.md)
             fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
             fast = fast and product_seconds(torch.bfloat16) < 0.8 * product_seconds(torch.float32)
-        else:
-            fast = False
         dtype = 'bfloat16' if fast else 'float32'
     if dtype not in ('float32', 'bfloat16'):
         fail(f'--dtype={dtype}: choose float32 or bfloat16')

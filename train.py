@@ -403,8 +403,8 @@ def stop_not_finite(quantity, step):
         batch = next(sample_mix.draw_batches(mix, T, windows_per_step, seed, skip))
         windows = [{'component': names[c], 'start': s, 'tokens': mix['tokens'][s:s + T].tolist()}
                    for s, c in zip(*batch.tolist())]
-        text = json.dumps({'step': step, 'lr': rate, 'what': quantity, 'windows': windows})
-        replace_file(path, lambda f: f.write(text.encode()))
+        replace_file(path, json.dumps({'step': step, 'lr': rate, 'what': quantity,
+                                       'windows': windows}))
         if best_state:  # it is of a step before
             save(best_path, best_state)
         events.append(f'{quantity} is not finite')
@@ -454,8 +454,7 @@ if master:
                 'command': [os.path.basename(sys.argv[0]), *sys.argv[1:]], 'commit': commit,
                 'code': code, 'world_size': world_size, 'parameters': n_parameters}
     for name, content in (('config.json', config | metadata), ('mix.json', record)):
-        text = json.dumps(content, indent=1).encode()
-        replace_file(os.path.join(out_dir, name), lambda f: f.write(text))
+        replace_file(os.path.join(out_dir, name), json.dumps(content, indent=1))
     rows = []
     if checkpoint and os.path.exists(log_path):  # whole rows up to the checkpoint stay
         try:
@@ -466,8 +465,7 @@ if master:
         except (OSError, ValueError, KeyError) as e:
             fail(f'{log_path} cannot be read ({e!r}): move it away, and --init_from=resume starts'
                  ' another')
-    text = pd.DataFrame(rows, columns=columns).to_csv(index=False, lineterminator='\n')
-    replace_file(log_path, lambda f: f.write(text.encode()))
+    replace_file(log_path, pd.DataFrame(rows, columns=columns).to_csv(index=False))
     log_file = open(log_path, 'a', newline='')
     log = csv.DictWriter(log_file, columns, lineterminator='\n')
     print(f'K = {k} ({", ".join(names)}): {record["windows"]:,} windows of {T} tokens an epoch,'
