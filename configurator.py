@@ -217,6 +217,11 @@ def code_hash(*paths):
     return digest.hexdigest()[:8]
 
 
+def run_code():
+    """Returns {file: code_hash} of the files that decide a run's numbers, as they are now."""
+    return {name: code_hash(name) for name in ('model.py', 'sample_mix.py', 'train.py')}
+
+
 # -----------------------------------------------------------------------------
 # files and the command line
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from configurator import fail
+from configurator import NOT_PART_OF_A_SETTING, fail, run_code
 
 # The most logits that exist at one time, by device: 67 MB in float32 on a CPU; on a GPU, where
 # small products are slow, as many as 32-bit indices reach, 4.3 GB in bfloat16. See TokenXE.
@@ -309,3 +309,28 @@ def run_state(checkpoint):
         return 'finished'
     patience = config.get('patience', 0) * config['eval_interval']
     return 'stopped early' if 0 < patience <= step - checkpoint['best_iter'] else 'unfinished'
+
+
+def why_not_resume(checkpoint, config, defaults, mix=None, may_change=frozenset()):
+    """
+    Returns why train.py with the settings `config`, all of them, cannot go on from a checkpoint:
+    a clause ('was trained with seed=0, not 1: ..'), or '' where it can.
+
+    `may_change` are the keys that may differ besides NOT_PART_OF_A_SETTING. A key that the
+    checkpoint does not know had its default, of {key: default}. dtype '' is the checkpoint's. `mix`
+    is the record of sample_mix.draw_mix, which is left uncompared where it is None.
+    """
+    before = defaults | checkpoint['config']
+    changed = [f'{key}={before[key]!r}, not {config[key]!r}'
+               for key in config.keys() - NOT_PART_OF_A_SETTING - may_change
+               if config[key] != before[key] and (key, config[key]) != ('dtype', '')]
+    if changed:
+        return (f'was trained with {", ".join(sorted(changed))}: set that back, or choose another'
+                ' --out_dir, or --overwrite=True')
+    if mix is not None and mix != checkpoint['mix']:
+        return f'was trained on other data than data/{config["dataset"]} holds now'
+    code_before, today = checkpoint.get('code', {}).get('model.py', ''), run_code()['model.py']
+    if code_before and not code_before.endswith(today) and not config['any_code']:
+        return (f'was trained with another model.py ({code_before}, now {today}): set it back,'
+                ' start anew, or, where it computes the same, --any_code=True')
+    return ''

@@ -41,16 +41,22 @@ from tqdm import tqdm
 import sample_mix
 from configurator import (
     MAY_CHANGE_ON_RESUME,
-    NOT_PART_OF_A_SETTING,
     ROOT,
-    code_hash,
     fail,
     override,
     random_stream,
     read_settings,
     replace_file,
+    run_code,
 )
-from model import GPT, choose_device, choose_dtype, compile_model, load_checkpoint
+from model import (
+    GPT,
+    choose_device,
+    choose_dtype,
+    compile_model,
+    load_checkpoint,
+    why_not_resume,
+)
 from sample_mix import with_first
 
 # -----------------------------------------------------------------------------
@@ -199,26 +205,17 @@ if init_from == 'resume':
     if not wanted_dtype:  # then the run's: another machine would choose another
         dtype, autocast = choose_dtype(checkpoint['config'].get('dtype', ''), device)
 config = {key: globals()[key] for key in config}  # with what was derived above
-code = {name: code_hash(name) for name in ('model.py', 'sample_mix.py', 'train.py')}
+code = run_code()
 
 # does it go on with the same run?
 if checkpoint:
-    differs = f'--init_from={"auto" if is_auto else "resume"}: {out_dir} was trained'
-    may_change = NOT_PART_OF_A_SETTING | (set() if is_auto else MAY_CHANGE_ON_RESUME)
     defaults = {key: default for key, (default, _) in read_settings(__file__).items()}
-    before = defaults | checkpoint['config']  # a key that is newer than the run had its default
-    changed = [f'{key}={before[key]!r}, not {config[key]!r}' for key in config
-               if key not in may_change and config[key] != before[key]]
-    if changed:
-        fail(f'{differs} with {", ".join(changed)}: set that back, or choose another --out_dir, or'
-             ' --overwrite=True')
-    if checkpoint['mix'] != record:
-        fail(f'{differs} on other data than data/{dataset} holds now')
+    reason = why_not_resume(checkpoint, config, defaults, record,
+                            set() if is_auto else MAY_CHANGE_ON_RESUME)
+    if reason:
+        fail(f'--init_from={"auto" if is_auto else "resume"}: {out_dir} {reason}')
     code_before = code | checkpoint.get('code', {})  # '+' joins the code before and after a resume
     new_code = [name for name in code if not code_before[name].endswith(code[name])]
-    if 'model.py' in new_code and not any_code:
-        fail(f'{differs} with another model.py ({code_before["model.py"]}, now {code["model.py"]}):'
-             ' set it back, start anew, or, where it computes the same, --any_code=True')
     code = {name: f'{code_before[name]}+{x}' if name in new_code else code_before[name]
             for name, x in code.items()}
     iter_num, best_iter = checkpoint['iter_num'], checkpoint['best_iter']
