@@ -210,7 +210,7 @@ def test_a_shell_reads_the_very_arguments_whatever_the_names(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     with open('texts.jsonl', 'w') as f:
         f.writelines(json.dumps({'text': f'{i} {label} and so on', 'label': label}) + '\n'
-                     for label in NAMES for i in range(40))
+                     for label in NAMES for i in range(80))
     odd = ['--dataset=odd', '--block_size=8']
     run('prepare.py', '--source=texts.jsonl', '--vocab_size=257', *odd)
     capsys.readouterr()
