@@ -227,7 +227,7 @@ def test_a_shell_reads_the_very_arguments_whatever_the_names(tmp_path, monkeypat
     with open('arguments') as f:
         words = f.read().split('\0')[:-1]
     assert words == [word for line in lines for word in shlex.split(line)[1:]]
-    assert not os.path.exists('pwned') and os.listdir('..') == [tmp_path.name]
+    assert not os.path.exists('pwned') and not os.path.exists('../x')
     for line in lines:  # each run has a folder of its own under out/
         assert os.path.dirname(value_of('out_dir', shlex.split(line))) == 'out'
     assert len({value_of('out_dir', shlex.split(line)) for line in lines}) == len(lines)
