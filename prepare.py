@@ -238,13 +238,13 @@ def check_labels(labels):
     """Fails where a label cannot be a component, or two of them would have the same folder."""
     folders = {}
     for label in labels:
-        folder = unicodedata.normalize('NFC', safe_name(label)).casefold()
+        unprintable = any(unicodedata.category(c) in ('Cc', 'Cs', 'Zl', 'Zp') for c in label)
+        folder = '' if unprintable else unicodedata.normalize('NFC', safe_name(label)).casefold()
         reasons = {
             'it is empty': not label,
             'lists of components have commas between': ',' in label,
             'lists of components lose the spaces around a name': label != label.strip(),
-            'it has a character that cannot be printed': any(
-                unicodedata.category(c) in ('Cc', 'Cs', 'Zl', 'Zp') for c in label),
+            'it has a character that cannot be printed': unprintable,
             'a file of the data set is called so': folder.endswith('.hdf5') or folder in (
                 'meta.json', 'tokenizer.json', 'documents.png'),
             f'a file system that ignores case takes it for {folders.get(folder)!r}':
