@@ -46,14 +46,19 @@ VARIES_IN_A_SETTING = {'k', 'components', 'candidates', 'mix_seed', 'seed'}
 # how a script ends
 
 
+def say(message):
+    """Prints a line on stderr, by one of torchrun's ranks; where its disk is full there is none."""
+    try:
+        if os.environ.get('RANK', '0') == '0':
+            line = f'{os.path.basename(sys.argv[0])}: {" ".join(message.split())}'
+            tqdm.write(line, file=sys.stderr)  # clears a progress bar first
+    except OSError:
+        pass
+
+
 def fail(message, status=2):
     """Ends the program over a user's mistake: one line on stderr, an exit status (SystemExit)."""
-    if os.environ.get('RANK', '0') == '0':  # of torchrun's ranks one prints it
-        line = f'{os.path.basename(sys.argv[0])}: {" ".join(message.split())}'
-        try:
-            tqdm.write(line, file=sys.stderr)  # clears a progress bar first
-        except OSError:  # its disk is full too: the status says it
-            pass
+    say(message)
     sys.exit(status)
 
 

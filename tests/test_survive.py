@@ -380,7 +380,7 @@ def test_a_dead_process_ends_the_run_which_goes_on_with_another_number(whole):
     os.kill(int(second), signal.SIGKILL)
     said, _ = torchrun.communicate(timeout=60)
     assert torchrun.returncode != 0 and 'cannot go on' in said, said
-    assert '--init_from=resume, with any number of processes' in said, said
+    assert 'goes on by --init_from=auto, with any number of processes' in said, said
     step = load('survive/ranks/ckpt.pt')['iter_num']
     run('train.py', *args, '--init_from=resume', f'--max_iters={step + 20}')
     assert rows('survive/ranks/log.csv')[-1]['iter'] == str(step + 20)
@@ -434,12 +434,12 @@ class Wandb:
 def test_a_failure_of_wandb_does_not_stop_the_run(small, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'wandb', wandb := Wandb())
     run('train.py', *ARGS, '--wandb_log=True', '--out_dir=survive/wandb')
-    log, out = rows('survive/wandb/log.csv'), capsys.readouterr().out
+    log, err = rows('survive/wandb/log.csv'), capsys.readouterr().err
     assert wandb.config['n_embd'] == 16 and wandb.config['commit'] is not None
     assert len(wandb.rows) == 3 and not wandb.finished
     for r, row in zip(log, wandb.rows):
         assert {key: str(x) for key, x in row.items()} == {key: r[key] for key in r if key in row}
-    assert out.count('wandb.log failed, the run goes on without it: no network') == 1
+    assert err.count('wandb.log failed, the run goes on without it: no network') == 1
     assert log[-1]['iter'] == '47'
 
 
