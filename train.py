@@ -31,6 +31,11 @@ import sys
 import time
 from contextlib import nullcontext
 
+# first, so that Ctrl-C ends in one line while the others are imported
+import configurator
+from configurator import fail, override, replace_file, say
+
+# isort: split
 import numpy as np
 import pandas as pd
 import torch
@@ -39,20 +44,6 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 import sample_mix
-from configurator import (
-    MAY_CHANGE_ON_RESUME,
-    ROOT,
-    fail,
-    flush_output,
-    lock,
-    override,
-    random_stream,
-    read_settings,
-    replace_file,
-    report_error,
-    run_code,
-    say,
-)
 from model import (
     GPT,
     choose_device,
@@ -198,7 +189,7 @@ if init_from == 'resume' and not os.path.exists(ckpt_path):
     fail(f'--init_from=resume: there is no {ckpt_path}; start the run anew by'
          ' --init_from=scratch --overwrite=True')
 if master:
-    folder_lock = lock(os.path.join(out_dir, 'lock'), out_dir)  # held until the process ends
+    held = configurator.lock(os.path.join(out_dir, 'lock'), out_dir)  # until the process ends
 there_already = os.path.exists(ckpt_path) or os.path.exists(best_path)
 if init_from == 'scratch' and there_already and not overwrite:
     fail(f'{out_dir} holds a run already: go on with it by --init_from=resume, replace it by'
@@ -211,11 +202,11 @@ if init_from != 'scratch' and os.path.exists(ckpt_path):
     if not wanted_dtype:  # then the run's: another machine would choose another
         dtype, autocast = choose_dtype(checkpoint['config'].get('dtype', ''), device)
 config = {key: globals()[key] for key in config}  # with what was derived above
-code = run_code()
+code = configurator.run_code()
 if checkpoint:
-    defaults = {key: default for key, (default, _) in read_settings(__file__).items()}
+    defaults = {key: default for key, (default, _) in configurator.read_settings(__file__).items()}
     reason = why_not_resume(checkpoint, config, defaults, record,
-                            set() if is_auto else MAY_CHANGE_ON_RESUME)
+                            set() if is_auto else configurator.MAY_CHANGE_ON_RESUME)
     if reason:
         fail(f'--init_from={init_from}: {out_dir} {reason}')
     if not os.path.exists(best_path):
@@ -261,7 +252,7 @@ if checkpoint:
         checkpoint[key] for key in ('iter_num', 'best_val_loss', 'best_iter', 'steps'))
     loss_sum += checkpoint['loss_sum']
     optimizer.load_state_dict(checkpoint['optimizer'])
-torch.manual_seed(int(random_stream('dropout', seed, rank, iter_num).integers(2**62)))
+torch.manual_seed(int(configurator.random_stream('dropout', seed, rank, iter_num).integers(2**62)))
 if checkpoint and master:  # it holds rank 0's; the others go on with a stream of their own
     torch.set_rng_state(checkpoint['rng']['cpu'].cpu())
     if device_type != 'cpu' and device_type in checkpoint['rng']:
@@ -446,7 +437,7 @@ def end_on_error(kind, error, trace):
     if stop_signal:
         fail(f'interrupted by {signal.Signals(stop_signal).name} in step {iter_num + 1}; {go_on}',
              128 + stop_signal)
-    report_error(kind, error, trace)
+    configurator.report_error(kind, error, trace)
 
 
 def show(progress):
@@ -468,7 +459,7 @@ if master:
             for path in glob.glob(os.path.join(glob.escape(out_dir), pattern)):
                 os.remove(path)
     try:
-        git = ['git', '-C', ROOT, 'describe', '--always', '--dirty', '--abbrev=40']
+        git = ['git', '-C', configurator.ROOT, 'describe', '--always', '--dirty', '--abbrev=40']
         commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
     except OSError:  # no git here
         commit = ''
@@ -622,7 +613,7 @@ status = 128 + stop_now if stop_reason.startswith('interrupted') else 0
 if world_size > 1:
     # All is written. gloo's threads were seen to abort the interpreter's shutdown (LOG.md): none.
     dist.barrier()
-    flush_output()
+    configurator.flush_output()
     os._exit(status)
 if status:
     sys.exit(status)
