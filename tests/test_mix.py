@@ -156,8 +156,8 @@ def test_shuffled_components_are_a_deal_of_all_documents(small):
 
 
 @pytest.mark.parametrize('settings, says', [
-    (dict(k=0), 'choose 1 to 3'),
-    (dict(k=4), 'there are 3 candidates (a,b.B,c)'),
+    (dict(k=0), 'there are 3 to choose from'),
+    (dict(k=4), '--k=4: there are 3 to choose from, a,b.B,c (--candidates)'),
     (dict(components='a,zz'), "component 'zz' is not in data/small; it has a,b.B,c"),
     (dict(components='a,a'), 'named twice'),
     (dict(token_budget=T), 'at least 32'),
@@ -178,6 +178,30 @@ def test_too_large_a_budget_names_the_largest_that_works(small, capsys):
     assert draw_mix('small', T, k=2, token_budget=largest)[1]['tokens'] == largest
     with pytest.raises(SystemExit):
         draw_mix('small', T, k=2, token_budget=largest + 2 * T)
+
+
+@pytest.mark.parametrize('token_budget', [0, 10 * T])
+def test_named_components_need_no_other_candidates(small, token_budget):
+    """Those that are there set the automatic budget."""
+    named, all_there = (draw_mix('small', T, components='a', token_budget=token_budget,
+                                 candidates=candidates)[1] for candidates in ('a,b.B,zz', 'a,b.B'))
+    assert named == all_there
+    with pytest.raises(SystemExit):
+        draw_mix('small', T, k=2, candidates='a,b.B,zz')
+
+
+@pytest.mark.parametrize('error, says', [
+    (PermissionError(13, 'Permission denied', 'x.npy'), 'x.npy cannot be read (Permission denied)'),
+    (FileNotFoundError(2, 'No such file', 'x.npy'), 'data/small is damaged'),
+    (EOFError('No data left'), 'data/small is damaged')])
+def test_what_cannot_be_read_is_told_from_what_is_damaged(small, monkeypatch, capsys, error, says):
+    def fail_to_load(path):
+        raise error
+    monkeypatch.setattr(np, 'load', fail_to_load)
+    with pytest.raises(SystemExit):
+        draw_mix('small', T)
+    said = capsys.readouterr().err
+    assert says in said and ('prepare the data set again' in said) == ('damaged' in said)
 
 
 def test_a_missing_data_set_is_named_with_those_there_and_what_makes_it(small, tmp_path, fails):

@@ -2,13 +2,13 @@
 import glob
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
 
 import datasets
-import filelock
 import h5py
 import hypothesis
 import numpy as np
@@ -21,8 +21,19 @@ from conftest import ROOT, run
 from hypothesis import strategies as st
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from prepare import encoder, to_tiktoken, train_bpe
-from sample_mix import read_meta
+from configurator import lock
+from prepare import check_labels, encoder, to_tiktoken, train_bpe
+from sample_mix import (
+    bin_path,
+    check_hashes,
+    check_unchanged,
+    draw_mix,
+    list_documents,
+    name_components,
+    parts_of,
+    read_meta,
+    run_name,
+)
 
 NASTY = ['', ' ', '\r\n', 'a\r\nb\r\n', 'emoji 🙂🏽 👩‍👩‍👧', '$\\alpha_{i} \\to \\infty$',
          '<|endoftext|>', '[SEP] [PAD]', 'é\u0301 ﬁ 中文', '\t\x00\x7f', ' leading', 'trailing ',
@@ -164,7 +175,8 @@ def test_a_text_is_kept_once_and_not_in_train(tmp_path, monkeypatch, capsys):
         [100, 1, 1] * 2)
     assert (x['train']['duplicates'], y['train']['duplicates']) == (4, 2)
     table = capsys.readouterr().out
-    run('sample_mix.py', '--dataset=twice', '--candidates=', '--block_size=16', '--num_samples=0')
+    run('sample_mix.py', '--dataset=twice', '--candidates=', '--block_size=16', '--num_samples=0',
+        '--show_dataset=True')
     rows = [line for line in table.splitlines() if ' train ' in line]
     assert len(rows) == 2 and rows[0] in capsys.readouterr().out  # the same table later
 
@@ -311,50 +323,189 @@ def test_gpt2_is_tiktokens(tmp_path, monkeypatch):
 
 # ---- interrupted, twice at once, on a full disk
 
-@pytest.mark.parametrize('where, n', [
-    ('datasets.logging.set_verbosity', 1), ('numpy.save', 5), ('os.rename', 2)])
-def test_killed_it_leaves_nothing_that_looks_finished(small, where, n):
-    """SIGKILL before the source is read, at the fifth file, and between the two last renames."""
-    args = ['--dataset=killed', '--source=corpus', '--vocab_size=300', '--overwrite=True']
-    run('prepare.py', *args)
-    before = everything('killed')
-    code = f'''
-import datasets, numpy, os, runpy, signal, sys
-real, calls = {where}, []
+COINS = ['--dataset=coins', '--source=synthetic', '--processes=coins:2', '--document_length=50',
+         '--documents_per_process=10']
+
+
+def kill_at(function, n):
+    """A SIGKILL where a function, 'os.rename' say, is called for the n-th time."""
+    return f'''
+import datasets, numpy, os, shutil, signal
+real, calls = {function}, []
 def fake(*args, **kwargs):
     calls.append(1)
     if len(calls) == {n}:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*args, **kwargs)
-{where} = fake
+{function} = fake'''
+
+
+@pytest.mark.parametrize('function, n', [('datasets.logging.set_verbosity', 1), ('numpy.save', 5)])
+def test_killed_it_leaves_nothing_that_looks_finished(small, function, n):
+    """Before the source is read, and at the fifth file."""
+    args = ['--dataset=killed', '--source=corpus', '--vocab_size=300', '--overwrite=True']
+    run('prepare.py', *args)
+    before = everything('killed')
+    code = kill_at(function, n) + f'''
+import runpy, sys
 sys.argv = ['prepare.py', *{args!r}]
 sys.path.insert(0, {ROOT!r})
 runpy.run_path({os.path.join(ROOT, 'prepare.py')!r}, run_name='__main__')'''
     killed = subprocess.run([sys.executable, '-c', code], capture_output=True)
     assert killed.returncode == -signal.SIGKILL
-    if os.path.exists('data/killed'):
-        assert where != 'os.rename' and everything('killed') == before  # the old one, untouched
-    assert os.path.isdir('data/.killed.part')
+    assert everything('killed') == before and os.path.isdir('data/.killed.part')
     run('prepare.py', *args)
-    assert everything('killed') == before and not glob.glob('data/.killed*')
+    assert everything('killed') == before and glob.glob('data/.killed*') == ['data/.killed.lock']
+
+
+@pytest.mark.parametrize('function, n, left', [
+    ('os.rename', 1, 'old'), ('os.rename', 2, 'neither'), ('os.rename', 3, 'new'),
+    ('shutil.rmtree', 3, 'new')])
+def test_killed_while_it_replaces_a_data_set(tmp_path, monkeypatch, fails, function, n, left):
+    """Before each of three renames, the last of which takes the old one away, and after them."""
+    monkeypatch.chdir(tmp_path)
+    run('prepare.py', *COINS, '--data_seed=1')
+    new = everything('coins')
+    run('prepare.py', *COINS, '--overwrite=True')
+    old = everything('coins')
+    if not (child := os.fork()):
+        exec(kill_at(function, n), {})
+        run('prepare.py', *COINS, '--data_seed=1', '--overwrite=True')
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    if left == 'neither':
+        said = fails('sample_mix.py', '--dataset=coins')
+        assert 'killed: mv data/.coins.old data/coins brings the old one back' in said
+    else:
+        assert everything('coins') == {'old': old, 'new': new}[left]
+    fails('prepare.py', *COINS, '--processes=none', '--overwrite=True')
+    assert everything('coins') == (new if left == 'new' else old)
+    assert sorted(os.listdir('data')) == ['.coins.lock', 'coins']
+
+
+def test_the_very_same_data_stay_where_they_are(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run('prepare.py', *COINS)
+    before, files = os.stat('data/coins').st_ino, everything('coins')
+    for change in (lambda: None, lambda: os.truncate('data/coins/coin-0.05/val.bin', 10)):
+        change()
+        run('prepare.py', *COINS, '--overwrite=True')
+        same = 'data/coins/ is as it was: 2 components' in capsys.readouterr().out
+        assert same == (os.stat('data/coins').st_ino == before) and everything('coins') == files
+    assert not same  # what was damaged is replaced
+
+
+def test_a_data_set_that_was_replaced_while_it_was_read(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run('prepare.py', *COINS)
+    meta = read_meta('coins')
+    check_unchanged(meta)
+    run('prepare.py', *COINS, '--documents_per_process=20', '--overwrite=True')
+    for read in (lambda: check_unchanged(meta),
+                 lambda: list_documents(meta, 'coin-0.05', 'train'),  # other lengths
+                 lambda: check_hashes(meta, ['coin-0.05'], ['train'])):
+        with pytest.raises(SystemExit):
+            read()
+        assert 'data/coins was replaced while it was read: start again' in capsys.readouterr().err
+    os.rename('data/coins', 'data/.coins.old')
+    held = lock('data/.coins.lock', 'data/coins')
+    with pytest.raises(SystemExit):
+        read_meta('coins')
+    assert f'data/coins is being written by process {os.getpid()}' in capsys.readouterr().err
+    held.release()
 
 
 def test_two_at_once_into_the_same_folder(small, fails):
-    with filelock.FileLock('data/.busy.lock'):
-        said = fails('prepare.py', '--dataset=busy', '--source=corpus', '--vocab_size=300')
-    assert 'another prepare.py is writing data/busy' in said
+    held = lock('data/.busy.lock', 'data/busy')
+    said = fails('prepare.py', '--dataset=busy', '--source=corpus', '--vocab_size=300')
+    held.release()
+    assert f'data/busy is being written by process {os.getpid()} on' in said
     assert not os.path.exists('data/busy')
 
 
-def test_a_full_disk_ends_in_one_line(small, fails):
+@pytest.mark.parametrize('room', [400, 5000, 60_000, 90_000])  # for .idx.npy, .bin, .png and .hdf5
+def test_a_full_disk_ends_in_one_line(small, fails, room):
     before, limit = sorted(glob.glob('data/*')), resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limit[1]))  # a write past it fails
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limit[1]))  # a write past it fails
     try:
-        said = fails('prepare.py', '--dataset=full', '--source=corpus', '--vocab_size=300')
+        said = fails('prepare.py', '--dataset=full', '--source=corpus', '--vocab_size=300',
+                     '--hdf5=True', '--block_size=16')
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert 'cannot be written (File too large): nothing was kept' in said
-    assert sorted(glob.glob('data/*')) == before and not glob.glob('data/.full*')
+    assert sorted(glob.glob('data/*')) == before
+    assert glob.glob('data/.full*') == ['data/.full.lock']
+
+
+# ---- names
+
+LABELS = ['World News', 'R&D', "it's", '100%', 'a:b', 'a(b)', '[abc]', '$(touch pwned)',
+          '`touch pwned`', '$\\bad$', 'C++', '../../../x', 'a/b', 'x' * 300, '中文', '-rf',
+          '.hidden', 'a"b', 'a\\b', '#1', '*', 'k=1', 'CON', 'train', '👩‍👩‍👧']
+
+
+def test_any_name_works_from_the_text_to_a_mixture(tmp_path, monkeypatch, capfd):
+    (tmp_path / 'deep/er/here').mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / 'deep/er/here')
+    os.makedirs('named')
+    for split in ('train', 'validation', 'test'):
+        write_lines(f'named/{split}.jsonl', [
+            (f'{j} {i} {split} is what it says' * (10 if split == 'train' else 1), label)
+            for i in range(3) for j, label in enumerate(LABELS)])
+    run('prepare.py', '--dataset=n', '--source=named', '--vocab_size=270', '--hdf5=True',
+        '--block_size=8')
+    run('prepare.py', '--dataset=back', '--source=data/n',
+        '--tokenizer=data/n/tokenizer.json')
+    tok = tokenizers.Tokenizer.from_file('data/n/tokenizer.json')
+    for dataset in ('n', 'back'):
+        meta = read_meta(dataset)
+        assert sorted(meta['components']) == sorted(LABELS)
+        for j, label in enumerate(LABELS):
+            _, record = draw_mix(dataset, 8, components=label)
+            assert record['components'] == [label]
+            folder = os.path.basename(os.path.dirname(bin_path(meta, label, 'val')))
+            assert re.fullmatch(r'[\w+=][\w.+=-]*', folder) and len(folder.encode()) < 120
+            docs = documents(dataset, folder, 'val', tok.decode)
+            expected = [f'{j} {i} validation is what it says'.encode() for i in range(3)]
+            assert all(text.startswith(doc) for text, doc in zip(expected, docs, strict=True))
+            assert docs == expected or dataset == 'back'  # whole windows alone
+        _, record = draw_mix(dataset, 8, components=','.join(LABELS))
+        settings = {key: record[key] for key in (
+            'dataset', 'block_size', 'mix_seed', 'token_budget', 'shuffle_components',
+            'constant_per_component')}
+        only = name_components(LABELS, record['tokens'])
+        parts = parts_of(f'out/{run_name("n", len(LABELS), 0, 0, only=only)}', record,
+                         settings | {'seed': 0})
+        folders = {folder for folder, _ in parts.values()}
+        assert len(folders) == len(parts) == 1 + 2 * len(LABELS)
+        assert all(re.fullmatch(r'out/[\w.+=-]{1,250}', folder) for folder in folders)
+        run('sample_mix.py', f'--dataset={dataset}', f'--components={",".join(LABELS)}',
+            '--block_size=8', '--show_dataset=True')
+    out, err = capfd.readouterr()
+    assert all(out.count(label) >= 4 for label in LABELS)
+    assert 'Warning' not in err and os.path.exists('data/n/documents.png')
+    assert sorted(os.listdir()) == ['data', 'named'] and not glob.glob(f'{tmp_path}/**/pwned')
+    assert os.listdir(tmp_path) == ['deep'] and os.listdir(tmp_path / 'deep/er') == ['here']
+
+
+@pytest.mark.parametrize('labels, reason', [
+    ([''], 'it is empty'), (['a,b'], 'have commas between'), ([' a'], 'lose the spaces'),
+    (['a\0b'], 'cannot be printed'), (['a\nb'], 'cannot be printed'),
+    (['\ud800'], 'cannot be printed'), (['tokenizer.json'], 'a file of the data set'),
+    (['Meta.json'], 'a file of the data set'), (['cs', 'CS'], "takes it for 'cs'"),
+    (['\u00c5', '\u212b'], "takes it for '\u00c5'")])
+def test_a_label_that_will_not_do_is_refused(capsys, labels, reason):
+    with pytest.raises(SystemExit):
+        check_labels(labels)
+    assert f'the label {labels[-1]!r} cannot name a component: ' in (err := capsys.readouterr().err)
+    assert reason in err and err.count('\n') == 1
+
+
+@pytest.mark.parametrize('name', ['a/b', '../x', 'my data', '.part', '', 'x' * 300])
+def test_a_data_sets_name_is_that_of_a_folder(tmp_path, monkeypatch, fails, name):
+    monkeypatch.chdir(tmp_path)
+    for script in ('prepare.py', 'sample_mix.py'):
+        assert 'a data set is called by letters, digits and' in fails(script, f'--dataset={name}')
+    assert not os.listdir(tmp_path)
 
 
 # ---- mistakes
@@ -368,15 +519,18 @@ def test_a_full_disk_ends_in_one_line(small, fails):
     (['--tokenizer=missing.json'], 'write bpe, gpt2 or the path of one'),
     (['--tokenizer=corpus/train.parquet'], 'is no tokenizer.json'),
     (['--source=corpus/none'], 'cannot be loaded'),  # as a hub that cannot be reached
+    (['--source=none.csv'], '--source=none.csv: there is no such file or folder'),
+    (['--source=/no/such/folder'], 'there is no such file or folder'),
     (['--source=corpus/none'], 'a local folder or file of parquet, json lines, csv or .txt works'),
     (['--dataset=small'], 'data/small is there already'),
     (['--num_proc=-1'], '--num_proc at least 0'),
 ])
 def test_a_mistake_in_preparing_writes_nothing(small, fails, args, says):
-    before = sorted(glob.glob('data/*') + glob.glob('data/.*'))
+    before = glob.glob('data/*')
     usual = ['--dataset=bad', '--source=corpus', '--vocab_size=300']
     assert says in fails('prepare.py', *usual, *args)
-    assert sorted(glob.glob('data/*') + glob.glob('data/.*')) == before
+    assert glob.glob('data/*') == before
+    assert not [path for path in glob.glob('data/.*') if not path.endswith('.lock')]
 
 
 @pytest.mark.parametrize('name, content, says', [
@@ -393,7 +547,7 @@ def test_a_file_that_is_not_what_its_ending_says(tmp_path, monkeypatch, fails, n
     with open(name, 'wb') as f:
         f.write(content)
     assert says in fails('prepare.py', '--dataset=bad', f'--source={name}', '--vocab_size=300')
-    assert not os.path.exists('data')
+    assert os.listdir('data') == ['.bad.lock']
 
 
 def test_a_hub_source_is_named_before_it_is_fetched(small, capsys):
