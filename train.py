@@ -167,6 +167,7 @@ first = torch.tensor(first, dtype=torch.int32, device=device)  # (K,)
 micro_batch = batch_size // world_size  # windows that one process takes at once
 val = [sample_mix.eval_windows(meta, name, 'val', T, val_windows_per_component,
                                shuffle_components)['tokens'] for name in names]
+sample_mix.check_unchanged(meta)  # all has been read from one and the same data set
 n_val = np.array([len(w) for w in val])  # (K,)
 val_component = np.repeat(np.arange(k), n_val)[rank::world_size]
 n_counted = len(val_component)
@@ -464,8 +465,8 @@ if master:
     except OSError:  # no git here
         commit = ''
     if checkpoint:
-        events.append(f'resumed at step {iter_num}' + f' by commit {commit}' * (commit > '')
-                      + f' by another {", ".join(new_code)}' * (new_code > []))
+        causes = [f'commit {commit}'] * bool(commit) + [f'another {name}' for name in new_code]
+        events.append(' by '.join([f'resumed at step {iter_num}', *causes]))
     n_parameters = sum(p.numel() for p in model.parameters())
     metadata = {'versions': {'python': platform.python_version(), 'torch': torch.__version__,
                              'numpy': np.__version__},
