@@ -46,6 +46,11 @@ VARIES_IN_A_SETTING = {'k', 'components', 'candidates', 'mix_seed', 'seed'}
 # how a script ends
 
 
+def silence(stream):
+    """Sends a stream that cannot be written to nowhere: Python's last flush would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def say(message):
     """Prints a line on stderr, by one of torchrun's ranks; where its disk is full there is none."""
     try:
@@ -53,7 +58,7 @@ def say(message):
             line = f'{os.path.basename(sys.argv[0])}: {" ".join(message.split())}'
             tqdm.write(line, file=sys.stderr)  # clears a progress bar first
     except OSError:
-        pass
+        silence(sys.stderr)
 
 
 def fail(message, status=2):
@@ -88,10 +93,11 @@ def flush_output(probe=b''):
             sys.stdout.flush()
             os.write(sys.stdout.fileno(), probe)
     except OSError as e:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more
+        silence(sys.stdout)
         if isinstance(e, BrokenPipeError):  # by `| head`, say
             os._exit(128 + signal.SIGPIPE)
-        fail(f'standard output cannot be written ({e.strerror})')
+        say(f'standard output cannot be written ({e.strerror})')
+        os._exit(2)
 
 
 def report_error(kind, error, trace):

@@ -446,7 +446,7 @@ def show(progress):
     try:
         progress()
     except OSError:
-        bar.disable = True
+        configurator.silence(sys.stderr)
 
 
 # -----------------------------------------------------------------------------

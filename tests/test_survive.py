@@ -288,6 +288,8 @@ NO_SPACE = 'standard output cannot be written (No space left on device)'
 @pytest.mark.parametrize('code, shell, status, says', [
     ('print(1)', '> /dev/full', 2, NO_SPACE),
     ('print(1, flush=True)', '> /dev/full', 2, NO_SPACE),
+    ('print(1); sys.exit(0)', '> /dev/full', 2, NO_SPACE),
+    ('print(1); sys.exit(0)', '| true', 128 + signal.SIGPIPE, ''),
     ('print("x" * 10**6)', '> /dev/full', 2, NO_SPACE),
     ('print(1)', '> /dev/full 2> /dev/full', 2, ''),
     ('print(1)', '>&-', 0, ''),
@@ -301,7 +303,7 @@ NO_SPACE = 'standard output cannot be written (No space left on device)'
     ('open("nothing")', '', 1, None), ('1 / 0', '', 1, None)])
 def test_an_error_of_the_machine_is_one_line_and_a_bug_is_not(tmp_path, code, shell, status, says):
     (tmp_path / 'script.py').write_text(PREAMBLE + code)
-    line = f'set -o pipefail; {sys.executable} script.py {shell}'
+    line = f'set -o pipefail; unset PYTHONUNBUFFERED; {sys.executable} script.py {shell}'
     done = subprocess.run(['bash', '-c', line], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == status, done.stderr
     if says is None:
@@ -349,9 +351,11 @@ def test_a_signal_that_breaks_a_step_is_named_and_not_what_it_broke(small, monke
 def test_a_full_disk_under_stderr_takes_the_bar_and_not_the_run(whole, monkeypatch):
     def full(bar, n=1):
         raise OSError(28, 'No space left on device')
+    silenced = []
+    monkeypatch.setattr(configurator, 'silence', silenced.append)
     monkeypatch.setattr(tqdm, 'update', full)
     run('train.py', *ARGS, '--out_dir=survive/no-bar')
-    assert differences(whole, 'survive/no-bar') == []
+    assert differences(whole, 'survive/no-bar') == [] and set(silenced) == {sys.stderr}
 
 
 # ---- a gradient that is not finite
