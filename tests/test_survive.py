@@ -315,7 +315,7 @@ def test_an_error_of_the_machine_is_one_line_and_a_bug_is_not(tmp_path, code, sh
 
 def test_memory_that_is_not_there_and_ctrl_c_while_torch_is_imported(small, tmp_path):
     train = [sys.executable, os.path.join(ROOT, 'train.py'), *TRAIN, '--k=2']
-    done = subprocess.run([*train, '--n_embd=1000000000000', '--n_head=1', '--out_dir=survive/large'],
+    done = subprocess.run([*train, '--n_embd=1000000000000', '--n_head=1', '--out_dir=large'],
                           capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count('\n') == 1, done.stderr
     assert 'train.py: out of memory (' in done.stderr and 'lower --batch_size' in done.stderr
