@@ -26,14 +26,9 @@ import torch
 from tqdm import tqdm
 
 import plot_xe
-from configurator import (
-    code_hash,
-    fail,
-    file_hash,
-    override,
-    replace_file,
-    split_names,
-)
+import processes
+import sample_mix
+from configurator import code_hash, fail, file_hash, override, replace_file, split_names
 from curves import (
     COLUMNS,
     Curve,
@@ -47,32 +42,7 @@ from curves import (
     write_csv,
 )
 from model import GPT, choose_device, choose_dtype, compile_model, load_checkpoint
-from processes import (
-    component_losses,
-    entropy_rate,
-    loss_so_far,
-    mixture_losses,
-    read_process,
-    unigram_xe,
-)
-from runs import (
-    SEEDS,
-    identity,
-    match_parts,
-    missing_lines,
-    missing_parts,
-    parts_alone,
-    read_runs,
-    short_hash,
-)
-from sample_mix import (
-    check_hashes,
-    eval_windows,
-    first_tokens,
-    list_documents,
-    read_meta,
-    read_tokens,
-)
+from runs import SEEDS, identity, match_parts, parts_alone, read_runs, short_hash, write_missing
 
 # -----------------------------------------------------------------------------
 runs = 'out/*'                # folders of runs, a pattern; several with commas between
@@ -116,9 +86,9 @@ def get_eval_windows(dataset, component, T, shuffled):
     cluster of each window: windows of one document share one. Documents that begin with the same
     window are duplicates and share one too.
     """
-    meta = read_meta(dataset)
-    windows = eval_windows(meta, component, split, T, windows_per_component, shuffled)
-    check_hashes(meta, meta['components'] if shuffled else [component], [split])
+    meta = sample_mix.read_meta(dataset)
+    windows = sample_mix.eval_windows(meta, component, split, T, windows_per_component, shuffled)
+    sample_mix.check_hashes(meta, meta['components'] if shuffled else [component], [split])
     document = windows['source'] * (1 + windows['doc'].max()) + windows['doc']
     _, first, cluster = np.unique(document, return_index=True, return_inverse=True)
     if meta['source'] != 'synthetic':  # two documents of coins begin alike by chance
@@ -161,7 +131,7 @@ def window_losses(model, tokens, first, autocast=nullcontext()):
 
 def evaluate_checkpoint(run, components, autocast, bar):
     """Returns {component: window_losses on its evaluation windows} of a run's checkpoint."""
-    path, meta = os.path.join(run['folder'], CHECKPOINT), read_meta(run['dataset'])
+    path, meta = os.path.join(run['folder'], CHECKPOINT), sample_mix.read_meta(run['dataset'])
     trained, checkpoint = load_checkpoint(path)
     code = checkpoint.get('code', {}).get('model.py', run['model_code']).rpartition('+')[2]
     if checkpoint['mix'] != run['mix'] or code != run['model_code'] and not any_code:
@@ -178,7 +148,7 @@ def evaluate_checkpoint(run, components, autocast, bar):
     model.load_state_dict(trained.state_dict())
     tokens = [run_windows(run, c)['tokens'] for c in components]
     sizes = [len(w) for w in tokens]
-    first = np.repeat(first_tokens(meta, components, run['tag']), sizes)
+    first = np.repeat(sample_mix.first_tokens(meta, components, run['tag']), sizes)
     losses = window_losses(model, np.concatenate(tokens), first, autocast)
     return dict(zip(components, np.split(losses, np.cumsum(sizes)[:-1])))
 
@@ -216,17 +186,18 @@ def run_losses(run, components, bar):
 @functools.cache
 def theory(dataset, component):
     """Returns (process, entropy rate, its standard error) of a synthetic component."""
-    meta = read_meta(dataset)
-    process = read_process(meta, component)
-    docs = list_documents(meta, component, split)
-    return process, *entropy_rate(process, read_tokens(meta, split, docs).reshape(len(docs), -1))
+    meta = sample_mix.read_meta(dataset)
+    process = processes.read_process(meta, component)
+    docs = sample_mix.list_documents(meta, component, split)
+    tokens = sample_mix.read_tokens(meta, split, docs).reshape(len(docs), -1)
+    return process, *processes.entropy_rate(process, tokens)
 
 
 @functools.cache
 def losses_under(process_of, dataset, component, T, shuffled):
     """component_losses of a component's evaluation windows under the process of another."""
     tokens = get_eval_windows(dataset, component, T, shuffled)['tokens']
-    return component_losses(theory(dataset, process_of)[0], tokens)
+    return processes.component_losses(theory(dataset, process_of)[0], tokens)
 
 
 def optimal_losses(run, component):
@@ -236,25 +207,25 @@ def optimal_losses(run, component):
     Returns None where the processes are not known.
     """
     known, shuffled = run['known'], run['shuffle_components']
-    if read_meta(run['dataset'])['source'] != 'synthetic' or component not in known:
+    if sample_mix.read_meta(run['dataset'])['source'] != 'synthetic' or component not in known:
         return None
     where = run['dataset'], component, run['block_size'], shuffled
     best_given_component, best = (
-        mixture_losses(np.stack([losses_under(c, *where) for c in processes]))
-        for processes in (known if shuffled else [component], known))
+        processes.mixture_losses(np.stack([losses_under(c, *where) for c in names]))
+        for names in (known if shuffled else [component], known))
     return best_given_component if run['tag'] else best, best_given_component
 
 
 def write_dump(run, losses):
     """Writes xe_windows.npz of {component: losses}: the windows, where they lie, their losses."""
-    parts = []
-    for c, xe in losses.items():
-        windows, optimal = run_windows(run, c), optimal_losses(run, c)
-        parts.append({key: windows[key] for key in ('tokens', 'source', 'doc', 'start')}
-                     | {'xe': xe} | ({'bayes_xe': optimal[0]} if optimal else {}))
-    arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]
-              if all(key in part for part in parts)}
-    arrays['component'] = np.repeat(np.arange(len(parts)), [len(part['xe']) for part in parts])
+    windows = [run_windows(run, c) for c in losses]
+    arrays = {key: np.concatenate([w[key] for w in windows])
+              for key in ('tokens', 'source', 'doc', 'start')}
+    arrays['xe'] = np.concatenate(list(losses.values()))
+    arrays['component'] = np.repeat(np.arange(len(losses)), [len(xe) for xe in losses.values()])
+    optimal = [optimal_losses(run, c) for c in losses]
+    if all(optimal):
+        arrays['bayes_xe'] = np.concatenate([best for best, _ in optimal])
     replace_file(os.path.join(run['folder'], 'xe_windows.npz'),
                  lambda f: np.savez(f, names=list(losses), **arrays))
 
@@ -309,9 +280,9 @@ def specialist_mixture(run, diluted, bar):
         return {}
     for i, c in enumerate(components):
         losses = np.stack([losses[c] for losses in by_model]).astype(np.float64)  # (K, N, T)
-        gap = mixture_losses(losses) - losses[i]  # (N, T)
+        gap = processes.mixture_losses(losses) - losses[i]  # (N, T)
         assert gap.sum(1).max() <= math.log(len(components)) + 1e-6, 'more than ln K in a window'
-        log_likelihood = -loss_so_far(losses)[:, :, :-1]  # (K, N, T)
+        log_likelihood = -processes.loss_so_far(losses)[:, :, :-1]  # (K, N, T)
         posterior = scipy.special.softmax(log_likelihood, axis=0)[i]  # (N, T)
         curves[c] = {'specialist_gap': component_curve(run, c, gap),
                      'posterior': component_curve(run, c, posterior)}
@@ -373,7 +344,7 @@ def component_rows(run, component, curves):
     Returns a list of rows of xe_by_position.csv and a row of xe_by_component.csv, of one component
     of a run. curves is {quantity: Curve}.
     """
-    components, windows = read_meta(run['dataset'])['components'], run_windows(run, component)
+    windows, shuffled = run_windows(run, component), run['shuffle_components']
     mean, boot = curves['xe']
     columns = run_columns(run, component) | {
         'n_windows': len(windows['tokens']), 'n_docs': len(np.unique(windows['cluster'])),
@@ -385,8 +356,8 @@ def component_rows(run, component, curves):
 
     # over positions
     number = {quantity: curve.over_positions() for quantity, curve in curves.items()}
-    facts = [components[c][split] for c in (
-        components if run['shuffle_components'] else [component])]  # whose documents these are
+    components = sample_mix.read_meta(run['dataset'])['components']
+    facts = [components[c][split] for c in (components if shuffled else [component])]
     bytes_per_token = sum(f['bytes'] for f in facts) / sum(f['tokens'] for f in facts)
     xe = number['xe'].mean
     row = columns | {'n_tokens': windows['tokens'].size, 'se': boot.mean(1).std(ddof=1),
@@ -397,7 +368,7 @@ def component_rows(run, component, curves):
     for quantity, name in (('specialist', 'xe_k1'), ('bayes', 'bayes_xe')):
         if quantity in number:
             row[name] = number[quantity].mean
-    if 'bayes' in curves and not run['shuffle_components']:
+    if 'bayes' in curves and not shuffled:
         _, row['entropy_rate'], row['entropy_rate_se'] = theory(run['dataset'], component)
     return by_position, row
 
@@ -409,16 +380,17 @@ def decomposition_rows(run, curves, mean):
     """
     if not any(term in mean for term in (*TERMS, 'specialist_gap')):
         return []
+    names = ('delta', *TERMS, 'bayes_ambiguity', 'specialist_gap', 'posterior')
     cells = [('', '', mean), *(('', t, mean) for t in range(run['block_size'])),
              *((c, '', curves[c]) for c in run['mix']['components'])]
     rows = []
     for c, t, quantities in cells:
         rows.append(run_columns(run, c) | {'position': t})
-        for quantity in ('delta', *TERMS, 'bayes_ambiguity', 'specialist_gap', 'posterior'):
-            if quantity in quantities:
-                curve = quantities[quantity]
+        for name in names:
+            if name in quantities:
+                curve = quantities[name]
                 number = curve.over_positions() if t == '' else curve.at(t)
-                rows[-1] |= ci_columns(quantity, [number])
+                rows[-1] |= ci_columns(name, [number])
     return rows
 
 
@@ -430,7 +402,7 @@ def bayes_columns(members, curves, bayes, early):
             'worst_bin_excess': np.mean([max(c['excess'].mean[bins == b].mean() for b in set(bins))
                                          for c in curves]),
             'entropy_rate': np.mean([[rate for _, rate, _ in theories] for theories in known]),
-            'unigram_xe': np.mean([unigram_xe([process for process, _, _ in theories])
+            'unigram_xe': np.mean([processes.unigram_xe([process for process, _, _ in theories])
                                    for theories in known])}
 
 
@@ -505,17 +477,19 @@ if __name__ == '__main__':
         fail(f'--results_dir={results_dir} cannot be written ({e})')
 
     # the losses of every run on the windows of every component, and their curves
-    curves = {}
+    curves, of_other_code = {}, {}
     for run in (bar := progress(all_runs, 'evaluating', 'runs')):
         bar.set_description_str('evaluating')
         losses = run_losses(run, run['evaluated'], bar)
-        if losses:
-            curves[run['folder']] = bootstrap(run, losses)
-            if dump:
-                write_dump(run, losses)
-        else:
-            tqdm.write(f'{run["folder"]} was trained with another model.py ({run["model_code"]}):'
-                       ' set model.py back, or leave it out of --runs')
+        if losses is None:
+            of_other_code.setdefault(run['model_code'], []).append(run['folder'])
+            continue
+        curves[run['folder']] = bootstrap(run, losses)
+        if dump:
+            write_dump(run, losses)
+    for code, folders in of_other_code.items():
+        print(f'trained with another model.py ({code}), so left out: {", ".join(folders)}. Set'
+              ' model.py back to evaluate them')
     evaluated = name_settings([run for run in all_runs if run['folder'] in curves])
     if not evaluated:
         fail(f'--runs={runs}: no run that this model.py can evaluate')
@@ -549,22 +523,15 @@ if __name__ == '__main__':
             rows['curves'] += curve_rows(row, mean) if key in shown else []
 
     # the CSV files and pictures, what is missing, and last the table
-    paths = [write_csv(results_dir, name, rows[name]) for name in COLUMNS]
-    paths += plot_xe.draw(results_dir, lambda items: progress(items, 'drawing', 'settings'))
-    missing, path = missing_parts(evaluated, parts), os.path.join(results_dir, 'missing.txt')
-    if missing:
-        commands = ''.join(f'{command}\n' for command, _, _ in missing)
-        replace_file(path, lambda f: f.write(commands.encode()))
-    elif os.path.exists(path):
-        with open(path) as f:
-            is_ours = f.read().startswith('python train.py ')
-        if is_ours:
-            os.remove(path)
+    for name in COLUMNS:
+        write_csv(results_dir, name, rows[name])
+    pictures = plot_xe.draw(results_dir, lambda items: progress(items, 'drawing', 'settings'))
+    print(*write_missing(results_dir, evaluated, parts), sep='\n')
     if not rows['decomposition']:
         print('decomposition.csv has no rows: it needs a run of K > 1 and its parts')
-    print(*paths, '', *missing_lines(missing, path), sep='\n')
-    lines = [f'{split} split, {ckpt} checkpoint; XE in nats per token, with 95% intervals over'
-             ' documents where K has', 'one run, else over runs', *plot_xe.table(results_dir)]
-    text = '\n'.join(lines) + '\n'
+    text = '\n'.join([f'{split} split, {ckpt} checkpoint; XE in nats per token, with 95% intervals'
+                      ' over documents where K has', 'one run, else over runs',
+                      *plot_xe.table(results_dir), ''])
     replace_file(os.path.join(results_dir, 'table.txt'), lambda f: f.write(text.encode()))
-    print(text, end='')
+    print(text)
+    print(f'{results_dir}/ has this table, {len(COLUMNS)} CSV files and {len(pictures)} pictures')

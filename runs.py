@@ -14,31 +14,31 @@ import os
 import pathlib
 import shlex
 
-from configurator import (
-    NOT_PART_OF_A_SETTING,
-    ROOT,
-    VARIES_IN_A_SETTING,
-    code_hash,
-    fail,
-    read_settings,
-)
-from sample_mix import list_documents, parts_of, read_meta
+import configurator
+from configurator import fail
+from sample_mix import held_windows, list_documents, parts_of, read_meta
 
-TRAIN_DEFAULTS = {key: default for key, (default, _)
-                  in read_settings(os.path.join(ROOT, 'train.py')).items()}
-TRAIN_DEFAULTS = json.loads(json.dumps(TRAIN_DEFAULTS))  # as config.json has them: lists, no tuples
 METADATA = {'versions', 'commit', 'command', 'world_size', 'parameters', 'code'}  # of config.json
+NO_SETTING = configurator.NOT_PART_OF_A_SETTING | configurator.VARIES_IN_A_SETTING | METADATA
 SEEDS = ('seed', 'mix_seed')
+TRAIN_PY = os.path.join(configurator.ROOT, 'train.py')
+TRAIN_DEFAULTS = {key: json.loads(json.dumps(default))  # as config.json has it: lists, no tuples
+                  for key, (default, _) in configurator.read_settings(TRAIN_PY).items()}
 
 
 def read_run(folder, checkpoint, components, any_code):
     """
-    Returns a run as a dict: its config.json, and `folder`, `run` (the folder's name), `mix` (its
-    mix.json), `evaluated` (the components that it is evaluated on), `known` (those whose documents
-    it read), `model_code` (the hash of its model.py, '' if unknown) and `settings`: the keys that
-    make its setting. A key that it does not know has train.py's default there, and `code` is one
-    hash of the code that it was trained with. Returns None where there is no run or no checkpoint
-    yet. Fails where the run's data are not the data there are now.
+    Returns a run as a dict: its config.json (a key that it lacks has train.py's default), and
+
+        folder, run    its path, and the folder's name
+        mix            its mix.json
+        evaluated      the components that it is evaluated on
+        known          those whose documents it read
+        model_code     the hash of its model.py, '' if unknown
+        settings       the keys that make its setting, `code` among them: one hash of all its code
+
+    Returns None where there is no run, or no checkpoint yet. Fails where its data are not the data
+    there are now.
     """
     try:
         config, mix = (json.loads(pathlib.Path(folder, name).read_text())
@@ -64,13 +64,12 @@ def read_run(folder, checkpoint, components, any_code):
             fail(f'{folder} was trained on other data than data/{config["dataset"]} holds for {c}'
                  ' now: train it again, or leave it out of --runs')
     config = TRAIN_DEFAULTS | config
-    settings = {key: value for key, value in config.items()
-                if key not in NOT_PART_OF_A_SETTING | VARIES_IN_A_SETTING | METADATA}
-    settings['code'] = short_hash(code) if code else ''
+    settings = {key: value for key, value in config.items() if key not in NO_SETTING}
     return config | {'folder': folder, 'run': os.path.basename(folder), 'mix': mix,
                      'evaluated': components or mix['components'],
                      'known': sorted(trained_on) if mix.get('dealt_from') else mix['components'],
-                     'model_code': model_code, 'settings': settings}
+                     'model_code': model_code,
+                     'settings': settings | {'code': short_hash(code) if code else ''}}
 
 
 def short_hash(value):
@@ -79,28 +78,27 @@ def short_hash(value):
 
 
 def identity(run, *without):
-    """Returns what runs of one setting and the same seeds share, a string, but for some keys."""
+    """Returns what runs of one setting and the same seeds share, a hash, but for some keys."""
     values = run['settings'] | {key: run[key] for key in SEEDS}
-    return json.dumps({key: values[key] for key in sorted(values) if key not in without})
+    return short_hash({key: value for key, value in values.items() if key not in without})
 
 
 def read_runs(patterns, checkpoint, components, any_code=False):
     """
-    Returns the runs (read_run) in folders that match patterns, with commas between, a list. One
-    that repeats another is left out. They have the file `checkpoint`, and are to be evaluated on
-    `components`, a list, or each on its own where that is empty. With any_code all count as trained
-    by today's code.
+    Returns a list of the runs (read_run) in folders that match patterns, with commas between, that
+    have the file `checkpoint`; one that repeats another is left out. Each is to be evaluated on
+    `components`, a list, or on its own where that is empty. With any_code all count as trained by
+    today's code.
     """
     folders = {os.path.normpath(folder) for pattern in patterns.split(',')
                for folder in glob.glob(pattern.strip())}
     first = {}
     for folder in sorted(folders):
         run = read_run(folder, checkpoint, components, any_code)
-        if run is None:
-            continue
-        key = identity(run), *sorted(run['mix']['components'])
-        if first.setdefault(key, run) is not run:  # it would count as another seed
-            print(f'{run["folder"]} repeats {first[key]["folder"]}: left out')
+        if run:
+            key = identity(run), *sorted(run['mix']['components'])
+            if first.setdefault(key, run) is not run:  # it would count as another seed
+                print(f'{folder} repeats {first[key]["folder"]}: left out')
     if not first:
         fail(f"--runs={patterns}: no run there; train one first, or give a pattern such as"
              " --runs='out/*'")
@@ -136,19 +134,17 @@ def match_parts(runs):
                for run in runs}
     result = {}
     for run in runs:
-        mix, T, budget = run['mix'], run['block_size'], run['mix']['tokens']
-        parts = {'specialist': {}, 'diluted': {}, 'tagged': {}}
-        for (part, c), (_, changes) in needed_parts(run).items():
-            tokens = changes['token_budget'] // T * T
-            if part == 'tagged':
-                parts[part][''] = key(run, mix['components'], mix['tokens'], True)
-            if part == 'diluted':
-                parts[part][c] = key(run, [c], tokens)
-            if part == 'specialist':
-                budget = tokens
-        parts['specialist'] = {c: key(run, [c], budget) for c in run['evaluated']}
+        T, mix = run['block_size'], run['mix']
+        tokens = {name: keys['token_budget'] // T * T
+                  for name, (_, keys) in needed_parts(run).items()}
+        budget = tokens.get(('specialist', mix['components'][0]), mix['tokens'])
+        wanted = {'specialist': {c: key(run, [c], budget) for c in run['evaluated']},
+                  'diluted': {c: key(run, [c], n) for (part, c), n in tokens.items()
+                              if part == 'diluted'},
+                  'tagged': {c: key(run, mix['components'], mix['tokens'], tag=True)
+                             for part, c in tokens if part == 'tagged'}}
         result[run['folder']] = {part: {c: trained[k] for c, k in keys.items() if k in trained}
-                                 for part, keys in parts.items()}
+                                 for part, keys in wanted.items()}
     return result
 
 
@@ -174,7 +170,7 @@ def missing_parts(runs, parts):
                 continue
             if part != 'tagged':
                 docs = list_documents(meta, c, 'train', run['shuffle_components'])
-                if (docs['length'] // T).sum() < changes['token_budget'] // T:
+                if held_windows(docs, T) < changes['token_budget'] // T:
                     continue
             values = {key: settings[key] for key in TRAIN_DEFAULTS if key in settings}
             values |= {key: run[key] for key in ('candidates', 'compile')} | changes
@@ -187,22 +183,26 @@ def missing_parts(runs, parts):
     return list(missing.values())
 
 
-def missing_lines(missing, path):
-    """Returns the lines that say which runs are missing; all their commands stand in path."""
+def write_missing(results_dir, runs, parts):
+    """
+    Writes the commands of missing_parts to missing.txt, or removes it where there are none. Returns
+    the lines that say which runs are missing.
+    """
+    missing, path = missing_parts(runs, parts), pathlib.Path(results_dir, 'missing.txt')
+    if not missing:
+        path.unlink(missing_ok=True)
+        return []
+    text = ''.join(f'{command}\n' for command, _, _ in missing)
+    configurator.replace_file(str(path), lambda f: f.write(text.encode()))
     count = collections.Counter((run['dataset'], run['k'], part) for _, run, part in missing)
-    lines = [f'{dataset}: ' + (f'ΔXE of K = {k} needs a K = 1 run of each of its components with'
-                               ' the same budget, steps and seeds' if part == 'specialist' else
-                               f'the terms of ΔXE of K = {k} need its {part} runs')
-             + f': {n} {"run is" if n == 1 else "runs are"} missing'
-             for (dataset, k, part), n in sorted(count.items())]
-    today = short_hash({name: code_hash(name)
+    lines = [f'{dataset}: {"ΔXE" if part == "specialist" else "the decomposition"} of K = {k} lacks'
+             f' {n} {part} run{"s" * (n > 1)}' for (dataset, k, part), n in sorted(count.items())]
+    today = short_hash({name: configurator.code_hash(name)
                         for name in ('model.py', 'sample_mix.py', 'train.py')})
     other = sum(run['settings']['code'] != today for _, run, _ in missing)
     if other:
         lines.append(f'{other} of them belong to runs of other code than today: runs are compared'
                      ' only where their code is the same')
-    if missing:
-        lines += [f'The first of {len(missing)} commands that train what is missing:',
-                  *(f'  {command}' for command, _, _ in missing[:3]),
-                  f"All, two at a time: tr '\\n' '\\0' < {path} | xargs -0 -n1 -P2 sh -c"]
-    return lines
+    return [*lines, f'The first of {len(missing)} commands that train them, with the budget, steps'
+            ' and seeds that they must have:', f'  {missing[0][0]}',
+            f"All, two at a time: tr '\\n' '\\0' < {path} | xargs -0 -n1 -P2 sh -c", '']
