@@ -20,7 +20,6 @@ time, and some 110 bytes for each document.
 A synthetic process is an array T[v, i, j] (see processes.py), saved beside its tokens.
 """
 import array
-import filecmp
 import glob
 import hashlib
 import io
@@ -28,12 +27,11 @@ import itertools
 import json
 import logging
 import os
+import pathlib
 import re
 import shutil
-import sys
 import unicodedata
 import warnings
-from multiprocessing.pool import ThreadPool
 
 import datasets
 import h5py
@@ -42,14 +40,12 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pyarrow.parquet
-import tiktoken
-import tokenizers
-from tokenizers.pre_tokenizers import ByteLevel
 from tqdm import tqdm
 
-from configurator import fail, lock, override, random_stream, safe_name, split_names
+from configurator import fail, file_hash, lock, override, random_stream, safe_name, split_names
 from processes import build_processes, sample_process
 from sample_mix import data_path, data_table
+from tokenizer import END_OF_TEXT, encoder, open_gpt2, read_tokenizer, to_tiktoken, train_bpe
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
@@ -79,12 +75,9 @@ dataset, block_size = settings['dataset'], settings['block_size']
 
 # the source's name of a split: ours, in the order in which they are read
 SPLITS = {'test': 'test', 'validation': 'val', 'train': 'train'}
-END_OF_TEXT = '<|endoftext|>'
 HUB_ID = r'[\w.-]+(/[\w.-]+)?'
 BATCH_BYTES = 4_000_000  # documents are read and encoded so many bytes at a time
 BAR = {'leave': False, 'disable': None}  # progress bars go when done, and need a terminal
-# how GPT-2 splits text into words (Radford et al. 2019, encoder.py)
-GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 # -----------------------------------------------------------------------------
 # sources: each gives {source's split: iterator over (component, document in bytes)}
@@ -271,7 +264,6 @@ def stage_documents(streams, staging):
             continue
         if component not in staged:
             check_labels([component])
-            os.makedirs(split_path(staging, component, ''), exist_ok=True)
             staged[component] = {split: {'lengths': array.array('q'), 'duplicates': 0}
                                  for split in SPLITS.values()}
         digest = hashlib.sha256(doc).digest()
@@ -298,14 +290,16 @@ def stage_documents(streams, staging):
                          or not any(staged[component][split]['lengths'])]
              for component in sorted({*keep, *staged})}
     full = [component for component in empty if not empty[component]]
-    for component in sorted({*empty} - {*full}):
+    for component in [component for component in empty if empty[component]]:
         fail(f'component {component} has no text in {", ".join(empty[component])}; '
              + (f'leave it out: --labels={",".join(full)}' if full else 'no component has'))
     return {component: staged[component] for component in full}, cut
 
 
 def append_files(buffer):
+    """Appends {path: documents} to the files."""
     for path, docs in buffer.items():
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, 'ab') as f:
             f.writelines(docs)
 
@@ -324,127 +318,17 @@ def read_documents(path, lengths):
         yield batch
 
 
-# -----------------------------------------------------------------------------
-# tokenizers
-
-
-def train_bpe(staging, staged, vocab_size):
-    """
-    Returns a byte-level BPE (tokenizers.Tokenizer) of vocab_size tokens, END_OF_TEXT the first,
-    trained on train as stage_documents wrote it. Every component gives the same number of bytes:
-    the smallest one's, or bpe_bytes.
-    """
+def sample_texts(staging, staged):
+    """Yields the training text: of each component as much as the smallest has, or bpe_bytes."""
     share = min(*(sum(splits['train']['lengths']) for splits in staged.values()), bpe_bytes)
-
-    def sample():
-        for component, splits in staged.items():
-            path, left = split_path(staging, component, 'train'), share
-            batches = read_documents(path, splits['train']['lengths'])
-            for doc in itertools.chain.from_iterable(batches):
-                yield doc[:left].decode(errors='ignore')
-                left -= len(doc)
-                if left <= 0:
-                    break
-
-    tok = tokenizers.Tokenizer(tokenizers.models.BPE())
-    tok.pre_tokenizer = ByteLevel(add_prefix_space=False)
-    tok.decoder = tokenizers.decoders.ByteLevel()
-    tok.train_from_iterator(sample(), tokenizers.trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=[END_OF_TEXT], show_progress=sys.stderr.isatty(),
-        initial_alphabet=ByteLevel.alphabet()))
-    if tok.get_vocab_size() < vocab_size:
-        fail(f'the text yields {tok.get_vocab_size()} tokens, fewer than'
-             f' --vocab_size={vocab_size}: ask for fewer')
-    tok.encode_special_tokens = True  # text that spells a special token is text
-    return tok
-
-
-def to_tiktoken(tok):
-    """
-    Returns a tiktoken.Encoding that gives the ids of a tokenizer of train_bpe, faster.
-
-    tokenizers joins the pairs that training joined, in that order; tiktoken joins any neighbours
-    that make up a token, in the order of ids, which is the same. They could differ only if two
-    pairs made up one token. None do: no merge before that of l and r crossed their borders, so the
-    text l + r by itself is cut into l and r too, and a text is cut in one way.
-    """
-    # GPT-2 writes each byte as a letter: most as they are, the rest as the letters from 256 on
-    letters = sorted(ByteLevel.alphabet())
-    byte = {letter: ord(letter) for letter in letters if ord(letter) < 256}
-    byte |= zip(letters[len(byte):], sorted(set(range(256)) - set(byte.values())))
-    ranks = {bytes(byte[letter] for letter in token): i for token, i in tok.get_vocab().items()
-             if token != END_OF_TEXT}
-    return tiktoken.Encoding('bpe', pat_str=GPT2_PATTERN, mergeable_ranks=ranks, special_tokens={})
-
-
-def encoder(tok, encoding=None, num_proc=0):
-    """
-    Returns a function from a list of documents (UTF-8, bytes) to the list of their tokens (uint16
-    arrays): by `encoding`, a tiktoken.Encoding, in num_proc threads, or where it is None by tok, a
-    tokenizers.Tokenizer. Fails on text that tok maps to its unknown token.
-    """
-    unknown = None
-    if tok:
-        model = json.loads(tok.to_str())['model']
-        name = model.get('unk_token')
-        unknown = tok.token_to_id(name) if name else model.get('unk_id')
-
-    def by_tokenizers(docs):
-        texts = [doc.decode() for doc in docs]
-        try:
-            encodings = tok.encode_batch_fast(texts, add_special_tokens=False)
-        except Exception as e:  # the library raises Exception itself
-            fail(f'--tokenizer={tokenizer} cannot encode a document ({e})')
-        token_lists = [np.array(e.ids, dtype='<u2') for e in encodings]
-        for text, tokens in zip(texts, token_lists):
-            if unknown is not None and (tokens == unknown).any():
-                fail(f'--tokenizer={tokenizer} maps part of a document, that beginning with'
-                     f' {text[:60]!r}, to its unknown token {tok.id_to_token(unknown)!r}:'
-                     ' its XE would be that of another text')
-        return token_lists
-
-    def by_tiktoken(docs):
-        try:
-            return pool.map(lambda doc: encoding.encode_to_numpy(
-                doc.decode(), disallowed_special=()).astype('<u2'), docs)
-        except ValueError as e:  # its pattern gives up on a hundred thousand spaces in a row
-            return by_tokenizers(docs) if tok else fail(
-                f'--tokenizer={tokenizer} cannot encode a document ({e}): has it very many spaces?')
-
-    if not encoding:
-        return by_tokenizers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    pool = ThreadPool(min(num_proc or cores, cores))  # tiktoken works outside Python's lock
-    return by_tiktoken
-
-
-def read_tokenizer(path):
-    """
-    Returns (tokenizers.Tokenizer, its number of tokens, the id of its end-of-text token) of a
-    tokenizer.json. Fails where it leaves out text, does not fit uint16 or has no such token.
-    """
-    try:
-        tok = tokenizers.Tokenizer.from_file(path)
-    except Exception as e:  # the library raises Exception itself
-        fail(f'--tokenizer={path} is no tokenizer.json ({e}): write bpe, gpt2 or the path of one')
-    tok.no_truncation()
-    tok.no_padding()
-    tok.encode_special_tokens = True  # text that spells a special token is text
-    spec, vocab = json.loads(tok.to_str()), tok.get_vocab()
-    model, cut_by = spec['model'], json.dumps([spec['pre_tokenizer'], spec['normalizer']])
-    every_byte = 'ByteLevel' in cut_by and vocab.keys() >= set(ByteLevel.alphabet())
-    known = every_byte or model.get('byte_fallback') or model.get('unk_token')
-    if model['type'] == 'BPE' and not known:
-        fail(f'--tokenizer={path} would leave out the letters that it does not know, and not say'
-             ' so: give its model an unk_token')
-    n_vocab = 1 + max(vocab.values(), default=0)
-    if n_vocab > 65535:
-        fail(f'--tokenizer={path} has {n_vocab} tokens; uint16 holds at most 65,535')
-    ends = [vocab[token] for token in (END_OF_TEXT, '[SEP]', '</s>') if token in vocab]
-    if not ends:
-        fail(f'--tokenizer={path} has no end-of-text token ({END_OF_TEXT}, [SEP] or </s>)'
-             ' to begin a window with')
-    return tok, n_vocab, ends[0]
+    for component, splits in staged.items():
+        left, batches = share, read_documents(split_path(staging, component, 'train'),
+                                              splits['train']['lengths'])
+        for doc in itertools.chain.from_iterable(batches):
+            yield doc[:left].decode(errors='ignore')
+            left -= len(doc)
+            if left <= 0:
+                break
 
 
 # -----------------------------------------------------------------------------
@@ -558,8 +442,7 @@ def save_tokenizer(tok, folder):
 def draw_documents(folder, meta, T):
     """Draws the components' tokens and training documents' lengths to folder/documents.png."""
     names = list(meta['components'])[::-1]
-    labels = [name.replace('$', r'\$') if len(name) < 40 else f'{name[:36]} ...'.replace('$', r'\$')
-              for name in names]  # $ would begin a formula
+    labels = [name[:40].replace('$', r'\$') for name in names]  # a $ would begin a formula
     warnings.filterwarnings('ignore', 'Glyph')  # where the font lacks a letter there is a box
     fig, (left, right) = plt.subplots(1, 2, figsize=(11, 1.4 + 0.28 * len(names)),
                                       layout='constrained', sharey=True)
@@ -570,7 +453,7 @@ def draw_documents(folder, meta, T):
     right.boxplot([n.clip(1) for n in lengths], positions=range(len(names)), whis=(5, 95),
                   orientation='horizontal', showfliers=False, manage_ticks=False)
     right.axvline(T, color='black', ls=':', label=f'a window, {T} tokens')
-    right.set(xscale='log', xlabel='tokens in a training document (5%, 25%, 50%, 75%, 95%)')
+    right.set(xscale='log', xlabel='tokens of a training document (5, 25, 50, 75, 95%)')
     for ax in (left, right):
         ax.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=''))
         ax.grid(alpha=0.3, axis='x')
@@ -587,14 +470,10 @@ def prepare_text(streams, staging, folder):
     print(f'{tokenizer} tokenizer ...', flush=True)
     tok, encoding = None, None
     if tokenizer == 'bpe':
-        tok = train_bpe(staging, staged, vocab_size)
+        tok = train_bpe(sample_texts(staging, staged), vocab_size)
         encoding, n_vocab, bos_id = to_tiktoken(tok), vocab_size, tok.token_to_id(END_OF_TEXT)
     elif tokenizer == 'gpt2':
-        try:
-            encoding = tiktoken.get_encoding('gpt2')
-        except OSError as e:  # requests' errors are OSErrors
-            fail(f'--tokenizer=gpt2: its merges cannot be fetched ({type(e).__name__});'
-                 ' --tokenizer=bpe needs no network')
+        encoding = open_gpt2()
         n_vocab, bos_id = encoding.n_vocab, encoding.eot_token
     else:
         tok, n_vocab, bos_id = read_tokenizer(tokenizer)
@@ -673,13 +552,10 @@ def tidy(out, old, work):
         shutil.rmtree(work, ignore_errors=True)
 
 
-def same_files(folder, out):
-    """Whether two folders hold the same files, pictures aside."""
-    files, there = ({path for path in glob.glob('**', root_dir=root, recursive=True)
-                     if os.path.isfile(os.path.join(root, path)) and not path.endswith('.png')}
-                    for root in (folder, out))
-    matching, _, _ = filecmp.cmpfiles(folder, out, files, shallow=False)
-    return files == there == set(matching)
+def hash_files(folder):
+    """Returns {path: sha256} of the files in a folder, pictures aside."""
+    return {path.relative_to(folder): file_hash(path) for path in pathlib.Path(folder).rglob('*')
+            if path.is_file() and path.suffix != '.png'}
 
 
 if __name__ == '__main__':
@@ -721,7 +597,7 @@ if __name__ == '__main__':
             json.dump(meta, f, indent=1)
 
         # into its place, unless the very same data are there: runs may be reading them
-        same = os.path.exists(out) and same_files(folder, out)
+        same = os.path.exists(out) and hash_files(folder) == hash_files(out)
         if not same:
             if os.path.exists(out):
                 os.rename(out, old)

@@ -22,14 +22,13 @@ import sys
 
 import numpy as np
 import pandas as pd
-import tiktoken
-import tokenizers
 import torch
 from scipy.special import entr, rel_entr
 
 import configurator
 from configurator import fail, override, random_stream, safe_name, split_names
 from model import load_checkpoint
+from tokenizer import decoder
 
 # -----------------------------------------------------------------------------
 # what is shown; the mixture has train.py's keys
@@ -61,19 +60,7 @@ def data_path(dataset, *names):
 
 def read_meta(dataset):
     """Returns data/<dataset>/meta.json, a dict. Fails where it is missing or of another version."""
-    folder, path = data_path(dataset), data_path(dataset, 'meta.json')
-    if not os.path.isfile(path):
-        if writer := configurator.lock_holder(os.path.join('data', f'.{dataset}.lock')):
-            fail(f'{folder} is being written by {writer}: start again when that is done')
-        if os.path.isdir(old := os.path.join('data', f'.{dataset}.old')):
-            fail(f'{folder} was to be replaced when prepare.py was killed: mv {old} {folder} brings'
-                 ' the old one back, or prepare it again')
-        there = sorted(os.path.dirname(name) for name in glob.glob('*/meta.json', root_dir='data'))
-        command = f'python prepare.py --dataset={dataset}'
-        if os.path.basename(sys.argv[0]) in ('sample_mix.py', 'train.py', 'sweep.py'):
-            command = configurator.same_command('prepare.py')  # it names the config files
-        fail(f'{folder} is not a prepared data set (data/ has {", ".join(there) or "none"}'
-             f'{configurator.nearest(dataset, there)}): run {command} first')
+    path = data_path(dataset, 'meta.json')
     try:
         with open(path, encoding='utf-8') as f:
             meta = json.load(f)
@@ -83,31 +70,53 @@ def read_meta(dataset):
                 missing |= {'docs', 'tokens', 'bytes', 'sha256'} - splits[split].keys()
         if missing:
             raise KeyError(', '.join(sorted(missing)))
+    except (FileNotFoundError, NotADirectoryError):
+        fail(why_not_there(dataset))
     except OSError as e:
-        fail(f'{path} cannot be read ({e.strerror or e})')
+        fail(f'{path} cannot be read ({e.strerror})')
     except ValueError as e:
         fail(f'{path} cannot be read ({e}): {AGAIN}')
     except (KeyError, TypeError, AttributeError) as e:  # a list, say, where a dict should be
         fail(f'{path} was written by another version ({e!r}): {AGAIN}')
     if meta['dataset'] != dataset:  # the name seeds what is drawn from it
-        fail(f'{folder} was prepared as {meta["dataset"]}: give the folder that name again,'
+        fail(f'data/{dataset} was prepared as {meta["dataset"]}: give the folder that name again,'
              ' or prepare it again')
     return meta
 
 
+def why_not_there(dataset):
+    """Returns what to do about data/<dataset>, which has no meta.json."""
+    folder, old = os.path.join('data', dataset), os.path.join('data', f'.{dataset}.old')
+    if writer := configurator.lock_holder(os.path.join('data', f'.{dataset}.lock')):
+        return f'{folder} is being written by {writer}: start again when that is done'
+    if os.path.isdir(old):
+        return (f'{folder} was being replaced when prepare.py was killed: mv {old} {folder} brings'
+                ' the old one back, or prepare it again')
+    there = sorted(os.path.dirname(name) for name in glob.glob('*/meta.json', root_dir='data'))
+    command = f'python prepare.py --dataset={dataset}'
+    if os.path.basename(sys.argv[0]) in ('sample_mix.py', 'train.py', 'sweep.py'):
+        command = configurator.same_command('prepare.py')  # it names the config files
+    return (f'{folder} is not a prepared data set (data/ has {", ".join(there) or "none"}'
+            f'{configurator.nearest(dataset, there)}): run {command} first')
+
+
 def check_unchanged(meta):
-    """Fails where a data set is no longer what read_meta said: call it when all has been read."""
+    """Fails where a data set is no longer what read_meta said: call it when all is read."""
     if read_meta(meta['dataset']) != meta:
         fail(f'{data_path(meta["dataset"])} was replaced while it was read: start again')
 
 
 def fail_on_data(meta, error):
-    """Fails over prepared data that cannot be used: they were replaced, or why that is."""
+    """
+    Fails over prepared data that cannot be used: because they were replaced meanwhile, or over the
+    error, an exception or a sentence.
+    """
     check_unchanged(meta)
+    folder = data_path(meta['dataset'])
     if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-        fail(f'{error.filename} cannot be read ({error.strerror or error})')
-    if not isinstance(error, str):
-        error = f'{data_path(meta["dataset"])} is damaged, or of an older version ({error})'
+        fail(f'{error.filename or folder} cannot be read ({error.strerror or error})')
+    if isinstance(error, Exception):
+        error = f'{folder} is damaged, or of an older version ({error})'
     fail(f'{error}: {AGAIN}')
 
 
@@ -456,20 +465,6 @@ def parts_of(run_folder, record, settings):
 # a mixture shown
 
 
-def load_decoder(meta):
-    """Returns a function from token ids to text; a synthetic process's symbols are numbers."""
-    if meta['tokenizer'] == 'none':
-        return lambda ids: ' '.join(map(str, ids))
-    if meta['tokenizer'] == 'gpt2':
-        return tiktoken.get_encoding('gpt2').decode
-    path = data_path(meta['dataset'], 'tokenizer.json')
-    try:
-        tok = tokenizers.Tokenizer.from_file(path)
-    except Exception as e:  # the library raises plain Exception
-        fail(f'{path} cannot be loaded ({e}): {AGAIN}')
-    return lambda ids: tok.decode(ids, skip_special_tokens=False)
-
-
 @torch.no_grad()
 def continue_window(model, prompt, length, temperature, top_k, generator):
     """Returns `length` token ids, a list, sampled after the prompt, a list with BOS or a tag."""
@@ -499,7 +494,8 @@ if __name__ == '__main__':
     mix, record = draw_mix(**{key: settings[key] for key in (
         'dataset', 'block_size', 'k', 'candidates', 'components', 'token_budget', 'mix_seed',
         'shuffle_components', 'constant_per_component')})
-    names, decode = record['components'], load_decoder(meta)
+    names = record['components']
+    decode = decoder(meta['tokenizer'], data_path(dataset, 'tokenizer.json'))
     check_unchanged(meta)
     if show_dataset:
         print('\n'.join(data_table(meta, T)) + '\n')

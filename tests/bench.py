@@ -96,7 +96,8 @@ def bench_prepare(folder=None):
     os.makedirs('all')
     with open('all/train', 'wb') as f:
         f.writelines(docs)
-    tok = prepare.train_bpe('.', {'all': {'train': {'lengths': lengths}}}, 8192)
+    staged = {'all': {'train': {'lengths': lengths}}}
+    tok = prepare.train_bpe(prepare.sample_texts('.', staged), 8192)
     encode = prepare.encoder(tok, prepare.to_tiktoken(tok))
     batches = list(prepare.read_documents('all/train', lengths))
 

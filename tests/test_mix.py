@@ -163,7 +163,7 @@ def test_shuffled_components_are_a_deal_of_all_documents(small):
     (dict(token_budget=T), 'at least 32'),
     (dict(block_size=5000), 'is that long, the longest has'),
     (dict(block_size=1), 'at least 2 tokens'),
-    (dict(dataset='nowhere'), '(data/ has small): run python prepare.py --dataset=nowhere first'),
+    (dict(dataset='nowhere'), 'run python prepare.py --dataset=nowhere first'),
 ])
 def test_mistakes_end_in_one_line(small, capsys, settings, says):
     with pytest.raises(SystemExit) as e:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from configurator import lock
-from prepare import check_labels, encoder, to_tiktoken, train_bpe
+from prepare import check_labels
 from sample_mix import (
     bin_path,
     check_hashes,
@@ -34,6 +34,7 @@ from sample_mix import (
     read_meta,
     run_name,
 )
+from tokenizer import encoder, to_tiktoken, train_bpe
 
 NASTY = ['', ' ', '\r\n', 'a\r\nb\r\n', 'emoji 🙂🏽 👩‍👩‍👧', '$\\alpha_{i} \\to \\infty$',
          '<|endoftext|>', '[SEP] [PAD]', 'é\u0301 ﬁ 中文', '\t\x00\x7f', ' leading', 'trailing ',
@@ -278,12 +279,9 @@ WORDS = ['the cat sat on the mat, and then that cat sat there again'] * 9 + NAST
 
 
 @pytest.fixture(scope='module')
-def both_ways(tmp_path_factory):
+def both_ways():
     """The ids of a text by tiktoken and by tokenizers alone: two functions."""
-    folder, docs = tmp_path_factory.mktemp('bpe'), [text.encode() for text in WORDS]
-    (folder / 'c').mkdir()
-    (folder / 'c' / 'train').write_bytes(b''.join(docs))
-    tok = train_bpe(folder, {'c': {'train': {'lengths': list(map(len, docs))}}}, 400)
+    tok = train_bpe(WORDS, 400)
     encode = encoder(tok, to_tiktoken(tok), 2)
     return (lambda text: encode([text.encode()])[0].tolist(),
             lambda text: tok.encode(text, add_special_tokens=False).ids)
@@ -613,7 +611,7 @@ def test_a_text_file_that_cannot_be_read(texts, fails):
 
 @pytest.mark.parametrize('vocab, says', [
     ({'a': 0, '</s>': 65535}, 'has 65536 tokens; uint16 holds'),
-    ({'a': 0}, 'has no end-of-text token')])
+    ({'a': 0}, 'has no end-of-text token'), ({}, 'has no end-of-text token')])
 def test_a_tokenizer_that_will_not_do(tmp_path, monkeypatch, fails, vocab, says):
     monkeypatch.chdir(tmp_path)
     write_lines('lines.jsonl', ROWS)

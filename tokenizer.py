@@ -1,0 +1,148 @@
+"""
+Tokenizers: trains a byte-level BPE, reads a tokenizer.json, encodes documents and decodes tokens.
+
+Each has an end-of-text token, which every window begins with, and fits uint16.
+"""
+import json
+import os
+import sys
+from multiprocessing.pool import ThreadPool
+
+import numpy as np
+import tiktoken
+import tokenizers
+from tokenizers.pre_tokenizers import ByteLevel
+
+from configurator import fail
+
+END_OF_TEXT = '<|endoftext|>'
+# how GPT-2 splits text into words (Radford et al. 2019, encoder.py)
+GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+
+
+def train_bpe(texts, vocab_size):
+    """
+    Returns a byte-level BPE (tokenizers.Tokenizer) of vocab_size tokens, END_OF_TEXT the first,
+    trained on texts, an iterable. Fails where they yield fewer tokens.
+    """
+    tok = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tok.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    tok.decoder = tokenizers.decoders.ByteLevel()
+    tok.train_from_iterator(texts, tokenizers.trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=[END_OF_TEXT], show_progress=sys.stderr.isatty(),
+        initial_alphabet=ByteLevel.alphabet()))
+    if tok.get_vocab_size() < vocab_size:
+        fail(f'the text yields {tok.get_vocab_size()} tokens, fewer than'
+             f' --vocab_size={vocab_size}: ask for fewer')
+    tok.encode_special_tokens = True  # text that spells a special token is text
+    return tok
+
+
+def to_tiktoken(tok):
+    """
+    Returns a tiktoken.Encoding that gives the ids of a tokenizer of train_bpe, faster.
+
+    tokenizers joins the pairs that training joined, in that order; tiktoken joins any neighbours
+    that make up a token, in the order of ids, which is the same. They could differ only if two
+    pairs made up one token. None do: no merge before that of l and r crossed their borders, so the
+    text l + r by itself is cut into l and r too, and a text is cut in one way.
+    """
+    # GPT-2 writes each byte as a letter: most as they are, the rest as the letters from 256 on
+    letters = sorted(ByteLevel.alphabet())
+    byte = {letter: ord(letter) for letter in letters if ord(letter) < 256}
+    byte |= zip(letters[len(byte):], sorted(set(range(256)) - set(byte.values())))
+    ranks = {bytes(byte[letter] for letter in token): i for token, i in tok.get_vocab().items()
+             if token != END_OF_TEXT}
+    return tiktoken.Encoding('bpe', pat_str=GPT2_PATTERN, mergeable_ranks=ranks, special_tokens={})
+
+
+def open_gpt2():
+    """Returns GPT-2's tiktoken.Encoding, whose merges tiktoken fetches once and keeps."""
+    try:
+        return tiktoken.get_encoding('gpt2')
+    except OSError as e:  # requests' errors are OSErrors
+        fail(f'--tokenizer=gpt2: its merges cannot be fetched ({type(e).__name__});'
+             ' --tokenizer=bpe needs no network')
+
+
+def read_tokenizer(path):
+    """
+    Returns (tokenizers.Tokenizer, its number of tokens, the id of its end-of-text token) of a
+    tokenizer.json. Fails where it leaves out text, does not fit uint16 or has no such token.
+    """
+    try:
+        tok = tokenizers.Tokenizer.from_file(path)
+    except Exception as e:  # the library raises Exception itself
+        fail(f'--tokenizer={path} is no tokenizer.json ({e}): write bpe, gpt2 or the path of one')
+    tok.no_truncation()
+    tok.no_padding()
+    tok.encode_special_tokens = True  # text that spells a special token is text
+    spec, vocab = json.loads(tok.to_str()), tok.get_vocab()
+    model, cut_by = spec['model'], json.dumps([spec['pre_tokenizer'], spec['normalizer']])
+    every_byte = 'ByteLevel' in cut_by and vocab.keys() >= set(ByteLevel.alphabet())
+    known = every_byte or model.get('byte_fallback') or model.get('unk_token')
+    if model['type'] == 'BPE' and not known:
+        fail(f'--tokenizer={path} would leave out the letters that it does not know, and not say'
+             ' so: give its model an unk_token')
+    n_vocab = 1 + max(vocab.values(), default=0)
+    if n_vocab > 65535:
+        fail(f'--tokenizer={path} has {n_vocab} tokens; uint16 holds at most 65,535')
+    ends = [vocab[token] for token in (END_OF_TEXT, '[SEP]', '</s>') if token in vocab]
+    if not ends:
+        fail(f'--tokenizer={path} has no end-of-text token ({END_OF_TEXT}, [SEP] or </s>)'
+             ' to begin a window with')
+    return tok, n_vocab, ends[0]
+
+
+def encoder(tok, encoding=None, num_proc=0):
+    """
+    Returns a function from a list of documents (UTF-8, bytes) to the list of their tokens (uint16
+    arrays): by `encoding`, a tiktoken.Encoding, in num_proc threads, or where it is None by tok, a
+    tokenizers.Tokenizer. Fails on text that tok maps to its unknown token.
+    """
+    model = json.loads(tok.to_str())['model'] if tok else {}
+    unknown = tok.token_to_id(model['unk_token']) if model.get('unk_token') else model.get('unk_id')
+
+    def by_tokenizers(docs):
+        texts = [doc.decode() for doc in docs]
+        try:
+            encodings = tok.encode_batch_fast(texts, add_special_tokens=False)
+        except Exception as e:  # the library raises Exception itself
+            fail(f'--tokenizer cannot encode a document: {e}')
+        token_lists = [np.array(e.ids, dtype='<u2') for e in encodings]
+        for text, tokens in zip(texts, token_lists):
+            if unknown is not None and (tokens == unknown).any():
+                fail(f'--tokenizer maps part of a document to its unknown token'
+                     f' {tok.id_to_token(unknown)!r}, so its XE would be that of another text;'
+                     f' the document begins {text[:60]!r}')
+        return token_lists
+
+    def by_tiktoken(docs):
+        try:
+            return pool.map(lambda doc: encoding.encode_to_numpy(
+                doc.decode(), disallowed_special=()).astype('<u2'), docs)
+        except ValueError as e:  # its pattern gives up on a hundred thousand spaces in a row
+            return by_tokenizers(docs) if tok else fail(
+                f'--tokenizer=gpt2 cannot encode a document ({e}): has it very many spaces?')
+
+    if not encoding:
+        return by_tokenizers
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    pool = ThreadPool(min(num_proc or cores, cores))  # tiktoken works outside Python's lock
+    return by_tiktoken
+
+
+def decoder(name, path):
+    """
+    Returns a function from token ids to text, of a data set whose meta.json says that its tokenizer
+    is `name` and whose tokenizer.json is at path. A synthetic process's symbols are numbers.
+    """
+    if name == 'none':
+        return lambda ids: ' '.join(map(str, ids))
+    if name == 'gpt2':
+        return open_gpt2().decode
+    try:
+        tok = tokenizers.Tokenizer.from_file(path)
+    except Exception as e:  # the library raises plain Exception
+        fail(f'{path} cannot be loaded ({e}): prepare the data set again with --overwrite=True')
+    return lambda ids: tok.decode(ids, skip_special_tokens=False)
