@@ -122,21 +122,21 @@ atexit.register(flush_output)
 def replace_file(path, content):
     """
     Writes content, a string or a function that writes to the binary file it is given. A file of
-    that name is always whole: it is written under another name, synced and renamed. Fails where
-    that cannot be done (a full disk, say); what was at path then stays.
+    that name is always whole: it is written under a name of this process, synced and renamed. Fails
+    where that cannot be done (a full disk, say); what was at path then stays.
     """
+    temporary = f'{path}.{os.getpid()}.tmp'
     try:
-        if os.path.lexists(path + '.tmp'):  # a killed process left it, perhaps as a link
-            os.remove(path + '.tmp')
-        with open(path + '.tmp', 'wb') as f:
+        with open(temporary, 'wb') as f:
             f.write(content.encode()) if isinstance(content, str) else content(f)
             f.flush()
             os.fsync(f.fileno())
-        os.replace(path + '.tmp', path)
+        os.replace(temporary, path)
     except (OSError, RuntimeError) as e:  # torch.save turns some of the first into the second
-        if os.path.exists(path + '.tmp'):
-            os.remove(path + '.tmp')
         fail(f'{path} cannot be written ({e}); what was there before is kept')
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
 
 
 def file_hash(path):
@@ -156,13 +156,6 @@ def split_names(text):
     if len(set(names)) < len(names):
         fail(f'{text}: a component is named twice')
     return names
-
-
-def check_name(name, what):
-    """Fails unless a name will do as a folder and in a comma-separated list."""
-    if not name or name != os.path.basename(name.strip()) or name.startswith('.') or ',' in name:
-        fail(f'{what} {name!r}: a name must do as a folder, without / or a dot or space in front,'
-             ' and have no comma')
 
 
 def safe_name(name):

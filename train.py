@@ -337,8 +337,8 @@ def save(path, state):
 def link_file(source, path):
     """Gives a file a second name. Returns whether the file system could."""
     try:
-        os.link(source, path + '.tmp')
-        os.replace(path + '.tmp', path)
+        os.link(source, path + '.link.tmp')
+        os.replace(path + '.link.tmp', path)
     except OSError:
         return False
     return True
@@ -454,11 +454,12 @@ def show(progress):
 
 seconds_before = 0.0  # of the processes that trained this run before
 if master:
+    old = ['*.pt.*.tmp']  # what killed processes left
     if not checkpoint:  # a run that is replaced goes whole, the checkpoint to resume from first
-        for pattern in ('ckpt.pt', 'best.pt', 'config.json', 'mix.json', 'log.csv', 'step-*.pt',
-                        'losses-*.npz', 'xe_windows.npz', 'nonfinite.json'):
-            for path in glob.glob(os.path.join(glob.escape(out_dir), pattern)):
-                os.remove(path)
+        old += ['ckpt.pt', 'best.pt', 'config.json', 'mix.json', 'log.csv', 'step-*.pt',
+                'losses-*.npz', 'xe_windows.npz', 'nonfinite.json']
+    for path in [path for pattern in old for path in glob.glob(pattern, root_dir=out_dir)]:
+        os.remove(os.path.join(out_dir, path))
     try:
         git = ['git', '-C', configurator.ROOT, 'describe', '--always', '--dirty', '--abbrev=40']
         commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()

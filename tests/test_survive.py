@@ -24,6 +24,7 @@ from child import start
 from conftest import BY_TWO, ROOT, SMALL, TRAIN, run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_prepare import LABELS, write_lines
 from test_scripts import rows
 from tqdm import tqdm
 
@@ -267,6 +268,29 @@ def test_data_that_are_replaced_while_a_run_starts_are_not_mixed(copied, fails, 
     monkeypatch.setattr(sample_mix, 'eval_windows', replaced)
     assert 'data/small was replaced while it was read: start again' in fails(*COMMANDS['train'])
     assert not os.path.exists('out/new')
+
+
+def test_a_run_on_components_of_any_name_stays_in_its_folder(tmp_path, monkeypatch):
+    """Three by themselves, and all together with a resume; log.csv has their names."""
+    (tmp_path / 'deep/er/here').mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / 'deep/er/here')
+    os.mkdir('named')
+    for split in ('train', 'validation', 'test'):
+        write_lines(f'named/{split}.jsonl', [(f'{split} {i} {label} ' * 20, label)
+                                             for i in range(3) for label in LABELS])
+    run('prepare.py', '--dataset=n', '--source=named', '--vocab_size=300')
+    args = ['--dataset=n', '--candidates=', *TRAIN[2:], '--log_interval=1', '--lr_decay_iters=2']
+    for label in ('../../../x', '$(touch pwned)', 'x' * 300):
+        run('train.py', *args, f'--components={label}', '--max_iters=1')
+    args += [f'--components={",".join(LABELS)}', f'--token_budget={16 * len(LABELS)}']
+    run('train.py', *args, '--max_iters=1')
+    run('train.py', *args, '--max_iters=2', '--init_from=resume')
+    assert len(glob.glob('out/*/best.pt')) == 4
+    assert glob.glob(f'{tmp_path}/**/ckpt.pt', recursive=True) == [
+        os.path.abspath(path) for path in glob.glob('out/*/ckpt.pt')]
+    folder = max(glob.glob('out/*'), key=lambda folder: os.path.getmtime(f'{folder}/ckpt.pt'))
+    log = rows(f'{folder}/log.csv')
+    assert len(log) == 3 and all(float(log[2][f'val_xe_{label}']) > 0 for label in LABELS)
 
 
 @pytest.mark.parametrize('step, best, config, state', [
