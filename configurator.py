@@ -113,6 +113,8 @@ def report_error(kind, error, trace):
 
 sys.excepthook = report_error
 atexit.register(flush_output)
+if hasattr(sys.stdout, 'reconfigure'):  # a terminal that has no letter such as Δ shows its number
+    sys.stdout.reconfigure(errors='backslashreplace')
 
 
 # -----------------------------------------------------------------------------
@@ -178,7 +180,7 @@ def lock(path, what):
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         held.acquire(timeout=0.5, poll_interval=0.05)  # lock_holder takes it for an instant
-        with open(path, 'w') as f:
+        with open(path, 'w', encoding='utf-8', errors='backslashreplace') as f:
             f.write(f'process {os.getpid()} on {socket.gethostname()}: {shlex.join(sys.argv)}')
     except filelock.Timeout:
         fail(f'{what} is being written by {lock_holder(path)}: wait for it, or choose another name')
@@ -195,7 +197,7 @@ def lock_holder(path):
         with filelock.FileLock(path, is_singleton=True).acquire(timeout=0):
             return ''
     except filelock.Timeout:
-        with open(path) as f:
+        with open(path, encoding='utf-8') as f:
             return f.read() or 'another process'
     except OSError:  # a folder that cannot be written has no writer
         return ''

@@ -12,7 +12,9 @@ A run can be killed at any instant: ckpt.pt is always whole, and a run that is r
 that was never stopped, bit for bit with one process on the CPU. SIGTERM and SIGINT (Ctrl-C) end it
 after the step under way, torchrun's processes at the next row of log.csv, with a checkpoint (status
 143 and 130). A resume may change the number of steps, eval_interval, patience, logging and the
-machine; any other key that differs is refused by name, and so is another model.py.
+machine; any other key that differs is refused by name, and so is another model.py. A folder has one
+writer, who holds its file `lock`: a second one is refused. With --init_from=auto one command starts
+a run, goes on with it or leaves it as it is, whichever it needs.
 
 A step reads gradient_accumulation_steps x batch_size windows of block_size tokens, however many
 processes share them. The number of steps follows from the budget: epochs x windows in the budget /

@@ -317,6 +317,7 @@ NO_SPACE = 'standard output cannot be written (No space left on device)'
     ('print("x" * 10**6)', '> /dev/full', 2, NO_SPACE),
     ('print(1)', '> /dev/full 2> /dev/full', 2, ''),
     ('print(1)', '>&-', 0, ''),
+    ('print("Δ")', '', 0, ''),
     ('print("x" * 10**6)', '| true', 128 + signal.SIGPIPE, ''),
     ('[print(i) for i in range(10**5)]', '| head -1 > /dev/null', 128 + signal.SIGPIPE, ''),
     ('os.kill(os.getpid(), signal.SIGINT)', '', 130, 'interrupted'),
@@ -326,9 +327,10 @@ NO_SPACE = 'standard output cannot be written (No space left on device)'
     ('configurator.fail("a mistake")', '2> /dev/full', 2, ''),
     ('open("nothing")', '', 1, None), ('1 / 0', '', 1, None)])
 def test_an_error_of_the_machine_is_one_line_and_a_bug_is_not(tmp_path, code, shell, status, says):
-    (tmp_path / 'script.py').write_text(PREAMBLE + code)
+    (tmp_path / 'script.py').write_text(PREAMBLE + code, encoding='utf-8')
     line = f'set -o pipefail; unset PYTHONUNBUFFERED; {sys.executable} script.py {shell}'
-    done = subprocess.run(['bash', '-c', line], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(['bash', '-c', line], cwd=tmp_path, capture_output=True, text=True,
+                          env=os.environ | {'PYTHONIOENCODING': 'ascii'})
     assert done.returncode == status, done.stderr
     if says is None:
         assert done.stderr.startswith('Traceback')
