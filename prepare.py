@@ -15,7 +15,8 @@ splits train, validation and test. Where validation or test is missing, a hash o
 tenth of train's documents to it. A text that is there twice is kept once, in test or validation
 rather than in train. The documents are first staged on disk by component and split, then a
 tokenizer is trained on train, then they are encoded. Each pass holds a few megabytes of text at a
-time, and some 110 bytes for each document.
+time, and some 110 bytes for each document. A component's folder has its label's name, or one like
+it (configurator.safe_name) where a path or a shell would read the label otherwise.
 
 A synthetic process is an array T[v, i, j] (see processes.py), saved beside its tokens.
 """
@@ -85,6 +86,8 @@ BAR = {'leave': False, 'disable': None}  # progress bars go when done, and need 
 
 def fail_on_source(error):
     """Fails with a library's message (datasets, pyarrow and the network raise many types)."""
+    if isinstance(error, MemoryError):
+        raise error
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     fail(f'--source={source} cannot be loaded: {line[:300]}'
          ' (a local folder or file of parquet, json lines, csv or .txt works too)')
@@ -219,7 +222,8 @@ def read_hdf5(path):
                        f' doc_idx_for_chunk ({e})')
 
 
-# what is staged
+# -----------------------------------------------------------------------------
+# documents by component and split
 
 
 def split_path(folder, component, split):
@@ -607,6 +611,9 @@ if __name__ == '__main__':
              ' make room, or work in another folder')
     finally:
         tidy(out, old, work)
+        if os.listdir('data') == [os.path.basename(lock_file)]:  # nothing came of it
+            os.remove(lock_file)
+            os.rmdir('data')
         held.release()
 
     print('\n'.join(data_table(meta, block_size)))

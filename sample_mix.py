@@ -3,7 +3,7 @@ The mixture: reads prepared data, picks K components, cuts the token budget exac
 windows. The other scripts import it. Run by itself it shows a mixture, and with a run's folder also
 what that run's model makes of it.
 
-    python sample_mix.py --k=3
+    python sample_mix.py --k=3 --show_dataset=True
     python sample_mix.py config/cpu.py --components=cs.DS,math.ST --token_budget=100000
     python sample_mix.py config/cpu.py --k=2 --from_run=out/arxiv-cpu-k2-s0
 
@@ -53,8 +53,8 @@ THOUSANDS = '{:,.0f}'.format
 def data_path(dataset, *names):
     """Returns the path of a data set, or of a file in it; fails on a name that is no folder's."""
     if safe_name(dataset) != dataset:
-        fail(f'--dataset={dataset}: a data set is called by letters, digits and . _ + - = alone,'
-             f' such as {safe_name(dataset)}')
+        fail(f'--dataset={dataset}: a name must do as a folder: it has letters, digits and'
+             f' . _ + - = alone, such as {safe_name(dataset)}')
     return os.path.join('data', dataset, *names)
 
 
@@ -241,8 +241,8 @@ def choose_components(meta, k, candidates, components, mix_seed):
         pool = [name for name in pool if name in meta['components']]
         return chosen, pool if set(chosen) <= set(pool) else chosen
     if not 1 <= k <= len(pool):
-        fail(f'--k={k}: there {"is" if len(pool) == 1 else "are"} {len(pool)} to choose from,'
-             f' {",".join(pool)} (--candidates)')
+        are = 'is 1 candidate' if len(pool) == 1 else f'are {len(pool)} candidates'
+        fail(f'--k={k}: there {are} ({",".join(pool)})')
     order = random_stream('components', mix_seed).permutation(len(pool))
     return [pool[i] for i in order[:k]], pool
 
