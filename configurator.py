@@ -46,14 +46,24 @@ VARIES_IN_A_SETTING = {'k', 'components', 'candidates', 'mix_seed', 'seed'}
 # how a script ends
 
 
+def silence(stream):
+    """Sends a stream that cannot be written to nowhere: Python's last flush would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def say(message):
+    """Prints a line on stderr, by one of torchrun's ranks; where its disk is full there is none."""
+    try:
+        if os.environ.get('RANK', '0') == '0':
+            line = f'{os.path.basename(sys.argv[0])}: {" ".join(message.split())}'
+            tqdm.write(line, file=sys.stderr)  # clears a progress bar first
+    except OSError:
+        silence(sys.stderr)
+
+
 def fail(message, status=2):
     """Ends the program over a user's mistake: one line on stderr, an exit status (SystemExit)."""
-    if os.environ.get('RANK', '0') == '0':  # of torchrun's ranks one prints it
-        line = f'{os.path.basename(sys.argv[0])}: {" ".join(message.split())}'
-        try:
-            tqdm.write(line, file=sys.stderr)  # clears a progress bar first
-        except OSError:  # its disk is full too: the status says it
-            pass
+    say(message)
     sys.exit(status)
 
 
@@ -83,10 +93,11 @@ def flush_output(probe=b''):
             sys.stdout.flush()
             os.write(sys.stdout.fileno(), probe)
     except OSError as e:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more
+        silence(sys.stdout)
         if isinstance(e, BrokenPipeError):  # by `| head`, say
             os._exit(128 + signal.SIGPIPE)
-        fail(f'standard output cannot be written ({e.strerror})')
+        say(f'standard output cannot be written ({e.strerror})')
+        os._exit(2)
 
 
 def report_error(kind, error, trace):
@@ -102,6 +113,8 @@ def report_error(kind, error, trace):
 
 sys.excepthook = report_error
 atexit.register(flush_output)
+if hasattr(sys.stdout, 'reconfigure'):  # a terminal that has no letter such as Δ shows its number
+    sys.stdout.reconfigure(errors='backslashreplace')
 
 
 # -----------------------------------------------------------------------------
@@ -111,21 +124,21 @@ atexit.register(flush_output)
 def replace_file(path, content):
     """
     Writes content, a string or a function that writes to the binary file it is given. A file of
-    that name is always whole: it is written under another name, synced and renamed. Fails where
-    that cannot be done (a full disk, say); what was at path then stays.
+    that name is always whole: it is written under a name of this process, synced and renamed. Fails
+    where that cannot be done (a full disk, say); what was at path then stays.
     """
+    temporary = f'{path}.{os.getpid()}.tmp'
     try:
-        if os.path.lexists(path + '.tmp'):  # a killed process left it, perhaps as a link
-            os.remove(path + '.tmp')
-        with open(path + '.tmp', 'wb') as f:
+        with open(temporary, 'wb') as f:
             f.write(content.encode()) if isinstance(content, str) else content(f)
             f.flush()
             os.fsync(f.fileno())
-        os.replace(path + '.tmp', path)
+        os.replace(temporary, path)
     except (OSError, RuntimeError) as e:  # torch.save turns some of the first into the second
-        if os.path.exists(path + '.tmp'):
-            os.remove(path + '.tmp')
         fail(f'{path} cannot be written ({e}); what was there before is kept')
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
 
 
 def file_hash(path):
@@ -145,13 +158,6 @@ def split_names(text):
     if len(set(names)) < len(names):
         fail(f'{text}: a component is named twice')
     return names
-
-
-def check_name(name, what):
-    """Fails unless a name will do as a folder and in a comma-separated list."""
-    if not name or name != os.path.basename(name.strip()) or name.startswith('.') or ',' in name:
-        fail(f'{what} {name!r}: a name must do as a folder, without / or a dot or space in front,'
-             ' and have no comma')
 
 
 def safe_name(name):
@@ -174,7 +180,7 @@ def lock(path, what):
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         held.acquire(timeout=0.5, poll_interval=0.05)  # lock_holder takes it for an instant
-        with open(path, 'w') as f:
+        with open(path, 'w', encoding='utf-8', errors='backslashreplace') as f:
             f.write(f'process {os.getpid()} on {socket.gethostname()}: {shlex.join(sys.argv)}')
     except filelock.Timeout:
         fail(f'{what} is being written by {lock_holder(path)}: wait for it, or choose another name')
@@ -191,7 +197,7 @@ def lock_holder(path):
         with filelock.FileLock(path, is_singleton=True).acquire(timeout=0):
             return ''
     except filelock.Timeout:
-        with open(path) as f:
+        with open(path, encoding='utf-8') as f:
             return f.read() or 'another process'
     except OSError:  # a folder that cannot be written has no writer
         return ''

@@ -16,7 +16,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from configurator import NOT_PART_OF_A_SETTING, cause, fail, run_code
+from configurator import NOT_PART_OF_A_SETTING, cause, code_hash, fail
 
 # The most logits that exist at one time, by device: 67 MB in float32 on a CPU; on a GPU, where
 # small products are slow, as many as 32-bit indices reach, 4.3 GB in bfloat16. See TokenXE.
@@ -329,7 +329,7 @@ def why_not_resume(checkpoint, config, defaults, mix=None, may_change=frozenset(
                 ' --out_dir, or --overwrite=True')
     if mix is not None and mix != checkpoint['mix']:
         return f'was trained on other data than data/{config["dataset"]} holds now'
-    code_before, today = checkpoint.get('code', {}).get('model.py', ''), run_code()['model.py']
+    code_before, today = checkpoint.get('code', {}).get('model.py', ''), code_hash('model.py')
     if code_before and not code_before.endswith(today) and not config['any_code']:
         return (f'was trained with another model.py ({code_before}, now {today}): set it back,'
                 ' start anew, or, where it computes the same, --any_code=True')

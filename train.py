@@ -12,7 +12,9 @@ A run can be killed at any instant: ckpt.pt is always whole, and a run that is r
 that was never stopped, bit for bit with one process on the CPU. SIGTERM and SIGINT (Ctrl-C) end it
 after the step under way, torchrun's processes at the next row of log.csv, with a checkpoint (status
 143 and 130). A resume may change the number of steps, eval_interval, patience, logging and the
-machine; any other key that differs is refused by name, and so is another model.py.
+machine; any other key that differs is refused by name, and so is another model.py. A folder has one
+writer, who holds its file `lock`: a second one is refused. With --init_from=auto one command starts
+a run, goes on with it or leaves it as it is, whichever it needs.
 
 A step reads gradient_accumulation_steps x batch_size windows of block_size tokens, however many
 processes share them. The number of steps follows from the budget: epochs x windows in the budget /
@@ -31,6 +33,11 @@ import sys
 import time
 from contextlib import nullcontext
 
+# first, so that Ctrl-C ends in one line while the others are imported
+import configurator
+from configurator import fail, override, replace_file, say
+
+# isort: split
 import numpy as np
 import pandas as pd
 import torch
@@ -39,22 +46,13 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 import sample_mix
-from configurator import (
-    MAY_CHANGE_ON_RESUME,
-    ROOT,
-    fail,
-    override,
-    random_stream,
-    read_settings,
-    replace_file,
-    run_code,
-)
 from model import (
     GPT,
     choose_device,
     choose_dtype,
     compile_model,
     load_checkpoint,
+    run_state,
     why_not_resume,
 )
 from sample_mix import with_first
@@ -171,6 +169,7 @@ first = torch.tensor(first, dtype=torch.int32, device=device)  # (K,)
 micro_batch = batch_size // world_size  # windows that one process takes at once
 val = [sample_mix.eval_windows(meta, name, 'val', T, val_windows_per_component,
                                shuffle_components)['tokens'] for name in names]
+sample_mix.check_unchanged(meta)  # all has been read from one and the same data set
 n_val = np.array([len(w) for w in val])  # (K,)
 val_component = np.repeat(np.arange(k), n_val)[rank::world_size]
 n_counted = len(val_component)
@@ -189,42 +188,49 @@ ckpt_path, best_path, log_path = (os.path.join(out_dir, name)
                                   for name in ('ckpt.pt', 'best.pt', 'log.csv'))
 if os.path.exists(out_dir) and not os.path.isdir(out_dir):
     fail(f'--out_dir={out_dir} is a file, not a folder')
-is_auto = init_from == 'auto'
-if is_auto:
-    init_from = 'resume' if os.path.exists(ckpt_path) else 'scratch'
+if init_from == 'resume' and not os.path.exists(ckpt_path):
+    fail(f'--init_from=resume: there is no {ckpt_path}; start the run anew by'
+         ' --init_from=scratch --overwrite=True')
+if master:
+    held = configurator.lock(os.path.join(out_dir, 'lock'), out_dir)  # until the process ends
 there_already = os.path.exists(ckpt_path) or os.path.exists(best_path)
-if init_from == 'scratch' and there_already and not (overwrite or is_auto):
+if init_from == 'scratch' and there_already and not overwrite:
     fail(f'{out_dir} holds a run already: go on with it by --init_from=resume, replace it by'
          ' --overwrite=True, or choose another --out_dir')
-checkpoint = None
-if init_from == 'resume':
-    if not os.path.exists(ckpt_path):
-        fail(f'--init_from=resume: there is no {ckpt_path}; start the run anew by'
-             ' --init_from=scratch --overwrite=True')
+
+# the checkpoint to go on from, where it is one of the same run
+checkpoint, is_auto = None, init_from == 'auto'
+if init_from != 'scratch' and os.path.exists(ckpt_path):
     model, checkpoint = load_checkpoint(ckpt_path)
     if not wanted_dtype:  # then the run's: another machine would choose another
         dtype, autocast = choose_dtype(checkpoint['config'].get('dtype', ''), device)
 config = {key: globals()[key] for key in config}  # with what was derived above
-code = run_code()
-
-# does it go on with the same run?
+code = configurator.run_code()
 if checkpoint:
-    defaults = {key: default for key, (default, _) in read_settings(__file__).items()}
+    defaults = {key: default for key, (default, _) in configurator.read_settings(__file__).items()}
     reason = why_not_resume(checkpoint, config, defaults, record,
-                            set() if is_auto else MAY_CHANGE_ON_RESUME)
+                            set() if is_auto else configurator.MAY_CHANGE_ON_RESUME)
     if reason:
-        fail(f'--init_from={"auto" if is_auto else "resume"}: {out_dir} {reason}')
+        fail(f'--init_from={init_from}: {out_dir} {reason}')
+    if not os.path.exists(best_path):
+        if not is_auto:
+            fail(f'--init_from=resume: there is no {best_path}, and only training gives it back;'
+                 ' start the run anew by --init_from=scratch --overwrite=True')
+        if master:
+            print(f'{best_path} is gone: {out_dir} is trained again from the start')
+        checkpoint = None
+if checkpoint:
+    if run_state(checkpoint | {'config': config}) != 'unfinished':
+        done = f'{out_dir} is done, after {checkpoint["iter_num"]:,} of at most {max_iters:,} steps'
+        if not is_auto:
+            fail(f'{done}: nothing to resume (raise --epochs, --max_iters or --patience)')
+        if master:
+            print(done)
+        sys.exit(0)
     code_before = code | checkpoint.get('code', {})  # '+' joins the code before and after a resume
     new_code = [name for name in code if not code_before[name].endswith(code[name])]
     code = {name: f'{code_before[name]}+{x}' if name in new_code else code_before[name]
             for name, x in code.items()}
-    iter_num, best_iter = checkpoint['iter_num'], checkpoint['best_iter']
-    if iter_num >= max_iters or patience and iter_num - best_iter >= patience * eval_interval:
-        if is_auto:
-            print(f'{out_dir} is done, after {iter_num:,} of at most {max_iters:,} steps')
-            sys.exit(0)
-        fail(f'{out_dir} is done, after {iter_num:,} steps: nothing to resume (raise --epochs,'
-             ' --max_iters or --patience)')
 
 # the model and its optimizer
 model_args = dict(n_layer=n_layer, n_head=n_head, n_embd=n_embd, block_size=block_size, bias=bias,
@@ -249,7 +255,7 @@ if checkpoint:
         checkpoint[key] for key in ('iter_num', 'best_val_loss', 'best_iter', 'steps'))
     loss_sum += checkpoint['loss_sum']
     optimizer.load_state_dict(checkpoint['optimizer'])
-torch.manual_seed(int(random_stream('dropout', seed, rank, iter_num).integers(2**62)))
+torch.manual_seed(int(configurator.random_stream('dropout', seed, rank, iter_num).integers(2**62)))
 if checkpoint and master:  # it holds rank 0's; the others go on with a stream of their own
     torch.set_rng_state(checkpoint['rng']['cpu'].cpu())
     if device_type != 'cpu' and device_type in checkpoint['rng']:
@@ -270,15 +276,6 @@ if world_size > 1:
     dist.init_process_group(backend, device_id=torch.device(device) if backend == 'nccl' else None)
     net = DistributedDataParallel(model)  # averages the gradient over processes
 
-    def exit_on_error(kind, error, trace):
-        """Prints one line and exits when this rank or a peer fails; torchrun ends the others."""
-        cause = ' '.join(str(error).split())[:300]
-        print(f'train.py: process {rank} of {world_size} cannot go on ({kind.__name__}: {cause});'
-              f' the run goes on from {ckpt_path} by --init_from=resume, with any number of'
-              ' processes', file=sys.stderr, flush=True)
-        os._exit(1)
-    sys.excepthook = exit_on_error
-
 # -----------------------------------------------------------------------------
 # what the loop calls
 
@@ -288,6 +285,7 @@ events = []  # since the last row of log.csv
 stop_signal = 0  # the number of one that asks the run to end
 best_state = None  # the checkpoint of best_iter, where it is not on the disk yet
 saved_at, save_seconds = -math.inf, 0.0  # when checkpoints were written last, and how long it took
+unwritten = {}  # config.json and mix.json, until the first checkpoint of this process
 
 
 def get_lr(it):
@@ -341,8 +339,8 @@ def save(path, state):
 def link_file(source, path):
     """Gives a file a second name. Returns whether the file system could."""
     try:
-        os.link(source, path + '.tmp')
-        os.replace(path + '.tmp', path)
+        os.link(source, path + '.link.tmp')
+        os.replace(path + '.link.tmp', path)
     except OSError:
         return False
     return True
@@ -352,6 +350,7 @@ def save_checkpoints():
     """
     Writes best.pt, where it is not on the disk yet, and then ckpt.pt: in this order, so that a run
     that is killed in between comes past its best step again. A state that is both is written once.
+    config.json and mix.json follow the first.
     """
     global best_state, saved_at, save_seconds
     began = time.perf_counter()
@@ -359,6 +358,9 @@ def save_checkpoints():
         save(best_path, best_state)
     if not (best_state and best_iter == iter_num and link_file(best_path, ckpt_path)):
         save(ckpt_path, get_state())
+    while unwritten:
+        name, content = unwritten.popitem()
+        replace_file(os.path.join(out_dir, name), json.dumps(content, indent=1))
     best_state, saved_at = None, time.perf_counter()
     save_seconds = saved_at - began
 
@@ -385,8 +387,7 @@ def call_wandb(function, *args, **kwargs):
         getattr(wandb, function)(*args, **kwargs)
     except Exception as e:  # whatever the network, the account or the package gives
         wandb_log = False
-        cause = ' '.join(str(e).split())[:200]
-        tqdm.write(f'wandb.{function} failed, the run goes on without it: {cause}')
+        say(f'wandb.{function} failed, the run goes on without it: {str(e)[:200]}')
 
 
 def stop_not_finite(quantity, step):
@@ -406,7 +407,7 @@ def stop_not_finite(quantity, step):
             save(best_path, best_state)
         events.append(f'{quantity} is not finite')
         write_row({'iter': step, 'lr': rate})
-    bar.close()
+    show(bar.close)
     fail(f'{quantity} is not finite in step {step}, learning rate {rate:.3g}, windows {skip} to'
          f' {skip + windows_per_step - 1} of the order (they are in {path}). {ckpt_path} is of a'
          ' step before it; start anew with a lower --learning_rate or --grad_clip')
@@ -423,35 +424,58 @@ def request_stop(number, frame):
         signal.signal(number, signal.SIG_DFL)
 
 
+def end_on_error(kind, error, trace):
+    """
+    sys.excepthook from here on. One line for what a signal broke (Ctrl-C kills a compiler too), and
+    for one of several processes, whereupon torchrun ends the others.
+    """
+    go_on = f'{out_dir} goes on by --init_from=auto, with any number of processes'
+    if world_size > 1:
+        reason = ' '.join(str(error).split())[:300]
+        try:
+            print(f'train.py: process {rank} of {world_size} cannot go on ({kind.__name__}:'
+                  f' {reason}); {go_on}', file=sys.stderr, flush=True)
+        finally:
+            os._exit(128 + stop_signal if stop_signal else 1)
+    if stop_signal:
+        fail(f'interrupted by {signal.Signals(stop_signal).name} in step {iter_num + 1}; {go_on}',
+             128 + stop_signal)
+    configurator.report_error(kind, error, trace)
+
+
+def show(progress):
+    """Calls a method of the bar. The run goes on without one where stderr cannot be written."""
+    try:
+        progress()
+    except OSError:
+        configurator.silence(sys.stderr)
+
+
 # -----------------------------------------------------------------------------
 # the run's folder: config.json, mix.json, and log.csv up to the checkpoint
 
 seconds_before = 0.0  # of the processes that trained this run before
 if master:
+    old = ['*.pt.*.tmp']  # what killed processes left
+    if not checkpoint:  # a run that is replaced goes whole, the checkpoint to resume from first
+        old += ['ckpt.pt', 'best.pt', 'config.json', 'mix.json', 'log.csv', 'step-*.pt',
+                'losses-*.npz', 'xe_windows.npz', 'nonfinite.json']
+    for path in [path for pattern in old for path in glob.glob(pattern, root_dir=out_dir)]:
+        os.remove(os.path.join(out_dir, path))
     try:
-        os.makedirs(out_dir, exist_ok=True)
-        if not checkpoint:  # a run that is replaced goes whole, the checkpoint to resume from first
-            for pattern in ('ckpt.pt', 'best.pt', 'log.csv', 'step-*.pt', 'losses-*.npz',
-                            'xe_windows.npz', 'nonfinite.json'):
-                for path in glob.glob(os.path.join(glob.escape(out_dir), pattern)):
-                    os.remove(path)
-    except OSError as e:
-        fail(f'--out_dir={out_dir} cannot be written ({e})')
-    try:
-        git = ['git', '-C', ROOT, 'describe', '--always', '--dirty', '--abbrev=40']
+        git = ['git', '-C', configurator.ROOT, 'describe', '--always', '--dirty', '--abbrev=40']
         commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
     except OSError:  # no git here
         commit = ''
     if checkpoint:
-        events.append(f'resumed at step {iter_num}' + f' by commit {commit}' * (commit > '')
-                      + f' by another {", ".join(new_code)}' * (new_code > []))
+        causes = [f'commit {commit}'] * bool(commit) + [f'another {name}' for name in new_code]
+        events.append(' by '.join([f'resumed at step {iter_num}', *causes]))
     n_parameters = sum(p.numel() for p in model.parameters())
     metadata = {'versions': {'python': platform.python_version(), 'torch': torch.__version__,
                              'numpy': np.__version__},
                 'command': [os.path.basename(sys.argv[0]), *sys.argv[1:]], 'commit': commit,
                 'code': code, 'world_size': world_size, 'parameters': n_parameters}
-    for name, content in (('config.json', config | metadata), ('mix.json', record)):
-        replace_file(os.path.join(out_dir, name), json.dumps(content, indent=1))
+    unwritten |= {'config.json': config | metadata, 'mix.json': record}
     rows = []
     if checkpoint and os.path.exists(log_path):  # whole rows up to the checkpoint stay
         try:
@@ -478,6 +502,7 @@ if master:
 # -----------------------------------------------------------------------------
 # training
 
+sys.excepthook = end_on_error
 for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, request_stop)
 batches = sample_mix.draw_batches(mix, T, batch_size, seed, iter_num * windows_per_step, device)
@@ -572,11 +597,11 @@ while True:
     optimizer.zero_grad(set_to_none=not cuda_graphs)
     iter_num, loss_steps = iter_num + 1, loss_steps + 1
     if iter_num == first_iter + 1:  # the time to go is reckoned without the compilation
-        bar.set_description()
+        bar.set_description(refresh=False)
         bar.unpause()
-    bar.update()
+    show(bar.update)
 
-bar.close()
+show(bar.close)
 if master:
     log_file.close()
     if stop_reason.startswith('interrupted'):
@@ -592,7 +617,7 @@ status = 128 + stop_now if stop_reason.startswith('interrupted') else 0
 if world_size > 1:
     # All is written. gloo's threads were seen to abort the interpreter's shutdown (LOG.md): none.
     dist.barrier()
-    sys.stdout.flush()
+    configurator.flush_output()
     os._exit(status)
 if status:
     sys.exit(status)
