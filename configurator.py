@@ -14,11 +14,14 @@ import hashlib
 import io
 import json
 import os
+import re
 import shlex
+import socket
 import sys
 import tokenize
 import types
 
+import filelock
 import numpy as np
 from tqdm import tqdm
 
@@ -88,6 +91,49 @@ def check_name(name, what):
     if not name or name != os.path.basename(name.strip()) or name.startswith('.') or ',' in name:
         fail(f'{what} {name!r}: a name must do as a folder, without / or a dot or space in front,'
              ' and have no comma')
+
+
+def safe_name(name):
+    """
+    Returns a name for a file or folder, which no shell, path or pattern reads otherwise: the name
+    itself if it has letters, digits and . _ + - = alone. Else other characters become _, and six
+    digits of a hash tell apart what then looks alike. It is short enough for any file system.
+    """
+    safe = re.sub(r'[^\w.+=-]', '_', name).lstrip('.-').encode()[:100].decode(errors='ignore')
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return safe if safe == name != '' else f'{safe or "_"}-{digest[:6]}'
+
+
+def lock(path, what):
+    """
+    Holds a lock file until the process ends, however it ends: a kill releases it. Returns it.
+    Fails where another process holds it, naming that one and `what` it writes.
+    """
+    held = filelock.FileLock(path, timeout=0.5)  # lock_holder takes it for an instant
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        held.acquire(poll_interval=0.05)
+        with open(path, 'w') as f:
+            f.write(f'process {os.getpid()} on {socket.gethostname()}: {shlex.join(sys.argv)}')
+    except filelock.Timeout:
+        fail(f'{what} is being written by {lock_holder(path)}: wait for it, or choose another name')
+    except OSError as e:
+        fail(f'{path} cannot be written ({e.strerror or e})')
+    return held
+
+
+def lock_holder(path):
+    """Returns who holds a lock file: 'process 123 on host: train.py ..', or '' where none does."""
+    if not os.path.exists(path):
+        return ''
+    try:
+        with filelock.FileLock(path, timeout=0):
+            return ''
+    except filelock.Timeout:
+        with open(path) as f:
+            return f.read() or 'another process'
+    except OSError:  # a folder that cannot be written has no writer
+        return ''
 
 
 def nearest(name, names):

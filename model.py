@@ -291,3 +291,33 @@ def load_checkpoint(path, device='cpu'):
     except Exception as e:  # torch, pickle and zipfile each raise their own types
         fail(f'{path} is not a checkpoint of train.py ({type(e).__name__}): train the run again')
     return model.to(device).eval(), checkpoint
+
+
+def read_checkpoint(path):
+    """
+    Returns a checkpoint of train.py as a dict, its tensors still on the disk (milliseconds,
+    whatever its size), or None where there is no such file. Fails on what is not one.
+    """
+    if not os.path.exists(path):
+        return None
+    try:
+        checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+        keys = {'model', 'iter_num', 'best_iter', 'config', 'mix'}
+        if keys - checkpoint.keys():
+            raise KeyError(min(keys - checkpoint.keys()))
+    except Exception as e:  # torch, pickle and zipfile each raise their own types
+        cause = e.strerror if isinstance(e, OSError) and e.strerror else type(e).__name__
+        fail(f'{path} is not a checkpoint of train.py ({cause}): train the run again')
+    return checkpoint
+
+
+def run_state(checkpoint):
+    """
+    Returns 'finished', 'stopped early' or 'unfinished', as a run's ckpt.pt says: the checkpoint of
+    the last step is written when all else is.
+    """
+    config, step = checkpoint['config'], checkpoint['iter_num']
+    if step >= config['max_iters']:
+        return 'finished'
+    patience = config.get('patience', 0) * config['eval_interval']
+    return 'stopped early' if 0 < patience <= step - checkpoint['best_iter'] else 'unfinished'
