@@ -2,7 +2,6 @@
 Settings: defaults in the script, then config files, then --key=value, each overriding the last.
 
     python train.py config/cpu.py config/k2.py --batch_size=64
-    python train.py --help
 
 A script lists its settings as commented globals and then calls override(globals()). A default may
 be any expression. A config file is Python that assigns to those names; it may compute with them
@@ -10,6 +9,7 @@ be any expression. A config file is Python that assigns to those names; it may c
 """
 import ast
 import difflib
+import glob
 import hashlib
 import io
 import json
@@ -35,6 +35,7 @@ NOT_PART_OF_A_SETTING = {
     'out_dir', 'init_from', 'overwrite', 'epochs', 'log_interval', 'snapshots', 'verify',
     'wandb_log', 'wandb_project', 'wandb_run_name', 'device', 'compile', 'compile_mode', 'backend',
     'any_code'}
+MAY_CHANGE_ON_RESUME = {'max_iters', 'lr_decay_iters', 'eval_interval', 'patience'}
 VARIES_IN_A_SETTING = {'k', 'components', 'candidates', 'mix_seed', 'seed'}
 
 
@@ -47,17 +48,17 @@ def fail(message):
     sys.exit(2)
 
 
-def replace_file(path, write):
+def replace_file(path, content):
     """
-    Calls write(f) on a temporary file, syncs it and renames it to path, so that a file of that name
-    is always whole. Fails where it cannot be written (a full disk, say); what was at path then
-    stays.
+    Writes content, a string or a function that writes to the binary file it is given. A file of
+    that name is always whole: it is written under another name, synced and renamed. Fails where
+    that cannot be done (a full disk, say); what was at path then stays.
     """
     try:
         if os.path.lexists(path + '.tmp'):  # a killed process left it, perhaps as a link
             os.remove(path + '.tmp')
         with open(path + '.tmp', 'wb') as f:
-            write(f)
+            f.write(content.encode()) if isinstance(content, str) else content(f)
             f.flush()
             os.fsync(f.fileno())
         os.replace(path + '.tmp', path)
@@ -171,28 +172,26 @@ def read_settings(path, script=None):
                 for token in tokenize.generate_tokens(io.StringIO(source).readline)
                 if token.type == tokenize.COMMENT}
     block, imports = settings_block(ast.parse(source))
-    settings, names = {}, dict(script or {})
+    settings, values = {}, dict(script or {})
     for node in block:
-        read = [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
-        assigned = [n.id for n in ast.walk(node) if isinstance(n, ast.Name)
-                    and isinstance(n.ctx, ast.Store) and not n.id.startswith('_')]
+        names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
         if not script:
             try:  # of a script's imports those alone that a default needs: torch takes two seconds
-                needed = [imports[name] for name in read if name in imports]
-                exec(compile(ast.Module([*needed, node], []), path, 'exec'), names)
+                needed = [imports[n.id] for n in names if n.id in imports]
+                exec(compile(ast.Module([*needed, node], []), path, 'exec'), values)
             except Exception as e:  # the line is the user's: report whatever it raises
                 fail(f'{path}, line {node.lineno}: {type(e).__name__}: {e}')
         comment = comments.get(node.end_lineno) or comments.get(node.lineno, '')
-        for key in assigned:
-            if key in names:  # not where it is declared without a value
-                value = names[key]
-                value = value.item() if isinstance(value, np.generic) else value
-                try:
-                    json.dumps(value)  # as a run's config.json has it
-                except TypeError:
-                    fail(f'{path}, line {node.lineno}: {key} is no plain value, as a setting must'
-                         ' be: assign it below override(globals())')
-                settings[key] = value, comment
+        for key in [n.id for n in names if isinstance(n.ctx, ast.Store)]:
+            if key.startswith('_') or key not in values:  # declared without a value
+                continue
+            value = values[key].item() if isinstance(values[key], np.generic) else values[key]
+            try:
+                json.dumps(value)  # as a run's config.json has it
+            except TypeError:
+                fail(f'{path}, line {node.lineno}: {key} is no plain value, as a setting must be:'
+                     ' assign it below override(globals())')
+            settings[key] = value, comment
     return settings
 
 
@@ -218,6 +217,11 @@ def code_hash(*paths):
     return digest.hexdigest()[:8]
 
 
+def run_code():
+    """Returns {file: code_hash} of the files that decide a run's numbers, as they are now."""
+    return {name: code_hash(name) for name in ('model.py', 'sample_mix.py', 'train.py')}
+
+
 # -----------------------------------------------------------------------------
 # files and the command line
 
@@ -234,8 +238,8 @@ def checked(key, value, default, where):
     if {type(default), type(value)} == {tuple, list}:  # JSON knows lists alone
         value = type(default)(value)
     if default is not None and type(value) is not type(default):
-        kind = type(default).__name__
-        kind = 'True or False' if kind == 'bool' else f'a value of type {kind}'
+        is_bool = type(default) is bool
+        kind = 'True or False' if is_bool else f'a value of type {type(default).__name__}'
         fail(f'{where}{key}={value!r}: expected {kind}, such as the default {default!r}')
     return value
 
@@ -246,8 +250,7 @@ def run_file(path, known):
         fail(f'{path}: write --key=value to set a key, or name a config file, which ends in .py')
     full_path = path if os.path.exists(path) else os.path.join(ROOT, path)
     if not os.path.isfile(full_path):
-        folder = os.path.join(ROOT, 'config')
-        files = [f'config/{name}' for name in sorted(os.listdir(folder)) if name.endswith('.py')]
+        files = sorted(glob.glob('config/*.py', root_dir=ROOT))
         fail(f'no config file {path}{nearest(path, files)} There are {", ".join(files)}')
     names = dict(known)
     try:
@@ -274,35 +277,33 @@ def parse_argument(arg, following, own_settings, by_script):
     """Returns (key, value) of --key=value; `own_settings` is {key: (default, comment)}."""
     key, equals, text = arg[2:].partition('=')
     if key not in own_settings:
-        others = [name for name, settings in by_script.items() if key in settings]
+        others = ', '.join(name for name, settings in by_script.items() if key in settings)
         if others:
-            fail(f'--{key} is not a key of this script: it belongs to {", ".join(others)}')
+            fail(f'--{key} is not a key of this script: it belongs to {others}')
         keys = [f'--{name}' for name in own_settings]
         fail(f'unknown key --{key}{nearest(f"--{key}", keys) or "; see --help"}')
     if not equals:
         separate = following and not following.startswith('--') and not following.endswith('.py')
         example = following if separate else own_settings[key][0]
         fail(f'--{key} needs a value behind an equals sign: --{key}={example}')
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError):
-        value = text
-    if type(own_settings[key][0]) is str:
-        value = text
-    return key, checked(key, value, own_settings[key][0], '--')
+    value, default = text, own_settings[key][0]
+    if type(default) is not str:
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError, TypeError):
+            pass  # it is not of the default's type
+    return key, checked(key, value, default, '--')
 
 
 def override(script, shared=()):
     """
-    Applies sys.argv to a script's globals(), in place.
+    Applies sys.argv to a script's globals(), in place, and returns its settings, a dict. Where the
+    script is imported rather than run these are the defaults, and its globals stay as they are.
 
     `shared` are keys of train.py that the script takes too ('all' for every one of them): their
     defaults stand there alone. A file may set a key that only another script knows, so that one
     file serves all of them; a key that no script knows, or a value of another type than the
     default's, is an error.
-
-    Returns the script's settings as a dict, the shared ones among them. Where the script is
-    imported rather than run these are the defaults, and its globals stay as they are.
     """
     path = script['__file__']
     by_script = {name: read_settings(os.path.join(ROOT, name)) for name in SCRIPTS

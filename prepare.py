@@ -26,6 +26,7 @@ import itertools
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 from multiprocessing.pool import ThreadPool
@@ -36,6 +37,7 @@ import h5py
 import huggingface_hub
 import matplotlib
 import numpy as np
+import pandas as pd
 import pyarrow.parquet
 import tiktoken
 import tokenizers
@@ -75,6 +77,7 @@ dataset, block_size = settings['dataset'], settings['block_size']
 # the source's name of a split: ours, in the order in which they are read
 SPLITS = {'test': 'test', 'validation': 'val', 'train': 'train'}
 END_OF_TEXT = '<|endoftext|>'
+HUB_ID = r'[\w.-]+(/[\w.-]+)?'
 BATCH_BYTES = 4_000_000  # documents are read and encoded so many bytes at a time
 BAR = {'leave': False, 'disable': None}  # progress bars go when done, and need a terminal
 # how GPT-2 splits text into words (Radford et al. 2019, encoder.py)
@@ -86,8 +89,8 @@ GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s
 
 def fail_on_source(error):
     """Fails with a library's message (datasets, pyarrow and the network raise many types)."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    fail(f'--source={source} cannot be loaded: {lines[0][:300]}'
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    fail(f'--source={source} cannot be loaded: {line[:300]}'
          ' (a local folder or file of parquet, json lines, csv or .txt works too)')
 
 
@@ -97,6 +100,8 @@ def open_rows():
     datasets.logging.set_verbosity(logging.CRITICAL)  # fail_on_source says what goes wrong, once
     kinds = {'.parquet': 'parquet', '.json': 'json', '.jsonl': 'json', '.csv': 'csv'}
     local, ending = os.path.exists(source), os.path.splitext(source)[1]
+    if not local and (ending in (*kinds, '.hdf5', '.h5') or not re.fullmatch(HUB_ID, source)):
+        fail(f'--source={source}: there is no such file or folder')
     if not local:
         print(f'loading {source} from the hub ...', flush=True)
     try:
@@ -122,10 +127,9 @@ def open_rows():
         fail_on_source(e)
     if not columns:
         fail(f'--source={source} has no rows')
-    for column in (text_column, label_column):
-        if column not in columns:
-            fail(f'--source={source} has no column {column!r}; it has {", ".join(columns)}'
-                 ' (set --text_column and --label_column)')
+    for column in [c for c in (text_column, label_column) if c not in columns]:
+        fail(f'--source={source} has no column {column!r}; it has {", ".join(columns)}'
+             ' (set --text_column and --label_column)')
     streams = {}
     for split in [split for split in SPLITS if split in splits]:
         batches = splits[split].select_columns([text_column, label_column]).iter(100)
@@ -146,11 +150,9 @@ def read_parquet(paths):
 
 def read_rows(split, batches, feature):
     """Yields the documents of batches, {column: values}; feature is the label column's type."""
-    n = 0
+    rows = (row for batch in batches for row in zip(batch[text_column], batch[label_column]))
     try:
-        for text, label in itertools.chain.from_iterable(
-                zip(batch[text_column], batch[label_column]) for batch in batches):
-            n += 1
+        for n, (text, label) in enumerate(rows, 1):
             where = f'--source={source}: document {n:,} of {split} has'
             if type(text) is not str:
                 fail(f'{where} no text: {text_column} is of type {type(text).__name__}')
@@ -170,9 +172,6 @@ def open_texts():
     Returns the documents of a folder with <component>/*.txt, or <split>/<component>/*.txt, or {}
     where there are none. What is not UTF-8 becomes U+FFFD.
     """
-    def find(*folder):
-        return sorted(glob.glob(os.path.join(glob.escape(source), *folder, '*', '*.txt')))
-
     def read(paths):
         for path in paths:
             try:
@@ -182,9 +181,11 @@ def open_texts():
                 fail_on_source(e)
             yield os.path.basename(os.path.dirname(path)), text.encode()
 
-    paths = {split: find(split) for split in SPLITS}
+    folder = glob.escape(source)
+    paths = {split: sorted(glob.glob(os.path.join(folder, split, '*', '*.txt')))
+             for split in SPLITS}
     if not paths['train']:
-        paths = {'train': find()}
+        paths = {'train': sorted(glob.glob(os.path.join(folder, '*', '*.txt')))}
     return {split: read(paths[split]) for split in paths if paths[split]}
 
 
@@ -259,16 +260,16 @@ def stage_documents(streams, staging):
             buffer, size = {}, 0
     append_files(buffer)
 
-    empty = {component: [split for split in ('train', 'val', 'test') if component not in staged
-                         or not sum(staged[component][split]['lengths'])]
-             for component in sorted({*keep, *staged})}
-    full = [component for component, splits in empty.items() if not splits]
-    for component, splits in empty.items():
-        if splits:
-            fail(f'component {component} has no text in {", ".join(splits)}; '
-                 + (f'leave it out: --labels={",".join(full)}' if full else 'no component has'))
-    if not staged:
+    # every component needs text in every split
+    if not (staged or keep):
         fail(f'--source={source} has no documents')
+    empty = {component: [split for split in ('train', 'val', 'test') if component not in staged
+                         or not any(staged[component][split]['lengths'])]
+             for component in sorted({*keep, *staged})}
+    full = [component for component in empty if not empty[component]]
+    for component in sorted({*empty} - {*full}):
+        fail(f'component {component} has no text in {", ".join(empty[component])}; '
+             + (f'leave it out: --labels={",".join(full)}' if full else 'no component has'))
     return {component: staged[component] for component in full}, cut
 
 
@@ -363,9 +364,9 @@ def encoder(tok, encoding=None, num_proc=0):
         token_lists = [np.array(e.ids, dtype='<u2') for e in encodings]
         for text, tokens in zip(texts, token_lists):
             if unknown is not None and (tokens == unknown).any():
-                fail(f'--tokenizer={tokenizer} maps part of a document to its unknown token'
-                     f' {tok.id_to_token(unknown)!r}, so its XE would be that of another text;'
-                     f' the document begins {text[:60]!r}')
+                fail(f'--tokenizer={tokenizer} maps part of a document, that beginning with'
+                     f' {text[:60]!r}, to its unknown token {tok.id_to_token(unknown)!r}:'
+                     ' its XE would be that of another text')
         return token_lists
 
     def by_tiktoken(docs):
@@ -416,7 +417,7 @@ def read_tokenizer(path):
 # what is written
 
 
-def write_tokens(path, batches, encode, bar):
+def write_tokens(path, batches, encode, bar, count_bytes=len):
     """
     Encodes documents and writes path.bin (uint16, end to end) and path.idx.npy (int64, where each
     begins, and the end). batches is an iterable of lists of documents (bytes, or what else has a
@@ -428,33 +429,30 @@ def write_tokens(path, batches, encode, bar):
     with open(path + '.bin', 'wb') as f:
         for docs in batches:
             token_lists = encode(docs)
-            lengths.extend(map(len, token_lists))
             raw = np.concatenate(token_lists).tobytes()
             f.write(raw)
             digest.update(raw)
-            size = sum(map(len, docs))
-            n_bytes += size
-            bar.update(size)
+            lengths.extend(map(len, token_lists))
+            n_bytes += sum(map(count_bytes, docs))
+            bar.update(sum(map(len, docs)))
     offsets = np.cumsum(lengths, dtype=np.int64)
     np.save(path + '.idx.npy', offsets)
     return {'docs': len(offsets) - 1, 'tokens': int(offsets[-1]), 'bytes': n_bytes,
             'sha256': digest.hexdigest()}
 
 
-def write_components(staged, staging, folder, encode):
+def write_components(staged, staging, folder, encode, count_bytes=len):
     """Encodes and writes what was staged; returns {component: {split: facts}} as in meta.json."""
-    components = {name: {} for name in staged}
+    components = {component: {} for component in staged}
     total = sum(sum(facts['lengths']) for splits in staged.values() for facts in splits.values())
     with tqdm(total=total, desc='encoding', unit='B', unit_scale=True, **BAR) as bar:
-        for component, splits in staged.items():
-            os.mkdir(os.path.join(folder, component))
-            for split in ('train', 'val', 'test'):
-                path = os.path.join(staging, component, split)
-                batches = read_documents(path, splits[split]['lengths'])
-                out = os.path.join(folder, component, split)
-                components[component][split] = write_tokens(out, batches, encode, bar) | {
-                    'duplicates': splits[split]['duplicates']}
-                os.remove(path)
+        for component, split in itertools.product(staged, ('train', 'val', 'test')):
+            path, facts = os.path.join(staging, component, split), staged[component][split]
+            os.makedirs(os.path.join(folder, component), exist_ok=True)
+            written = write_tokens(os.path.join(folder, component, split),
+                                   read_documents(path, facts['lengths']), encode, bar, count_bytes)
+            components[component][split] = written | {'duplicates': facts['duplicates']}
+            os.remove(path)
     return components
 
 
@@ -491,19 +489,14 @@ def draw_documents(folder, meta, T):
     names = list(meta['components'])[::-1]
     fig, (left, right) = plt.subplots(1, 2, figsize=(11, 1.4 + 0.28 * len(names)),
                                       layout='constrained', sharey=True)
-    rows, end = np.arange(len(names)), np.zeros(len(names))
-    for split, color in (('train', 'tab:blue'), ('val', 'tab:orange'), ('test', 'tab:green')):
-        tokens = np.array([meta['components'][name][split]['tokens'] for name in names])
-        left.barh(rows, tokens, left=end, color=color, label=split)
-        end += tokens
-    left.set_xlabel('tokens')
+    tokens = pd.DataFrame([{split: meta['components'][name][split]['tokens']
+                            for split in ('train', 'val', 'test')} for name in names], names)
+    tokens.plot.barh(stacked=True, ax=left, xlabel='tokens')
     lengths = [np.diff(np.load(os.path.join(folder, name, 'train.idx.npy'))) for name in names]
-    right.boxplot([n.clip(1) for n in lengths], positions=rows, orientation='horizontal',
-                  whis=(5, 95), showfliers=False, manage_ticks=False)
+    right.boxplot([n.clip(1) for n in lengths], positions=range(len(names)), whis=(5, 95),
+                  orientation='horizontal', showfliers=False, manage_ticks=False)
     right.axvline(T, color='black', ls=':', label=f'a window, {T} tokens')
-    right.set_xscale('log')
-    right.set_xlabel('tokens in a training document (5%, 25%, 50%, 75%, 95%)')
-    left.set_yticks(rows, names)
+    right.set(xscale='log', xlabel='tokens in a training document (5%, 25%, 50%, 75%, 95%)')
     for ax in (left, right):
         ax.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=''))
         ax.grid(alpha=0.3, axis='x')
@@ -544,21 +537,19 @@ def prepare_hdf5(streams, staging, folder):
     if tokenizer not in ('bpe', 'gpt2'):
         tok, n_vocab, bos_id = read_tokenizer(tokenizer)
         tok.save(os.path.join(folder, 'tokenizer.json'))
-    staged, cut = stage_documents(streams, staging)
-    components = write_components(staged, staging, folder, lambda docs: [
-        np.frombuffer(doc, dtype='<u2') for doc in docs])
 
-    # the largest token; the bytes of the text, or without a tokenizer as many as there are tokens
-    largest = 0
-    for component, splits in components.items():
-        for split, facts in splits.items():
-            path = os.path.join(folder, component, split)
-            tokens = np.fromfile(path + '.bin', dtype='<u2')
-            largest, facts['bytes'] = max(largest, int(tokens.max())), len(tokens)
-            if tok:
-                docs = np.split(tokens, np.load(path + '.idx.npy')[1:-1])
-                texts = (tok.decode(doc.tolist(), skip_special_tokens=False) for doc in docs)
-                facts['bytes'] = sum(len(text.encode()) for text in texts)
+    def to_tokens(doc):
+        return np.frombuffer(doc, dtype='<u2')
+
+    def count_bytes(doc):  # of its text, or without a tokenizer as many as there are tokens
+        tokens = to_tokens(doc).tolist()
+        return len(tok.decode(tokens, skip_special_tokens=False).encode() if tok else tokens)
+
+    staged, cut = stage_documents(streams, staging)
+    components = write_components(staged, staging, folder, lambda docs: list(map(to_tokens, docs)),
+                                  count_bytes)
+    largest = max(int(np.fromfile(os.path.join(folder, component, f'{split}.bin'), '<u2').max())
+                  for component in components for split in components[component])
     if not tok:
         n_vocab, bos_id = largest + 2, largest + 1
     if n_vocab > 65535:

@@ -73,11 +73,8 @@ def build_family(item, markov_vocab, data_seed):
     if colon and not (number.isdigit() and int(number) > 0):
         fail(f'--processes: {item}: write {family}:4 for four of them')
     n = int(number or 1)
-    if family == 'coins':
-        built = {f'coin-{p:.3g}': coin(p) for p in np.linspace(0.05, 0.95, n)}
-        if len(built) < n:
-            fail(f'--processes={item}: two components of the same name')
-        return built
+    if family == 'coins' and n <= 900:  # more have no names of their own
+        return {f'coin-{p:.3g}': coin(p) for p in np.linspace(0.05, 0.95, n)}
     if family == 'mess3' and n <= len(MESS3_X):
         return {f'mess3-{x:.2f}': mess3(x) for x in MESS3_X[:n]}
     if family == 'markov' and 8 <= markov_vocab <= 1000:
@@ -90,9 +87,9 @@ def build_family(item, markov_vocab, data_seed):
             return {os.path.basename(item)[:-len('.npy')]: np.load(item).astype(np.float64)}
         except (ValueError, EOFError) as e:
             fail(f'--processes: {item} is not an array of numbers ({e})')
-    fail(f'--processes: cannot make {item!r}: choose from coins:N, mess3:N (N <= {len(MESS3_X)}),'
-         f' markov:N (--markov_vocab 8 to 1000), {", ".join(SINGLE)}, or the path of an array'
-         ' T[v, i, j] in a .npy file')
+    fail(f'--processes: cannot make {item!r}: choose from coins:N (N <= 900), mess3:N'
+         f' (N <= {len(MESS3_X)}), markov:N (--markov_vocab 8 to 1000), {", ".join(SINGLE)}, or the'
+         ' path of an array T[v, i, j] in a .npy file')
 
 
 def normalised(name, process):
@@ -102,6 +99,8 @@ def normalised(name, process):
     """
     if process.ndim != 3 or process.shape[1] != process.shape[2]:
         fail(f'process {name} has the shape {process.shape}: it must be T[v, i, j], (V, S, S)')
+    if len(process) > 65534:
+        fail(f'process {name} has {len(process)} symbols; uint16 holds 65,534 and BOS')
     if not (process >= 0).all():
         fail(f'process {name} has an entry that is no probability: {process[~(process >= 0)][0]}')
     rows = process.sum((0, 2))  # (S,)
@@ -109,15 +108,12 @@ def normalised(name, process):
     if abs(rows[worst] - 1) > 1e-6:
         fail(f'process {name}: the row T[:, i, :] of each state must sum to 1; that of state'
              f' {worst} sums to {rows[worst]}')
-    process = process / rows[:, None]
-    if len(process) > 65534:
-        fail(f'process {name} has {len(process)} symbols; uint16 holds 65,534 and BOS')
     n, group = scipy.sparse.csgraph.connected_components(process.sum(0) > 0, connection='strong')
     left = {group[i] for _, i, j in np.argwhere(process > 0) if group[i] != group[j]}
     if n - len(left) > 1:
         fail(f'process {name} is not ergodic: {n - len(left)} groups of states are never left;'
              ' make each its own component')
-    return process
+    return process / rows[:, None]
 
 
 def build_processes(spec, markov_vocab, data_seed):

@@ -14,6 +14,7 @@ they hold n, and the last one is cut. So what a component gives at a larger K is
 gives at a smaller one, and the K sets of one mix_seed are nested.
 """
 import glob
+import itertools
 import json
 import math
 import os
@@ -26,21 +27,14 @@ import tokenizers
 import torch
 from scipy.special import entr, rel_entr
 
-from configurator import (
-    code_hash,
-    fail,
-    file_hash,
-    nearest,
-    override,
-    random_stream,
-    same_command,
-    split_names,
-)
+import configurator
+from configurator import fail, override, random_stream, split_names
 from model import load_checkpoint
 
 # -----------------------------------------------------------------------------
 # what is shown; the mixture has train.py's keys
 num_samples = 3          # windows to show
+show_dataset = False     # True: the data set's table too, as prepare.py prints it
 from_run = ''            # a run's folder: its best.pt continues the first half of each window
 temperature = 0.8        # of the continuation; below 1 is less random, 0 takes the likeliest token
 top_k = 200              # the continuation draws from this many likeliest tokens
@@ -64,24 +58,22 @@ def read_meta(dataset):
         there = sorted(os.path.dirname(name) for name in glob.glob('*/meta.json', root_dir='data'))
         command = f'python prepare.py --dataset={dataset}'
         if os.path.basename(sys.argv[0]) in ('sample_mix.py', 'train.py', 'sweep.py'):
-            command = same_command('prepare.py')  # it names the data set's config files
+            command = configurator.same_command('prepare.py')  # it names the config files
         fail(f'data/{dataset} is not a prepared data set (data/ has {", ".join(there) or "none"}'
-             f'{nearest(dataset, there)}): run {command} first')
+             f'{configurator.nearest(dataset, there)}): run {command} first')
     try:
         with open(path, encoding='utf-8') as f:
             meta = json.load(f)
         missing = {'dataset', 'source', 'tokenizer', 'vocab_size', 'bos_id', 'components'} - {*meta}
         for splits in meta.get('components', {}).values():
-            missing |= {'train', 'val', 'test'} - splits.keys()
-            for facts in splits.values():
-                missing |= {'docs', 'tokens', 'bytes', 'sha256'} - facts.keys()
+            for split in ('train', 'val', 'test'):
+                missing |= {'docs', 'tokens', 'bytes', 'sha256'} - splits[split].keys()
+        if missing:
+            raise KeyError(', '.join(sorted(missing)))
     except (OSError, ValueError) as e:
         fail(f'{path} cannot be read ({e}): {AGAIN}')
-    except (TypeError, AttributeError) as e:  # a list, say, where a dict should be
-        fail(f'{path} was written by another version ({e}): {AGAIN}')
-    if missing:
-        keys = ', '.join(sorted(missing))
-        fail(f'{path} was written by another version, without {keys}: {AGAIN}')
+    except (KeyError, TypeError, AttributeError) as e:  # a list, say, where a dict should be
+        fail(f'{path} was written by another version ({e!r}): {AGAIN}')
     if meta['dataset'] != dataset:  # the name seeds what is drawn from it
         fail(f'data/{dataset} was prepared as {meta["dataset"]}: give the folder that name again,'
              ' or prepare it again')
@@ -95,12 +87,10 @@ def bin_path(meta, component, split):
 
 def check_hashes(meta, components, splits):
     """Fails where the tokens of a split of a component do not have meta.json's sha256."""
-    for component in components:
-        for split in splits:
-            path, facts = bin_path(meta, component, split), meta['components'][component][split]
-            if not os.path.isfile(path) or file_hash(path) != facts['sha256']:
-                fail(f'{path} is not what was prepared (its sha256 differs from that in meta.json):'
-                     f' {AGAIN}')
+    for component, split in itertools.product(components, splits):
+        path, facts = bin_path(meta, component, split), meta['components'][component][split]
+        if not os.path.isfile(path) or configurator.file_hash(path) != facts['sha256']:
+            fail(f'{path} is not what was prepared (its sha256 is not that in meta.json): {AGAIN}')
 
 
 def list_documents(meta, component, split, shuffle_components=False):
@@ -124,11 +114,10 @@ def list_documents(meta, component, split, shuffle_components=False):
 
     path, facts = bin_path(meta, component, split), meta['components'][component][split]
     try:
-        offsets = np.load(path.removesuffix('.bin') + '.idx.npy')
-        size = os.path.getsize(path)
+        offsets, size = np.load(path.removesuffix('.bin') + '.idx.npy'), os.path.getsize(path)
     except (OSError, ValueError) as e:
         fail(f'data/{meta["dataset"]} is damaged ({e}): {AGAIN}')
-    if size != 2 * facts['tokens'] or offsets.shape != (facts['docs'] + 1,) or (
+    if offsets.shape != (facts['docs'] + 1,) or size != 2 * facts['tokens'] or (
             offsets[0] != 0 or offsets[-1] != facts['tokens'] or (np.diff(offsets) < 0).any()):
         fail(f'{path} is not what meta.json says it is ({facts["tokens"]} tokens): {AGAIN}')
     docs = np.zeros(facts['docs'], [(key, 'i8') for key in ('source', 'doc', 'start', 'length')])
@@ -157,9 +146,8 @@ def held_windows(docs, T):
 
 def number_windows(windows):
     """
-    Numbers the windows of D documents that hold windows (D,) of them each, one document after
-    another. Returns (N,) the document of each window, and (N,) which of its document's windows it
-    is, from 0 on.
+    Numbers the windows of D documents that hold windows (D,) of them, one document after another.
+    Returns (N,) each one's document, and (N,) which of its document's windows it is, from 0 on.
     """
     doc = np.repeat(np.arange(len(windows)), windows)
     return doc, np.arange(len(doc)) - (np.cumsum(windows) - windows)[doc]
@@ -167,30 +155,28 @@ def number_windows(windows):
 
 def data_table(meta, block_size):
     """Returns the lines of two tables: the data set, and the budgets that its components allow."""
-    rows, held, T = [], [], block_size
+    rows, T = [], block_size
     for component, splits in meta['components'].items():
         for split in ('train', 'val', 'test'):
-            docs, facts = list_documents(meta, component, split), splits[split]
+            length, facts = list_documents(meta, component, split)['length'], splits[split]
             rows.append({
                 'component': component, 'split': split, 'documents': facts['docs'],
                 'tokens': facts['tokens'], 'bytes/token': facts['bytes'] / facts['tokens'],
-                'median': np.median(docs['length']), 'longest': docs['length'].max(),
+                'median': np.median(length), 'longest': length.max(),
                 'duplicates dropped': facts.get('duplicates', 0)})
-            if split == 'train':
-                held.append(held_windows(docs, T))
     lines = pd.DataFrame(rows).to_string(index=False, formatters=dict.fromkeys(
         ['documents', 'tokens', 'median', 'longest', 'duplicates dropped'], THOUSANDS)
         | {'bytes/token': '{:.2f}'.format}).split('\n')
     if meta.get('cut_from_train'):
         lines.append(f'{" and ".join(meta["cut_from_train"])}: cut from train, a tenth of its'
                      ' documents each, by a hash of the text')
-    held = np.sort(held)[::-1]
-    K = np.arange(1, len(held) + 1)
-    budgets = pd.DataFrame({'K': K, 'any K components': K * held[-1] * T,
-                            'the K largest': K * held * T})
+    held = sorted((T * held_windows(list_documents(meta, component, 'train'), T)
+                   for component in meta['components']), reverse=True)
+    budgets = pd.DataFrame([(K, K * held[-1], K * tokens) for K, tokens in enumerate(held, 1)],
+                           columns=['K', 'any K components', 'the K largest'])
     return [*lines, '', f'largest --token_budget, in tokens (whole windows of {T}):',
             *budgets.to_string(index=False, formatters=[str, THOUSANDS, THOUSANDS]).split('\n'),
-            f'the same for every K, whichever the components: {held[-1] * T:,}']
+            f'the same for every K, whichever the components: {held[-1]:,}']
 
 
 # -----------------------------------------------------------------------------
@@ -200,12 +186,11 @@ def data_table(meta, block_size):
 def choose_components(meta, k, candidates, components, mix_seed):
     """Returns (the mixture's components, the candidates that set an automatic budget): names."""
     pool = sorted(split_names(candidates)) or sorted(meta['components'])
-    chosen = split_names(components)
-    if chosen:
+    if chosen := split_names(components):
         return chosen, (pool if set(chosen) <= set(pool) else chosen)
     if not 1 <= k <= len(pool):
-        fail(f'--k={k}: choose 1 to {len(pool)}, there are {len(pool)} candidates'
-             f' ({",".join(pool)})')
+        fail(f'--k={k}: there {"is" if len(pool) == 1 else "are"} {len(pool)} to choose from,'
+             f' {",".join(pool)} (--candidates)')
     order = random_stream('components', mix_seed).permutation(len(pool))
     return [pool[i] for i in order[:k]], pool
 
@@ -215,8 +200,7 @@ def automatic_budget(windows, T):
     Returns the tokens that each of the candidates holds, whose windows are given. It is a multiple
     of lcm(1 .. number of candidates) windows where that costs under 1%: every K then gets 1/K.
     """
-    smallest = min(windows)
-    multiple = math.lcm(*range(1, len(windows) + 1))
+    smallest, multiple = min(windows), math.lcm(*range(1, len(windows) + 1))
     rounded = smallest // multiple * multiple
     return T * (rounded if smallest - rounded < 0.01 * smallest else smallest)
 
@@ -251,40 +235,36 @@ def draw_mix(dataset, block_size, k=2, candidates='', components='', token_budge
     chosen, pool = choose_components(meta, k, candidates, components, mix_seed)
     docs = {name: list_documents(meta, name, 'train', shuffle_components)
             for name in dict.fromkeys([*chosen, *pool])}
-    held = {name: held_windows(d, T) for name, d in docs.items()}  # windows in each component
-    for name, windows in held.items():
-        if windows == 0:
-            fail(f'--block_size={T}: no document of {name} is that long, the longest has'
-                 f' {docs[name]["length"].max()} tokens')
+    held = {name: held_windows(docs[name], T) for name in docs}  # windows in each component
+    for name in [name for name in docs if held[name] == 0]:
+        fail(f'--block_size={T}: no document of {name} is that long, the longest has'
+             f' {docs[name]["length"].max()} tokens')
 
     # the budget in windows: n of each component
-    if token_budget == 0:
-        token_budget = automatic_budget([held[name] for name in pool], T)
-    K = len(chosen)
+    K, smallest = len(chosen), min(chosen, key=held.get)
     shares = 1 if constant_per_component else K
+    token_budget = token_budget or automatic_budget([held[name] for name in pool], T)
     n = token_budget // (shares * T)
-    largest = min(held[name] for name in chosen) * shares * T
     if n < 1:
         fail(f'--token_budget={token_budget} gives {K} components no window of {T} tokens each:'
              f' at least {shares * T}')
-    if n * shares * T > largest:
-        small = min(chosen, key=held.get)
-        fail(f'--token_budget={token_budget}: {small} holds {held[small] * T} tokens in windows of'
-             f' {T}, not its 1/{shares} ({n * T}); the largest budget for these components is'
-             f' {largest}')
+    if n > held[smallest]:
+        fail(f'--token_budget={token_budget}: {smallest} holds {held[smallest] * T} tokens in'
+             f' windows of {T}, not its 1/{shares} ({n * T}); the largest budget for these'
+             f' components is {held[smallest] * shares * T}')
 
     # the documents, and what mix.json says of them
     drawn = {name: draw_documents(docs[name], n, T, random_stream('documents', mix_seed, name))
              for name in chosen}
-    facts = {name: meta['components'][name]['train'] for name in meta['components']}
+    sha256 = {name: splits['train']['sha256'] for name, splits in meta['components'].items()}
     record = {
         'dataset': dataset, 'components': chosen, 'k': K, 'block_size': T, 'mix_seed': mix_seed,
         'shuffle_components': shuffle_components, 'constant_per_component': constant_per_component,
         'token_budget': token_budget, 'windows': n * K, 'tokens': n * K * T,
         'of_each': {name: {'documents': len(drawn[name]), 'windows': n, 'tokens': n * T,
-                           'sha256': facts[name]['sha256']} for name in chosen}}
+                           'sha256': sha256[name]} for name in chosen}}
     if shuffle_components:
-        record['dealt_from'] = {name: facts[name]['sha256'] for name in facts}
+        record['dealt_from'] = sha256
     component = np.repeat(np.arange(K), [len(drawn[name]) for name in chosen])
     docs = np.concatenate([drawn[name] for name in chosen])
     mix = {'tokens': read_tokens(meta, 'train', docs),
@@ -313,8 +293,7 @@ def draw_batches(mix, block_size, batch, seed, skip=0, device='cpu'):
     windows after another's, without a gap, so that a batch may hold the end of one and the
     beginning of the next. `skip` windows are left out.
     """
-    N = int(mix['windows'].sum())
-    epoch, skip = divmod(skip, N)
+    epoch, skip = divmod(skip, int(mix['windows'].sum()))
     ahead = torch.empty(2, 0, dtype=torch.int64, device=device)
     while True:
         while ahead.shape[1] < batch:
@@ -361,8 +340,7 @@ def eval_windows(meta, component, split, block_size, cap=0, shuffle_components=F
     the first so many.
     """
     T, docs = block_size, list_documents(meta, component, split, shuffle_components)
-    rng = random_stream('evaluation', meta['dataset'], split, component)
-    rank = rng.permutation(len(docs))
+    rank = random_stream('evaluation', meta['dataset'], split, component).permutation(len(docs))
     doc, nth = number_windows(docs['length'] // T)
     order = np.lexsort((rank[doc], nth))[:cap or None]
     if len(order) == 0:
@@ -371,7 +349,7 @@ def eval_windows(meta, component, split, block_size, cap=0, shuffle_components=F
     chosen['start'] += T * nth[order]
     chosen['length'] = T
     return {'tokens': read_tokens(meta, split, chosen).reshape(-1, T),
-            'source': chosen['source'], 'doc': chosen['doc'], 'start': chosen['start']}
+            **{key: chosen[key] for key in ('source', 'doc', 'start')}}
 
 
 # -----------------------------------------------------------------------------
@@ -401,24 +379,26 @@ def parts_of(run_folder, record, settings):
 
     record is the content of M's mix.json. settings has M's dataset, seed, mix_seed, block_size,
     token_budget, shuffle_components and constant_per_component, and tag where that may be True.
-    The parts' folders are called as train.py would call them where M's is, else after M's.
     """
     parent, M = os.path.split(os.path.normpath(run_folder))
     components, K, T = record['components'], len(record['components']), settings['block_size']
     constant, tag = settings['constant_per_component'], settings.get('tag', False)
     seeds = settings['seed'], settings['mix_seed'], settings['shuffle_components']
-    same = settings['dataset'], K, *seeds, constant
-    names = {run_name(*same, tag, only): run_name(*same, True, only)  # of M, of M_tag
-             for only in ('', name_components(components, record['tokens']))}
+    # Where M's folder has the name that train.py gives it (the components in it or not), its parts
+    # have theirs. Else they are called after M. {name of M: name of M_tag}
+    usual_names = {run_name(settings['dataset'], K, *seeds, constant, tag, only):
+                   run_name(settings['dataset'], K, *seeds, constant, True, only)
+                   for only in ('', name_components(components, record['tokens']))}
 
     def alone(component, tokens):
         name = name_components([component], tokens)
-        name = run_name(settings['dataset'], 1, *seeds, only=name) if M in names else f'{M}-{name}'
-        return os.path.join(parent, name), {'components': component, 'token_budget': tokens,
-                                            'constant_per_component': False, 'tag': False}
+        usual = run_name(settings['dataset'], 1, *seeds, only=name)
+        return os.path.join(parent, usual if M in usual_names else f'{M}-{name}'), {
+            'components': component, 'token_budget': tokens, 'constant_per_component': False,
+            'tag': False}
     parts = {}
     if K > 1 and not tag:
-        parts['tagged', ''] = os.path.join(parent, names.get(M, f'{M}-tag')), {
+        parts['tagged', ''] = os.path.join(parent, usual_names.get(M, f'{M}-tag')), {
             'components': ','.join(components), 'token_budget': settings['token_budget'],
             'constant_per_component': constant, 'tag': True}
         parts |= {('diluted', c): alone(c, record['of_each'][c]['tokens']) for c in components}
@@ -465,20 +445,19 @@ if __name__ == '__main__':
         fail('--num_samples and --temperature must be at least 0, --top_k at least 1')
     if from_run:
         model, checkpoint = load_checkpoint(os.path.join(from_run, 'best.pt'))
-        trained_on = checkpoint['config']['dataset']
+        trained_on, tag = checkpoint['config']['dataset'], checkpoint['config']['tag']
         if (trained_on, model.block_size) != (dataset, T):
             fail(f'{from_run} was trained on {trained_on} with block_size {model.block_size}:'
                  ' give the same --dataset and --block_size')
-        tag = checkpoint['config']['tag']
         code = checkpoint.get('code', {}).get('model.py', '').rpartition('+')[2]
-        if code not in ('', code_hash('model.py')):
+        if code not in ('', configurator.code_hash('model.py')):
             fail(f'{from_run} was trained with another model.py ({code}): set model.py back')
     mix, record = draw_mix(**{key: settings[key] for key in (
         'dataset', 'block_size', 'k', 'candidates', 'components', 'token_budget', 'mix_seed',
         'shuffle_components', 'constant_per_component')})
     names = record['components']
-
-    print('\n'.join(data_table(meta, T)) + '\n')
+    if show_dataset:
+        print('\n'.join(data_table(meta, T)) + '\n')
 
     # a table of the mixture's components, from the tokens of the documents drawn
     length = mix['windows'] * T + mix['slack']
@@ -494,8 +473,8 @@ if __name__ == '__main__':
     table['unigram entropy'], table['KL to the mean'] = entr(p).sum(1), kl
     table.loc['all'] = len(length), record['tokens'], 1, np.median(length), math.nan, kl.mean()
     print(table.to_string(na_rep='', float_format='{:.4f}'.format, formatters={
-        'documents': THOUSANDS, 'tokens': THOUSANDS, 'share': '{:.1%}'.format,
-        'median length': THOUSANDS}))
+        'share': '{:.1%}'.format,
+        **dict.fromkeys(('documents', 'tokens', 'median length'), THOUSANDS)}))
     print(f'one epoch: {record["windows"]:,} windows of {T} tokens,'
           f' {record["windows"] // len(names):,} of each component'
           f' (of a budget of {record["token_budget"]:,} tokens).\n'
