@@ -10,16 +10,14 @@ for each setting. results/pictures.json lists those that were written, so that n
 import json
 import os
 import pathlib
-import re
 import shlex
 import textwrap
-import zlib
 
 import matplotlib
 import numpy as np
 import pandas as pd
 
-from configurator import fail, lock, override, replace_file
+from configurator import fail, lock, override, replace_file, safe_name
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
@@ -273,9 +271,7 @@ def draw(folder, advance=lambda share: None):
                            *(word.replace('=', ' = ') for word in words
                              if not word.startswith('token_budget='))])
         names = [dataset] * several + [word for word in words if not word.endswith('=False')]
-        suffix = re.sub(r'[^\w.=+-]+', '_', '-'.join(['', *names]))
-        if len(suffix) > 120:
-            suffix = f'{suffix[:110]}-{zlib.crc32(suffix.encode()):08x}'
+        suffix = f'-{safe_name("-".join(names))}' if names else ''
         for kind, plot in PICTURES.items():
             fig = plot(title, tables)
             if fig:
