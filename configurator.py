@@ -8,7 +8,9 @@ be any expression. A config file is Python that assigns to those names; it may c
 (min_lr = learning_rate / 10).
 """
 import ast
+import atexit
 import difflib
+import errno
 import glob
 import hashlib
 import io
@@ -16,6 +18,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import socket
 import sys
 import tokenize
@@ -39,13 +42,70 @@ MAY_CHANGE_ON_RESUME = {'max_iters', 'lr_decay_iters', 'eval_interval', 'patienc
 VARIES_IN_A_SETTING = {'k', 'components', 'candidates', 'mix_seed', 'seed'}
 
 
-def fail(message):
-    """Ends the program over a user's mistake: one line on stderr, exit status 2 (SystemExit)."""
-    message = ' '.join(message.split())
+# -----------------------------------------------------------------------------
+# how a script ends
+
+
+def fail(message, status=2):
+    """Ends the program over a user's mistake: one line on stderr, an exit status (SystemExit)."""
     if os.environ.get('RANK', '0') == '0':  # of torchrun's ranks one prints it
-        script = os.path.basename(sys.argv[0])
-        tqdm.write(f'{script}: {message}', file=sys.stderr)  # clears a progress bar first
-    sys.exit(2)
+        line = f'{os.path.basename(sys.argv[0])}: {" ".join(message.split())}'
+        try:
+            tqdm.write(line, file=sys.stderr)  # clears a progress bar first
+        except OSError:  # its disk is full too: the status says it
+            pass
+    sys.exit(status)
+
+
+def cause(error):
+    """
+    Returns what the machine refused, and why, where that is what an exception comes from
+    ('out/run/ckpt.pt: Permission denied'); '' where it is of another kind, a damaged file or a bug.
+    """
+    text = ' '.join(str(error).split())
+    says_so = re.search("out of memory|can(no|')t allocate|ALLOC_FAILED", text, re.IGNORECASE)
+    if isinstance(error, MemoryError) or isinstance(error, (OSError, RuntimeError)) and says_so:
+        batches = 'lower --batch_size, or ' * hasattr(sys.modules['__main__'], 'batch_size')
+        return f'out of memory ({text[:150]}): {batches}use a machine with more'
+    refused = 'ENOSPC EDQUOT EFBIG EACCES EPERM EROFS EMFILE ENFILE EIO EAGAIN'.split()
+    if isinstance(error, OSError) and errno.errorcode.get(error.errno) in refused:
+        return f'{error.filename}: {error.strerror}' if error.filename else error.strerror
+    return cause(error.__cause__) if error.__cause__ else ''
+
+
+def flush_output(probe=b''):
+    """
+    Writes what print has kept, and then a probe. Where that fails the program ends: quietly if
+    standard output is a pipe that was closed, else with a line.
+    """
+    try:
+        if sys.stdout:  # not closed from the start
+            sys.stdout.flush()
+            os.write(sys.stdout.fileno(), probe)
+    except OSError as e:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more
+        if isinstance(e, BrokenPipeError):  # by `| head`, say
+            os._exit(128 + signal.SIGPIPE)
+        fail(f'standard output cannot be written ({e.strerror})')
+
+
+def report_error(kind, error, trace):
+    """sys.excepthook: one line for Ctrl-C and for what the machine refused, else the traceback."""
+    # a failed print does not say of which file it is, nor does it fail again
+    flush_output(b'\n' if isinstance(error, OSError) and not error.filename else b'')
+    if kind is KeyboardInterrupt:
+        fail('interrupted', 128 + signal.SIGINT)
+    if cause(error):
+        fail(cause(error))
+    sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = report_error
+atexit.register(flush_output)
+
+
+# -----------------------------------------------------------------------------
+# files and names
 
 
 def replace_file(path, content):
@@ -110,10 +170,10 @@ def lock(path, what):
     Holds a lock file until the process ends, however it ends: a kill releases it. Returns it.
     Fails where another process holds it, naming that one and `what` it writes.
     """
-    held = filelock.FileLock(path, timeout=0.5)  # lock_holder takes it for an instant
+    held = filelock.FileLock(path, is_singleton=True)  # no process locks itself out
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        held.acquire(poll_interval=0.05)
+        held.acquire(timeout=0.5, poll_interval=0.05)  # lock_holder takes it for an instant
         with open(path, 'w') as f:
             f.write(f'process {os.getpid()} on {socket.gethostname()}: {shlex.join(sys.argv)}')
     except filelock.Timeout:
@@ -124,11 +184,11 @@ def lock(path, what):
 
 
 def lock_holder(path):
-    """Returns who holds a lock file: 'process 123 on host: train.py ..', or '' where none does."""
+    """Returns which other process holds a lock file, '123 on host: train.py ..', or ''."""
     if not os.path.exists(path):
         return ''
     try:
-        with filelock.FileLock(path, timeout=0):
+        with filelock.FileLock(path, is_singleton=True).acquire(timeout=0):
             return ''
     except filelock.Timeout:
         with open(path) as f:

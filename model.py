@@ -16,7 +16,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from configurator import NOT_PART_OF_A_SETTING, fail, run_code
+from configurator import NOT_PART_OF_A_SETTING, cause, fail, run_code
 
 # The most logits that exist at one time, by device: 67 MB in float32 on a CPU; on a GPU, where
 # small products are slow, as many as 32-bit indices reach, 4.3 GB in bfloat16. See TokenXE.
@@ -261,42 +261,42 @@ def compile_model(model, device, mode='default'):
     model.compile(fullgraph=True, dynamic=False, mode=mode)
 
 
-def load_checkpoint(path, device='cpu'):
-    """
-    Returns (the model in evaluation mode on the device, the checkpoint as a dict). Fails on what is
-    not one: tensors and plain values are read and nothing else, so that a file that was made to run
-    code is refused too.
-    """
-    if not os.path.isfile(path):
-        fail(f'{path} is not there: train the run first')
-    try:
-        checkpoint = torch.load(path, map_location=device, weights_only=True)
-        keys = {'optimizer', 'iter_num', 'best_val_loss', 'best_iter', 'config', 'rng', 'mix'}
-        if keys - checkpoint.keys():
-            raise KeyError(min(keys - checkpoint.keys()))
-        model = GPT(**checkpoint['model_args'])
-        model.load_state_dict(checkpoint['model'])
-    except Exception as e:  # torch, pickle and zipfile each raise their own types
-        fail(f'{path} is not a checkpoint of train.py ({type(e).__name__}): train the run again')
-    return model.to(device).eval(), checkpoint
+# -----------------------------------------------------------------------------
+# checkpoints
 
 
-def read_checkpoint(path):
+def read_checkpoint(path, device='cpu', mmap=True):
     """
-    Returns a checkpoint of train.py as a dict, its tensors still on the disk (milliseconds,
-    whatever its size), or None where there is no such file. Fails on what is not one.
+    Returns a checkpoint of train.py as a dict, or None where there is no such file. With mmap its
+    tensors stay on the disk (milliseconds, whatever its size). Fails on what is not a checkpoint:
+    tensors and plain values are read and nothing else, so a file that was made to run code is
+    refused too.
     """
     if not os.path.exists(path):
         return None
     try:
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
-        keys = {'model', 'iter_num', 'best_iter', 'config', 'mix'}
-        if keys - checkpoint.keys():
-            raise KeyError(min(keys - checkpoint.keys()))
+        checkpoint = torch.load(path, map_location=device, weights_only=True, mmap=mmap)
+        missing = {'model', 'model_args', 'optimizer', 'iter_num', 'best_val_loss', 'best_iter',
+                   'config', 'rng', 'mix'} - checkpoint.keys()
+        if missing:
+            raise KeyError(min(missing))
     except Exception as e:  # torch, pickle and zipfile each raise their own types
-        cause = e.strerror if isinstance(e, OSError) and e.strerror else type(e).__name__
-        fail(f'{path} is not a checkpoint of train.py ({cause}): train the run again')
+        fail(cause(e) or f'{path} is not a checkpoint of train.py ({type(e).__name__}): train the'
+             ' run again')
     return checkpoint
+
+
+def load_checkpoint(path, device='cpu'):
+    """Returns (the model in evaluation mode on the device, the checkpoint). Fails without one."""
+    checkpoint = read_checkpoint(path, device, mmap=False)
+    if not checkpoint:
+        fail(f'{path} is not there: train the run first')
+    try:
+        model = GPT(**checkpoint['model_args'])
+        model.load_state_dict(checkpoint['model'])
+    except Exception as e:  # the model is another one, or its parts are of other shapes
+        fail(cause(e) or f'{path} does not fit model.py ({type(e).__name__}): train the run again')
+    return model.to(device).eval(), checkpoint
 
 
 def run_state(checkpoint):

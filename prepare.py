@@ -20,8 +20,10 @@ time, and some 110 bytes for each document.
 A synthetic process is an array T[v, i, j] (see processes.py), saved beside its tokens.
 """
 import array
+import filecmp
 import glob
 import hashlib
+import io
 import itertools
 import json
 import logging
@@ -29,10 +31,11 @@ import os
 import re
 import shutil
 import sys
+import unicodedata
+import warnings
 from multiprocessing.pool import ThreadPool
 
 import datasets
-import filelock
 import h5py
 import huggingface_hub
 import matplotlib
@@ -44,9 +47,9 @@ import tokenizers
 from tokenizers.pre_tokenizers import ByteLevel
 from tqdm import tqdm
 
-from configurator import check_name, fail, override, random_stream, split_names
+from configurator import fail, lock, override, random_stream, safe_name, split_names
 from processes import build_processes, sample_process
-from sample_mix import data_table
+from sample_mix import data_path, data_table
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
@@ -223,6 +226,33 @@ def read_hdf5(path):
                        f' doc_idx_for_chunk ({e})')
 
 
+# what is staged
+
+
+def split_path(folder, component, split):
+    """Returns where a component's split lies in a folder: the path less the ending of a file."""
+    return os.path.join(folder, safe_name(component), split)
+
+
+def check_labels(labels):
+    """Fails where a label cannot be a component, or two of them would have the same folder."""
+    folders = {}
+    for label in labels:
+        folder = unicodedata.normalize('NFC', safe_name(label)).casefold()
+        reasons = {
+            'it is empty': not label,
+            'lists of components have commas between': ',' in label,
+            'lists of components lose the spaces around a name': label != label.strip(),
+            'it has a character that cannot be printed': any(
+                unicodedata.category(c) in ('Cc', 'Cs', 'Zl', 'Zp') for c in label),
+            'a file of the data set is called so': folder.endswith('.hdf5') or folder in (
+                'meta.json', 'tokenizer.json', 'documents.png'),
+            f'a file system that ignores case takes it for {folders.get(folder)!r}':
+                folders.setdefault(folder, label) != label}
+        for reason in [reason for reason in reasons if reasons[reason]]:
+            fail(f'--source={source}: the label {label!r} cannot name a component: {reason}')
+
+
 def stage_documents(streams, staging):
     """
     Writes the documents to staging/<component>/<split>, end to end: each once, in the first of
@@ -240,8 +270,8 @@ def stage_documents(streams, staging):
         if keep and component not in keep:
             continue
         if component not in staged:
-            check_name(component, 'component')
-            os.mkdir(os.path.join(staging, component))
+            check_labels([component])
+            os.makedirs(split_path(staging, component, ''), exist_ok=True)
             staged[component] = {split: {'lengths': array.array('q'), 'duplicates': 0}
                                  for split in SPLITS.values()}
         digest = hashlib.sha256(doc).digest()
@@ -253,14 +283,15 @@ def stage_documents(streams, staging):
             continue
         seen.add(digest[:16])
         staged[component][split]['lengths'].append(len(doc))
-        buffer.setdefault(os.path.join(staging, component, split), []).append(doc)
+        buffer.setdefault(split_path(staging, component, split), []).append(doc)
         size += len(doc)
         if size >= BATCH_BYTES:
             append_files(buffer)
             buffer, size = {}, 0
     append_files(buffer)
 
-    # every component needs text in every split
+    # every component needs a folder of its own, and text in every split
+    check_labels(staged)
     if not (staged or keep):
         fail(f'--source={source} has no documents')
     empty = {component: [split for split in ('train', 'val', 'test') if component not in staged
@@ -307,7 +338,7 @@ def train_bpe(staging, staged, vocab_size):
 
     def sample():
         for component, splits in staged.items():
-            path, left = os.path.join(staging, component, 'train'), share
+            path, left = split_path(staging, component, 'train'), share
             batches = read_documents(path, splits['train']['lengths'])
             for doc in itertools.chain.from_iterable(batches):
                 yield doc[:left].decode(errors='ignore')
@@ -360,7 +391,10 @@ def encoder(tok, encoding=None, num_proc=0):
 
     def by_tokenizers(docs):
         texts = [doc.decode() for doc in docs]
-        encodings = tok.encode_batch_fast(texts, add_special_tokens=False)
+        try:
+            encodings = tok.encode_batch_fast(texts, add_special_tokens=False)
+        except Exception as e:  # the library raises Exception itself
+            fail(f'--tokenizer={tokenizer} cannot encode a document ({e})')
         token_lists = [np.array(e.ids, dtype='<u2') for e in encodings]
         for text, tokens in zip(texts, token_lists):
             if unknown is not None and (tokens == unknown).any():
@@ -403,7 +437,7 @@ def read_tokenizer(path):
     if model['type'] == 'BPE' and not known:
         fail(f'--tokenizer={path} would leave out the letters that it does not know, and not say'
              ' so: give its model an unk_token')
-    n_vocab = 1 + max(vocab.values())
+    n_vocab = 1 + max(vocab.values(), default=0)
     if n_vocab > 65535:
         fail(f'--tokenizer={path} has {n_vocab} tokens; uint16 holds at most 65,535')
     ends = [vocab[token] for token in (END_OF_TEXT, '[SEP]', '</s>') if token in vocab]
@@ -415,6 +449,14 @@ def read_tokenizer(path):
 
 # -----------------------------------------------------------------------------
 # what is written
+
+
+def save_array(path, values):
+    """Writes a .npy file; np.save itself does not say why it cannot."""
+    content = io.BytesIO()
+    np.save(content, values)
+    with open(path, 'wb') as f:
+        f.write(content.getbuffer())
 
 
 def write_tokens(path, batches, encode, bar, count_bytes=len):
@@ -436,7 +478,7 @@ def write_tokens(path, batches, encode, bar, count_bytes=len):
             n_bytes += sum(map(count_bytes, docs))
             bar.update(sum(map(len, docs)))
     offsets = np.cumsum(lengths, dtype=np.int64)
-    np.save(path + '.idx.npy', offsets)
+    save_array(path + '.idx.npy', offsets)
     return {'docs': len(offsets) - 1, 'tokens': int(offsets[-1]), 'bytes': n_bytes,
             'sha256': digest.hexdigest()}
 
@@ -447,13 +489,33 @@ def write_components(staged, staging, folder, encode, count_bytes=len):
     total = sum(sum(facts['lengths']) for splits in staged.values() for facts in splits.values())
     with tqdm(total=total, desc='encoding', unit='B', unit_scale=True, **BAR) as bar:
         for component, split in itertools.product(staged, ('train', 'val', 'test')):
-            path, facts = os.path.join(staging, component, split), staged[component][split]
-            os.makedirs(os.path.join(folder, component), exist_ok=True)
-            written = write_tokens(os.path.join(folder, component, split),
+            path, facts = split_path(staging, component, split), staged[component][split]
+            os.makedirs(split_path(folder, component, ''), exist_ok=True)
+            written = write_tokens(split_path(folder, component, split),
                                    read_documents(path, facts['lengths']), encode, bar, count_bytes)
             components[component][split] = written | {'duplicates': facts['duplicates']}
             os.remove(path)
     return components
+
+
+class HDF5Target(io.FileIO):
+    """A file whose writes do not fail, but leave their error: HDF5's library crashes over one."""
+    error = None
+
+    def write(self, data):
+        left = memoryview(data).cast('B')
+        try:
+            while left:
+                left = left[super().write(left):]
+        except OSError as e:
+            self.error = e
+        return len(data)
+
+    def truncate(self, size):
+        try:
+            super().truncate(size)
+        except OSError as e:
+            self.error = e
 
 
 def write_hdf5(folder, meta, T):
@@ -463,18 +525,19 @@ def write_hdf5(folder, meta, T):
     """
     names = list(meta['components'])
     for split in ('train', 'val', 'test'):
-        offsets = [np.load(os.path.join(folder, name, f'{split}.idx.npy')) for name in names]
+        paths = [split_path(folder, name, split) for name in names]
+        offsets = [np.load(path + '.idx.npy') for path in paths]
         windows = [np.diff(o) // T for o in offsets]  # of each document of each component
         counts = [int(n.sum()) for n in windows]
         path = os.path.join(folder, f'custom_tokenized_data_chunked_len{T}_{split}.hdf5')
-        with h5py.File(path, 'w') as f:
+        with HDF5Target(path, 'w+') as target, h5py.File(target, 'w') as f:
             windows = np.concatenate(windows)
             f['doc_idx_for_chunk'] = np.repeat(np.arange(len(windows), dtype='i4'), windows)
             f.create_dataset('category_for_chunk', dtype=h5py.string_dtype(),
                              data=np.repeat(np.array(names, dtype=object), counts))
             chunks, row = f.create_dataset('token_chunks', (sum(counts), T), 'i4'), 0
-            for name, starts in zip(names, offsets):
-                tokens = np.memmap(os.path.join(folder, name, f'{split}.bin'), '<u2', 'r')
+            for path, starts in zip(paths, offsets):
+                tokens = np.memmap(path + '.bin', '<u2', 'r')
                 for start, n in zip(starts, np.diff(starts) // T):
                     chunks[row:row + n] = tokens[start:start + n * T].reshape(n, T)
                     row += n
@@ -482,17 +545,28 @@ def write_hdf5(folder, meta, T):
                             'tokenizer_name_or_path': meta['tokenizer'],
                             'selected_categories_in_file': names,
                             'reference_chunk_budget_smallest_top_category': min(counts)})
+        if target.error:
+            raise target.error
+
+
+def save_tokenizer(tok, folder):
+    """Writes folder/tokenizer.json; where it cannot, OSError says why (tok.save does not)."""
+    with open(os.path.join(folder, 'tokenizer.json'), 'w', encoding='utf-8') as f:
+        f.write(tok.to_str(pretty=True))
 
 
 def draw_documents(folder, meta, T):
     """Draws the components' tokens and training documents' lengths to folder/documents.png."""
     names = list(meta['components'])[::-1]
+    labels = [name.replace('$', r'\$') if len(name) < 40 else f'{name[:36]} ...'.replace('$', r'\$')
+              for name in names]  # $ would begin a formula
+    warnings.filterwarnings('ignore', 'Glyph')  # where the font lacks a letter there is a box
     fig, (left, right) = plt.subplots(1, 2, figsize=(11, 1.4 + 0.28 * len(names)),
                                       layout='constrained', sharey=True)
     tokens = pd.DataFrame([{split: meta['components'][name][split]['tokens']
-                            for split in ('train', 'val', 'test')} for name in names], names)
+                            for split in ('train', 'val', 'test')} for name in names], labels)
     tokens.plot.barh(stacked=True, ax=left, xlabel='tokens')
-    lengths = [np.diff(np.load(os.path.join(folder, name, 'train.idx.npy'))) for name in names]
+    lengths = [np.diff(np.load(split_path(folder, name, 'train') + '.idx.npy')) for name in names]
     right.boxplot([n.clip(1) for n in lengths], positions=range(len(names)), whis=(5, 95),
                   orientation='horizontal', showfliers=False, manage_ticks=False)
     right.axvline(T, color='black', ls=':', label=f'a window, {T} tokens')
@@ -526,7 +600,7 @@ def prepare_text(streams, staging, folder):
         tok, n_vocab, bos_id = read_tokenizer(tokenizer)
     components = write_components(staged, staging, folder, encoder(tok, encoding, num_proc))
     if tok:
-        tok.save(os.path.join(folder, 'tokenizer.json'))
+        save_tokenizer(tok, folder)
     return {'source_config': source_config, 'tokenizer': tokenizer, 'vocab_size': n_vocab,
             'bos_id': bos_id, 'cut_from_train': cut, 'components': components}
 
@@ -536,7 +610,7 @@ def prepare_hdf5(streams, staging, folder):
     tok = None
     if tokenizer not in ('bpe', 'gpt2'):
         tok, n_vocab, bos_id = read_tokenizer(tokenizer)
-        tok.save(os.path.join(folder, 'tokenizer.json'))
+        save_tokenizer(tok, folder)
 
     def to_tokens(doc):
         return np.frombuffer(doc, dtype='<u2')
@@ -548,7 +622,7 @@ def prepare_hdf5(streams, staging, folder):
     staged, cut = stage_documents(streams, staging)
     components = write_components(staged, staging, folder, lambda docs: list(map(to_tokens, docs)),
                                   count_bytes)
-    largest = max(int(np.fromfile(os.path.join(folder, component, f'{split}.bin'), '<u2').max())
+    largest = max(int(np.fromfile(split_path(folder, component, f'{split}.bin'), '<u2').max())
                   for component in components for split in components[component])
     if not tok:
         n_vocab, bos_id = largest + 2, largest + 1
@@ -566,44 +640,68 @@ def prepare_synthetic(folder):
     if documents_per_process < 10 or document_length < 2:
         fail('--documents_per_process must be at least 10 and --document_length at least 2')
     tensors = build_processes(processes, markov_vocab, data_seed)
+    check_labels(tensors)
     components, held_out = {name: {} for name in sorted(tensors)}, documents_per_process // 5
     n_docs = {'train': documents_per_process, 'val': held_out, 'test': held_out}
     total = len(tensors) * sum(n_docs.values()) * document_length
     with tqdm(total=total, desc='sampling', unit=' tokens', unit_scale=True, **BAR) as bar:
         for component, process in tensors.items():
-            os.mkdir(os.path.join(folder, component))
-            np.save(os.path.join(folder, component, 'process.npy'), process)
+            os.mkdir(split_path(folder, component, ''))
+            save_array(split_path(folder, component, 'process.npy'), process)
             for split, n in n_docs.items():
                 rng = random_stream('process', data_seed, component, split)
                 docs = sample_process(process, n, document_length, rng).astype('<u2')
-                path = os.path.join(folder, component, split)
+                path = split_path(folder, component, split)
                 components[component][split] = write_tokens(path, [docs], list, bar)
     n_vocab = 1 + max(len(process) for process in tensors.values())
     return {'processes': processes, 'data_seed': data_seed, 'tokenizer': 'none',
             'vocab_size': n_vocab, 'bos_id': n_vocab - 1, 'components': components}
 
 
+# -----------------------------------------------------------------------------
+# the data set's folder, whole or not there
+
+
+def tidy(out, old, work):
+    """Gives a data set its folder back if it was being replaced, and removes what is left over."""
+    shutil.rmtree(work, ignore_errors=True)
+    if os.path.lexists(old) and not os.path.exists(out):
+        os.rename(old, out)
+    elif os.path.lexists(old):  # moved before it is removed: what is called `old` is whole
+        os.makedirs(work)
+        os.rename(old, os.path.join(work, 'old'))
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def same_files(folder, out):
+    """Whether two folders hold the same files, pictures aside."""
+    files, there = ({path for path in glob.glob('**', root_dir=root, recursive=True)
+                     if os.path.isfile(os.path.join(root, path)) and not path.endswith('.png')}
+                    for root in (folder, out))
+    matching, _, _ = filecmp.cmpfiles(folder, out, files, shallow=False)
+    return files == there == set(matching)
+
+
 if __name__ == '__main__':
-    check_name(dataset, '--dataset')
     if block_size < 2 or num_proc < 0:
         fail('--block_size must be at least 2, --num_proc at least 0')
     if source != 'synthetic' and tokenizer == 'bpe' and not 257 <= vocab_size <= 65535:
         fail(f'--vocab_size={vocab_size}: a byte-level BPE in uint16 has 257 to 65,535 tokens')
     if num_proc:
         os.environ['RAYON_NUM_THREADS'] = str(num_proc)  # the tokenizers library reads it, once
-    out, work = os.path.join('data', dataset), os.path.join('data', f'.{dataset}.part')
-    if os.path.exists(out) and not overwrite:
-        fail(f'{out} is there already: choose another --dataset, or set --overwrite=True')
-    if os.path.exists(out) and not os.path.isfile(os.path.join(out, 'meta.json')):
-        fail(f'{out} is no data set of prepare.py (it has no meta.json): move it away, or choose'
-             ' another --dataset')
 
-    lock = filelock.FileLock(os.path.join('data', f'.{dataset}.lock'))  # one process at a time
+    # All is written to `work`. At the end the data set that is there becomes `old`, and the new one
+    # takes its place: a kill at any moment leaves one of them, and the next call tidies up.
+    out = data_path(dataset)
+    old, work, lock_file = (f'data/.{dataset}.{ending}' for ending in ('old', 'part', 'lock'))
+    held = lock(lock_file, out)
     try:
-        # all is written to `work`, which a killed process may have left
-        os.makedirs('data', exist_ok=True)
-        lock.acquire(timeout=0)
-        shutil.rmtree(work, ignore_errors=True)
+        tidy(out, old, work)
+        if os.path.exists(out) and not overwrite:
+            fail(f'{out} is there already: choose another --dataset, or set --overwrite=True')
+        if os.path.exists(out) and not os.path.isfile(data_path(dataset, 'meta.json')):
+            fail(f'{out} is no data set of prepare.py (it has no meta.json): move it away, or'
+                 ' choose another --dataset')
         folder, staging = os.path.join(work, 'new'), os.path.join(work, 'staging')
         os.makedirs(folder)
         os.makedirs(staging)
@@ -619,28 +717,23 @@ if __name__ == '__main__':
         if hdf5:
             write_hdf5(folder, meta, block_size)
         draw_documents(folder, meta, block_size)
-
-        # meta.json last, then the whole folder moves to its place
         with open(os.path.join(folder, 'meta.json'), 'w') as f:
             json.dump(meta, f, indent=1)
-        if os.path.exists(out):
-            os.rename(out, os.path.join(work, 'old'))
-        os.rename(folder, out)
-    except filelock.Timeout:
-        fail(f'another prepare.py is writing {out}: wait for it, or choose another --dataset')
+
+        # into its place, unless the very same data are there: runs may be reading them
+        same = os.path.exists(out) and same_files(folder, out)
+        if not same:
+            if os.path.exists(out):
+                os.rename(out, old)
+            os.rename(folder, out)
     except OSError as e:
         fail(f'{e.filename or out} cannot be written ({e.strerror or e}): nothing was kept;'
              ' make room, or work in another folder')
-    except KeyboardInterrupt:
-        fail(f'interrupted: {out} was not written')
     finally:
-        if lock.is_locked:
-            shutil.rmtree(work, ignore_errors=True)
-            os.remove(lock.lock_file)
-            lock.release()
-        if os.path.isdir('data') and not os.listdir('data'):
-            os.rmdir('data')
+        tidy(out, old, work)
+        held.release()
 
     print('\n'.join(data_table(meta, block_size)))
-    print(f'wrote {out}/: {len(meta["components"])} components, vocabulary of'
-          f' {meta["vocab_size"]:,} | {out}/documents.png')
+    print(f'{out}/ is as it was' if same else f'wrote {out}/', end='')
+    print(f': {len(meta["components"])} components, vocabulary of {meta["vocab_size"]:,}'
+          f' | {out}/documents.png')

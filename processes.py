@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse.csgraph
 import scipy.special
 
-from configurator import check_name, fail, random_stream
+from configurator import fail, random_stream, safe_name
 
 MESS3_X = (0.05, 0.15, 0.30, 0.45, 0.10, 0.20, 0.25, 0.40)
 
@@ -124,7 +124,6 @@ def build_processes(spec, markov_vocab, data_seed):
     processes = {}
     for item in filter(None, (item.strip() for item in spec.split(','))):
         for name, process in build_family(item, markov_vocab, data_seed).items():
-            check_name(name, 'process')
             if name in processes:
                 fail(f'--processes={spec}: two components of the same name')
             processes[name] = normalised(name, process)
@@ -165,7 +164,7 @@ def stationary(process):
 
 def read_process(meta, component):
     """Returns a component's process (V, S, S), V the data set's symbols without BOS."""
-    path = os.path.join('data', meta['dataset'], component, 'process.npy')
+    path = os.path.join('data', meta['dataset'], safe_name(component), 'process.npy')
     try:
         process = np.load(path)
     except (OSError, ValueError) as e:

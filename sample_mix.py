@@ -28,7 +28,7 @@ import torch
 from scipy.special import entr, rel_entr
 
 import configurator
-from configurator import fail, override, random_stream, split_names
+from configurator import fail, override, random_stream, safe_name, split_names
 from model import load_checkpoint
 
 # -----------------------------------------------------------------------------
@@ -51,15 +51,28 @@ THOUSANDS = '{:,.0f}'.format
 # data on disk
 
 
+def data_path(dataset, *names):
+    """Returns the path of a data set, or of a file in it; fails on a name that is no folder's."""
+    if safe_name(dataset) != dataset:
+        fail(f'--dataset={dataset}: a data set is called by letters, digits and . _ + - = alone,'
+             f' such as {safe_name(dataset)}')
+    return os.path.join('data', dataset, *names)
+
+
 def read_meta(dataset):
     """Returns data/<dataset>/meta.json, a dict. Fails where it is missing or of another version."""
-    path = os.path.join('data', dataset, 'meta.json')
+    folder, path = data_path(dataset), data_path(dataset, 'meta.json')
     if not os.path.isfile(path):
+        if writer := configurator.lock_holder(os.path.join('data', f'.{dataset}.lock')):
+            fail(f'{folder} is being written by {writer}: start again when that is done')
+        if os.path.isdir(old := os.path.join('data', f'.{dataset}.old')):
+            fail(f'{folder} was to be replaced when prepare.py was killed: mv {old} {folder} brings'
+                 ' the old one back, or prepare it again')
         there = sorted(os.path.dirname(name) for name in glob.glob('*/meta.json', root_dir='data'))
         command = f'python prepare.py --dataset={dataset}'
         if os.path.basename(sys.argv[0]) in ('sample_mix.py', 'train.py', 'sweep.py'):
             command = configurator.same_command('prepare.py')  # it names the config files
-        fail(f'data/{dataset} is not a prepared data set (data/ has {", ".join(there) or "none"}'
+        fail(f'{folder} is not a prepared data set (data/ has {", ".join(there) or "none"}'
              f'{configurator.nearest(dataset, there)}): run {command} first')
     try:
         with open(path, encoding='utf-8') as f:
@@ -70,27 +83,50 @@ def read_meta(dataset):
                 missing |= {'docs', 'tokens', 'bytes', 'sha256'} - splits[split].keys()
         if missing:
             raise KeyError(', '.join(sorted(missing)))
-    except (OSError, ValueError) as e:
+    except OSError as e:
+        fail(f'{path} cannot be read ({e.strerror or e})')
+    except ValueError as e:
         fail(f'{path} cannot be read ({e}): {AGAIN}')
     except (KeyError, TypeError, AttributeError) as e:  # a list, say, where a dict should be
         fail(f'{path} was written by another version ({e!r}): {AGAIN}')
     if meta['dataset'] != dataset:  # the name seeds what is drawn from it
-        fail(f'data/{dataset} was prepared as {meta["dataset"]}: give the folder that name again,'
+        fail(f'{folder} was prepared as {meta["dataset"]}: give the folder that name again,'
              ' or prepare it again')
     return meta
 
 
+def check_unchanged(meta):
+    """Fails where a data set is no longer what read_meta said: call it when all has been read."""
+    if read_meta(meta['dataset']) != meta:
+        fail(f'{data_path(meta["dataset"])} was replaced while it was read: start again')
+
+
+def fail_on_data(meta, error):
+    """Fails over prepared data that cannot be used: they were replaced, or why that is."""
+    check_unchanged(meta)
+    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+        fail(f'{error.filename} cannot be read ({error.strerror or error})')
+    if not isinstance(error, str):
+        error = f'{data_path(meta["dataset"])} is damaged, or of an older version ({error})'
+    fail(f'{error}: {AGAIN}')
+
+
 def bin_path(meta, component, split):
     """Returns the path of the tokens of a component's split."""
-    return os.path.join('data', meta['dataset'], component, f'{split}.bin')
+    return data_path(meta['dataset'], safe_name(component), f'{split}.bin')
 
 
 def check_hashes(meta, components, splits):
     """Fails where the tokens of a split of a component do not have meta.json's sha256."""
     for component, split in itertools.product(components, splits):
-        path, facts = bin_path(meta, component, split), meta['components'][component][split]
-        if not os.path.isfile(path) or configurator.file_hash(path) != facts['sha256']:
-            fail(f'{path} is not what was prepared (its sha256 is not that in meta.json): {AGAIN}')
+        path = bin_path(meta, component, split)
+        try:
+            sha256 = configurator.file_hash(path)
+        except OSError as e:
+            fail_on_data(meta, e)
+        if sha256 != meta['components'][component][split]['sha256']:
+            fail_on_data(meta, f'{path} is not what was prepared (its sha256 is not that in'
+                         ' meta.json)')
 
 
 def list_documents(meta, component, split, shuffle_components=False):
@@ -115,11 +151,11 @@ def list_documents(meta, component, split, shuffle_components=False):
     path, facts = bin_path(meta, component, split), meta['components'][component][split]
     try:
         offsets, size = np.load(path.removesuffix('.bin') + '.idx.npy'), os.path.getsize(path)
-    except (OSError, ValueError) as e:
-        fail(f'data/{meta["dataset"]} is damaged ({e}): {AGAIN}')
+    except (OSError, ValueError, EOFError) as e:
+        fail_on_data(meta, e)
     if offsets.shape != (facts['docs'] + 1,) or size != 2 * facts['tokens'] or (
             offsets[0] != 0 or offsets[-1] != facts['tokens'] or (np.diff(offsets) < 0).any()):
-        fail(f'{path} is not what meta.json says it is ({facts["tokens"]} tokens): {AGAIN}')
+        fail_on_data(meta, f'{path} is not what meta.json says it is ({facts["tokens"]} tokens)')
     docs = np.zeros(facts['docs'], [(key, 'i8') for key in ('source', 'doc', 'start', 'length')])
     docs['source'], docs['doc'] = names.index(component), np.arange(facts['docs'])
     docs['start'], docs['length'] = offsets[:-1], np.diff(offsets)
@@ -129,13 +165,16 @@ def list_documents(meta, component, split, shuffle_components=False):
 def read_tokens(meta, split, docs):
     """Returns the tokens of the documents end to end, int32."""
     names = sorted(meta['components'])
-    files = {source: np.memmap(bin_path(meta, names[source], split), dtype='<u2', mode='r')
-             for source in np.unique(docs['source'])}
+    try:
+        files = {source: np.memmap(bin_path(meta, names[source], split), dtype='<u2', mode='r')
+                 for source in np.unique(docs['source'])}
+    except (OSError, ValueError) as e:
+        fail_on_data(meta, e)
     tokens = np.concatenate([files[source][start:start + length].astype(np.int32) for source, start,
                              length in zip(docs['source'], docs['start'], docs['length'])])
     if tokens.max(initial=0) >= meta['vocab_size']:
-        fail(f'data/{meta["dataset"]} holds a token {tokens.max()}, its vocabulary ends at'
-             f' {meta["vocab_size"] - 1}: {AGAIN}')
+        fail_on_data(meta, f'data/{meta["dataset"]} holds a token {tokens.max()}, its vocabulary'
+                     f' ends at {meta["vocab_size"] - 1}')
     return tokens
 
 
@@ -184,10 +223,14 @@ def data_table(meta, block_size):
 
 
 def choose_components(meta, k, candidates, components, mix_seed):
-    """Returns (the mixture's components, the candidates that set an automatic budget): names."""
+    """
+    Returns (the mixture's components, those that set an automatic budget): names. The latter are
+    all candidates, or the components where they are named and not all candidates.
+    """
     pool = sorted(split_names(candidates)) or sorted(meta['components'])
-    if chosen := split_names(components):
-        return chosen, (pool if set(chosen) <= set(pool) else chosen)
+    if chosen := split_names(components):  # named: it need not have the other candidates
+        pool = [name for name in pool if name in meta['components']]
+        return chosen, pool if set(chosen) <= set(pool) else chosen
     if not 1 <= k <= len(pool):
         fail(f'--k={k}: there {"is" if len(pool) == 1 else "are"} {len(pool)} to choose from,'
              f' {",".join(pool)} (--candidates)')
@@ -233,8 +276,8 @@ def draw_mix(dataset, block_size, k=2, candidates='', components='', token_budge
     if T < 2:
         fail(f'--block_size={T}: a window needs at least 2 tokens')
     chosen, pool = choose_components(meta, k, candidates, components, mix_seed)
-    docs = {name: list_documents(meta, name, 'train', shuffle_components)
-            for name in dict.fromkeys([*chosen, *pool])}
+    needed = chosen if components and token_budget else dict.fromkeys([*chosen, *pool])
+    docs = {name: list_documents(meta, name, 'train', shuffle_components) for name in needed}
     held = {name: held_windows(docs[name], T) for name in docs}  # windows in each component
     for name in [name for name in docs if held[name] == 0]:
         fail(f'--block_size={T}: no document of {name} is that long, the longest has'
@@ -365,8 +408,9 @@ def run_name(dataset, k, seed, mix_seed, shuffled=False, constant=False, tag=Fal
 
 
 def name_components(components, tokens):
-    """Returns 'a+b', or for a single component 'a-90000tokens', of a run on so many tokens."""
-    return '+'.join(components) + (f'-{tokens}tokens' if len(components) == 1 else '')
+    """Returns 'a+b', or for a single component 'a-90000tokens', as a folder's name can have it."""
+    joined = safe_name('+'.join(map(safe_name, components)))
+    return joined + (f'-{tokens}tokens' if len(components) == 1 else '')
 
 
 def parts_of(run_folder, record, settings):
@@ -418,7 +462,7 @@ def load_decoder(meta):
         return lambda ids: ' '.join(map(str, ids))
     if meta['tokenizer'] == 'gpt2':
         return tiktoken.get_encoding('gpt2').decode
-    path = os.path.join('data', meta['dataset'], 'tokenizer.json')
+    path = data_path(meta['dataset'], 'tokenizer.json')
     try:
         tok = tokenizers.Tokenizer.from_file(path)
     except Exception as e:  # the library raises plain Exception
@@ -455,7 +499,8 @@ if __name__ == '__main__':
     mix, record = draw_mix(**{key: settings[key] for key in (
         'dataset', 'block_size', 'k', 'candidates', 'components', 'token_budget', 'mix_seed',
         'shuffle_components', 'constant_per_component')})
-    names = record['components']
+    names, decode = record['components'], load_decoder(meta)
+    check_unchanged(meta)
     if show_dataset:
         print('\n'.join(data_table(meta, T)) + '\n')
 
@@ -482,7 +527,7 @@ if __name__ == '__main__':
           f' column\'s mean, {kl.mean():.4f}; it is at most ln K = {math.log(len(names)):.4f}.')
 
     # the first windows that training reads, and what a model makes of their first halves
-    decode, (start, component) = load_decoder(meta), draw_epoch(mix, T, seed, 0)
+    start, component = draw_epoch(mix, T, seed, 0)
     generator = torch.Generator().manual_seed(seed)
     for s, c in zip(start[:num_samples], component):
         window = mix['tokens'][s:s + T].tolist()

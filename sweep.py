@@ -286,9 +286,9 @@ if __name__ == '__main__':
     if 'MAKELEVEL' in os.environ:  # make sweep: it ends with make
         end_with_parent()
     os.makedirs('out', exist_ok=True)
-    bar = tqdm(total=len(runs), initial=progress(is_done, steps, max_iters), smoothing=0,
-               miniters=0, mininterval=0.2 if sys.stderr.isatty() else 30, dynamic_ncols=True,
-               bar_format='{desc}{bar} {n:.1f}/{total} [{elapsed}<{remaining}]', disable=not pending)
+    bar = tqdm(total=len(runs), initial=progress(is_done, steps, max_iters), disable=not pending,
+               bar_format='{desc}{bar} {n:.1f}/{total} [{elapsed}<{remaining}]', smoothing=0,
+               miniters=0, mininterval=0.2 if sys.stderr.isatty() else 30, dynamic_ncols=True)
     while running or pending and not stop_signal:
 
         # start what can start; one run of a shape goes first, so that others find it compiled
@@ -301,7 +301,7 @@ if __name__ == '__main__':
             is_done[folder] = folder not in others and read_state(folder, meta, config[folder])[0]
             if not is_done[folder]:  # nor has another sweep done it meanwhile
                 slot = free.pop(0)
-                with open(f'{folder}.log', 'w') as log:
+                with open(f'{folder}.log', 'a') as log:
                     process = start(words[folder], slot[1], len(slots), log)
                 running[folder] = process, slot, time.time()
         if not running:  # all that is left is in the hands of other processes

@@ -253,7 +253,7 @@ torch.manual_seed(int(random_stream('dropout', seed, rank, iter_num).integers(2*
 if checkpoint and master:  # it holds rank 0's; the others go on with a stream of their own
     torch.set_rng_state(checkpoint['rng']['cpu'].cpu())
     if device_type != 'cpu' and device_type in checkpoint['rng']:
-        torch.get_device_module(device_type).set_rng_state(checkpoint['rng'][device_type].cpu())
+        getattr(torch, device_type).set_rng_state(checkpoint['rng'][device_type].cpu())
 for group in optimizer.param_groups:
     group['lr'] = lr
 
@@ -325,7 +325,7 @@ def get_state():
     """Returns the checkpoint of this step: a dict with nanoGPT's keys, its tensors the run's."""
     rng = {'cpu': torch.get_rng_state()}
     if device_type != 'cpu':
-        rng[device_type] = torch.get_device_module(device_type).get_rng_state()
+        rng[device_type] = getattr(torch, device_type).get_rng_state()
     return {'model': model.state_dict(), 'optimizer': optimizer.state_dict(),
             'model_args': model_args, 'iter_num': iter_num, 'best_val_loss': best_val_loss,
             'best_iter': best_iter, 'config': config, 'rng': rng, 'mix': record, 'code': code,

@@ -156,8 +156,8 @@ def test_shuffled_components_are_a_deal_of_all_documents(small):
 
 
 @pytest.mark.parametrize('settings, says', [
-    (dict(k=0), 'choose 1 to 3'),
-    (dict(k=4), 'there are 3 candidates (a,b.B,c)'),
+    (dict(k=0), 'there are 3 to choose from'),
+    (dict(k=4), '--k=4: there are 3 to choose from, a,b.B,c (--candidates)'),
     (dict(components='a,zz'), "component 'zz' is not in data/small; it has a,b.B,c"),
     (dict(components='a,a'), 'named twice'),
     (dict(token_budget=T), 'at least 32'),

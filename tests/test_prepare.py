@@ -164,7 +164,8 @@ def test_a_text_is_kept_once_and_not_in_train(tmp_path, monkeypatch, capsys):
         [100, 1, 1] * 2)
     assert (x['train']['duplicates'], y['train']['duplicates']) == (4, 2)
     table = capsys.readouterr().out
-    run('sample_mix.py', '--dataset=twice', '--candidates=', '--block_size=16', '--num_samples=0')
+    run('sample_mix.py', '--dataset=twice', '--candidates=', '--block_size=16', '--num_samples=0',
+        '--show_dataset=True')
     rows = [line for line in table.splitlines() if ' train ' in line]
     assert len(rows) == 2 and rows[0] in capsys.readouterr().out  # the same table later
 
