@@ -201,5 +201,5 @@ def write_csv(folder, name, rows):
     path = os.path.join(folder, f'{name}.csv')
     columns = re.sub(r'(\S+)\+', r'\1 \1_ci_low \1_ci_high', COLUMNS[name]).split()
     text = pd.DataFrame(rows, columns=columns, dtype=object).to_csv(index=False)
-    replace_file(path, lambda f: f.write(text.encode()))
+    replace_file(path, text)
     return path

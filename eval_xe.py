@@ -474,27 +474,15 @@ def curve_rows(row, curves):
                                                       *curves[quantity].band()))]
 
 
-if __name__ == '__main__':
-    if split not in ('train', 'val', 'test'):
-        fail(f'--split={split}: choose train, val or test')
-    if ckpt not in ('best', 'last') and not re.fullmatch(r'step-\d{6,}', ckpt):
-        fail(f'--ckpt={ckpt}: choose best or last, or a snapshot such as step-000064')
-    if batch_size < 1 or windows_per_component < 0:
-        fail('--batch_size must be at least 1, --windows_per_component at least 0')
-    device = choose_device(device)
-    all_runs, left_out = read_runs(runs, CHECKPOINT, split_names(eval_components), any_code,
-                                   unfinished)
-    results_lock = lock(os.path.join(results_dir, '.lock'), results_dir)
+# -----------------------------------------------------------------------------
+# the work in its order
 
-    # the bar counts components: evaluated, with the specialists of a mixture, resampled, drawn
-    parts = match_parts(all_runs, all_runs)
-    work = sum(len(run['evaluated']) for run in all_runs)
-    mixed = sum(len(run['mix']['components'])**2 for run in all_runs
-                if len(parts[run['folder']]['diluted']) == len(run['mix']['components']))
-    bar = tqdm(total=3 * work + mixed + 1e-6, leave=False, dynamic_ncols=True, miniters=0,
-               bar_format='{desc:10}{bar} {percentage:3.0f}% [{elapsed}<{remaining}]')
 
-    # the losses of every run on the windows of every component, and their curves
+def evaluate_runs(all_runs, bar):
+    """
+    Returns {folder: bootstrap's result}: the losses of every run on the windows of every component,
+    and their curves. Says which runs this model.py cannot evaluate.
+    """
     curves, of_other_code = {}, {}
     for run in all_runs:
         bar.set_description_str('evaluating')
@@ -506,14 +494,17 @@ if __name__ == '__main__':
         if dump:
             write_dump(run, losses)
     for code, folders in of_other_code.items():
-        tqdm.write(f'left out, trained with another model.py ({code}): {", ".join(folders)}; set'
-                   ' model.py back to evaluate them')
-    evaluated = name_settings([run for run in all_runs if run['folder'] in curves])
-    if not evaluated:
-        fail(f'--runs={runs}: no run that this model.py can evaluate')
+        bar.write(f'left out, trained with another model.py ({code}): {", ".join(folders)}; set'
+                  ' model.py back to evaluate them')
+    return curves
 
-    # what each run is compared with; the rows of each run
-    parts, rows, means = match_parts(evaluated, evaluated), {name: [] for name in COLUMNS}, {}
+
+def rows_of_runs(evaluated, parts, curves, bar):
+    """
+    Returns ({name: rows} of the CSV files that have rows of single runs, {folder: {quantity:
+    Curve}}: the means over components of runs that were evaluated on all of theirs).
+    """
+    rows, means = {'xe_by_position': [], 'xe_by_component': [], 'decomposition': []}, {}
     for run in evaluated:
         bar.set_description_str('resampling')
         by_component = decompose(run, parts[run['folder']], curves, bar)
@@ -526,9 +517,12 @@ if __name__ == '__main__':
             mean = average([by_component[c] for c in run['mix']['components']])
             means[run['folder']] = mean
             rows['decomposition'] += decomposition_rows(run, by_component, mean)
+    return rows, means
 
-    # by setting and K, over the runs that were evaluated on all of their components
-    groups, parts_only = {}, parts_alone(evaluated, parts)
+
+def rows_of_settings(evaluated, parts, means):
+    """Returns {name: rows} of the CSV files that have rows by setting and K, of rows_of_runs."""
+    rows, groups, parts_only = {'xe_vs_k': [], 'curves': []}, {}, parts_alone(evaluated, parts)
     for run in evaluated:
         if run['folder'] in means:
             groups.setdefault((run['dataset'], run['setting']), []).append(run)
@@ -541,22 +535,52 @@ if __name__ == '__main__':
             moved = moved_with_steps(members, evaluated, means) if k > 1 else ''
             rows['xe_vs_k'].append(row | p[k] | {'moved_with_steps': moved})
             rows['curves'] += curve_rows(row, mean) if key in shown else []
-    for dataset in {run['dataset'] for run in evaluated}:
-        sample_mix.check_unchanged(read_meta(dataset))
+    return rows
 
-    # the CSV files and pictures, what is missing, and last the table
-    bar.set_description_str('drawing')
-    for name in COLUMNS:
-        write_csv(results_dir, name, rows[name])
-    pictures = plot_xe.draw(results_dir, lambda share: bar.update(share * work))
-    bar.close()
-    print(*write_missing(results_dir, evaluated, parts, left_out), sep='\n')
+
+if __name__ == '__main__':
+    if split not in ('train', 'val', 'test'):
+        fail(f'--split={split}: choose train, val or test')
+    if ckpt not in ('best', 'last') and not re.fullmatch(r'step-\d{6,}', ckpt):
+        fail(f'--ckpt={ckpt}: choose best or last, or a snapshot such as step-000064')
+    if batch_size < 1 or windows_per_component < 0:
+        fail('--batch_size must be at least 1, --windows_per_component at least 0')
+    device = choose_device(device)
+    all_runs, left_out = read_runs(runs, CHECKPOINT, split_names(eval_components), any_code,
+                                   unfinished)
+    results_lock = lock(os.path.join(results_dir, '.lock'), results_dir)
+
+    # the bar counts components: evaluated, also by the specialists of a mixture, resampled, drawn
+    parts = match_parts(all_runs, all_runs)
+    work = sum(len(run['evaluated']) for run in all_runs)
+    mixed = sum(run['k']**2 for run in all_runs
+                if len(parts[run['folder']]['diluted']) == run['k'] > 1)
+    with tqdm(total=3 * work + mixed + 1e-6, leave=False, dynamic_ncols=True, miniters=0,
+              bar_format='{desc:10}{bar} {percentage:3.0f}% [{elapsed}<{remaining}]') as bar:
+        curves = evaluate_runs(all_runs, bar)
+        evaluated = name_settings([run for run in all_runs if run['folder'] in curves])
+        if not evaluated:
+            fail(f'--runs={runs}: no run that this model.py can evaluate')
+        parts = match_parts(evaluated, evaluated)
+        rows, means = rows_of_runs(evaluated, parts, curves, bar)
+        rows |= rows_of_settings(evaluated, parts, means)
+        for dataset in {run['dataset'] for run in evaluated}:
+            sample_mix.check_unchanged(read_meta(dataset))
+
+        # the CSV files and pictures
+        bar.set_description_str('drawing')
+        for name in COLUMNS:
+            write_csv(results_dir, name, rows[name])
+        pictures = plot_xe.draw(results_dir, lambda share: bar.update(share * work))
+
+    # what is missing, and last the table
+    for line in write_missing(results_dir, evaluated, parts, left_out):
+        print(line)
     if not rows['decomposition']:
         print('decomposition.csv has no rows: it needs a run of K > 1 and its parts')
     text = '\n'.join([f'{split} split, {ckpt} checkpoint; XE in nats per token, with 95% intervals'
                       ' over documents where K has', 'one run, else over runs',
                       *plot_xe.table(results_dir), ''])
-    replace_file(os.path.join(results_dir, 'table.txt'), lambda f: f.write(text.encode()))
-    results_lock.release()
-    print(text)
-    print(f'{results_dir}/ has this table, {len(COLUMNS)} CSV files and {len(pictures)} pictures')
+    replace_file(os.path.join(results_dir, 'table.txt'), text)
+    print(f'{text}\n{results_dir}/ has this table, {len(COLUMNS)} CSV files and {len(pictures)}'
+          ' pictures')

@@ -294,7 +294,7 @@ def remove_old(folder, names):
     for name in drawn_before - {*names}:
         if name.endswith('.png'):
             pathlib.Path(folder, name).unlink(missing_ok=True)
-    replace_file(record, lambda f: f.write(json.dumps(names, indent=1).encode()))
+    replace_file(record, json.dumps(names, indent=1))
 
 
 # -----------------------------------------------------------------------------

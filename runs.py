@@ -241,8 +241,7 @@ def write_missing(results_dir, runs, parts, left_out):
                      f' {k} lacks {n} {part} run{"s" * (n > 1)}')
         if begun[dataset, k, part]:
             lines[-1] += f', {begun[dataset, k, part]} of them begun and not finished'
-    today = short_hash({name: configurator.code_hash(name)
-                        for name in ('model.py', 'sample_mix.py', 'train.py')})
+    today = short_hash(configurator.run_code())
     other = sum(run['settings']['code'] != today for run, _, _, _ in missing)
     if other:
         lines.append(f'{other} of them belong to runs of other code than today: runs are compared'
@@ -252,7 +251,7 @@ def write_missing(results_dir, runs, parts, left_out):
         pathlib.Path(path).unlink(missing_ok=True)
         return lines
     text = ''.join(f'{command}\n' for command in commands)
-    configurator.replace_file(path, lambda f: f.write(text.encode()))
+    configurator.replace_file(path, text)
     return [*lines, f'The first of {len(commands)} commands that train them, with the budget, steps'
             ' and seeds that they must have:', f'  {commands[0]}', 'All, two at a time:'
             f" tr '\\n' '\\0' < {shlex.quote(path)} | xargs -0 -n1 -P2 sh -c", '']
