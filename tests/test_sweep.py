@@ -202,6 +202,37 @@ def test_a_specialist_that_does_not_fit_is_named(project, capsys):
             assert (f'{name} {tokens:,}' in err) == (tokens < 11200)
 
 
+NAMES = ['World News', 'R&D', "it's", '100%', 'a:b', 'a(b)', '[abc]', '$(touch pwned)',
+         '`touch pwned`', '$\\bad$', 'C++', '../../../x', 'a/b', '--k=1', 'x' * 300, '数学']
+
+
+def test_a_shell_reads_the_very_arguments_whatever_the_names(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with open('texts.jsonl', 'w') as f:
+        f.writelines(json.dumps({'text': f'{i} {label} and so on', 'label': label}) + '\n'
+                     for label in NAMES for i in range(80))
+    odd = ['--dataset=odd', '--block_size=8']
+    run('prepare.py', '--source=texts.jsonl', '--vocab_size=257', *odd)
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        run('sweep.py', '--list=True', '--k=1 2', '--seeds=0', '--candidates=',
+            '--token_budget=64', '--max_iters=2', *odd)
+    lines = capsys.readouterr().out.splitlines()
+    assert {value_of('components', shlex.split(line)) for line in lines} >= {*NAMES}
+    write_program('bin/python', 'printf "%s\\0" "$@" >>arguments')
+    monkeypatch.setenv('PATH', f'bin:{os.environ["PATH"]}')
+    with open('sweep.txt', 'w') as f:
+        f.write('\n'.join(lines))
+    subprocess.run(['sh', 'sweep.txt'], check=True)
+    with open('arguments') as f:
+        words = f.read().split('\0')[:-1]
+    assert words == [word for line in lines for word in shlex.split(line)[1:]]
+    assert not os.path.exists('pwned') and not os.path.exists('../x')
+    for line in lines:  # each run has a folder of its own under out/
+        assert os.path.dirname(value_of('out_dir', shlex.split(line))) == 'out'
+    assert len({value_of('out_dir', shlex.split(line)) for line in lines}) == len(lines)
+
+
 def test_a_task_of_a_slurm_array_trains_the_run_of_its_line(project):
     """bash and sbatch's array read the very arguments that the sweep means."""
     lines = ['python train.py one', "python train.py '--wandb_project=it'\"'\"'s  mine' two"]
