@@ -21,6 +21,10 @@ import shlex
 import zipfile
 from contextlib import nullcontext
 
+# first, so that Ctrl-C ends in one line while the others are imported
+from configurator import code_hash, fail, file_hash, lock, override, replace_file, split_names
+
+# isort: split
 import numpy as np
 import scipy.special
 import torch
@@ -29,7 +33,6 @@ from tqdm import tqdm
 import plot_xe
 import processes
 import sample_mix
-from configurator import code_hash, fail, file_hash, lock, override, replace_file, split_names
 from curves import (
     COLUMNS,
     Curve,
@@ -63,7 +66,7 @@ any_code = False              # True: runs of other code count as of today's, fo
 override(globals())
 
 CHECKPOINT = {'best': 'best.pt', 'last': 'ckpt.pt'}.get(ckpt, f'{ckpt}.pt')
-read_meta = functools.cache(sample_mix.read_meta)  # read once: all is of that state of the data
+read_meta = functools.cache(sample_mix.read_meta)
 
 
 def name_settings(runs):
@@ -173,10 +176,9 @@ def run_losses(run, components, bar):
     """
     kind, autocast = choose_dtype(dtype or run['dtype'], device)
     today = code_hash('model.py')
-    source = short_hash([file_hash(os.path.join(run['folder'], CHECKPOINT)),
-                         file_hash(os.path.join('data', run['dataset'], 'meta.json')),
-                         run['model_code'] or today, code_hash('sample_mix.py'),
-                         inspect.getsource(window_losses)])
+    weights = file_hash(os.path.join(run['folder'], CHECKPOINT))
+    source = short_hash([weights, run['meta'], run['model_code'] or today,
+                         code_hash('sample_mix.py'), inspect.getsource(window_losses)])
     keys = {c: f'{source} {windows_per_component} {kind} {c}' for c in components}
     path = os.path.join(run['folder'], f'losses-{split}-{ckpt}.npz')
     try:
@@ -192,10 +194,9 @@ def run_losses(run, components, bar):
     if new:
         losses = evaluate_checkpoint(run, new, autocast, bar)
         cached |= {keys[c]: losses[c] for c in new}
-        if os.access(run['folder'], os.W_OK):
+        is_same = file_hash(os.path.join(run['folder'], CHECKPOINT)) == weights  # not trained on
+        if is_same and os.access(run['folder'], os.W_OK):
             replace_file(path, lambda f: np.savez(f, **cached))
-        else:
-            tqdm.write(f'{run["folder"]} cannot be written: its losses are not kept')
     return {c: cached[keys[c]] for c in components}
 
 
@@ -549,6 +550,9 @@ if __name__ == '__main__':
     all_runs, left_out = read_runs(runs, CHECKPOINT, split_names(eval_components), any_code,
                                    unfinished)
     results_lock = lock(os.path.join(results_dir, '.lock'), results_dir)
+    read_only = [run['folder'] for run in all_runs if not os.access(run['folder'], os.W_OK)]
+    if read_only:
+        print(f'folders that cannot be written, so losses are not kept: {", ".join(read_only)}')
 
     # the bar counts components: evaluated, also by the specialists of a mixture, resampled, drawn
     parts = match_parts(all_runs, all_runs)
@@ -564,8 +568,8 @@ if __name__ == '__main__':
         parts = match_parts(evaluated, evaluated)
         rows, means = rows_of_runs(evaluated, parts, curves, bar)
         rows |= rows_of_settings(evaluated, parts, means)
-        for dataset in {run['dataset'] for run in evaluated}:
-            sample_mix.check_unchanged(read_meta(dataset))
+        for run in evaluated:
+            sample_mix.check_unchanged(run['meta'])
 
         # the CSV files and pictures
         bar.set_description_str('drawing')

@@ -13,11 +13,13 @@ import pathlib
 import shlex
 import textwrap
 
+# first, so that Ctrl-C ends in one line while the others are imported
+from configurator import cause, fail, lock, override, replace_file, safe_name
+
+# isort: split
 import matplotlib
 import numpy as np
 import pandas as pd
-
-from configurator import fail, lock, override, replace_file, safe_name
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
@@ -61,7 +63,7 @@ def read_csv(folder, name):
         return frame.fillna({'setting': ''})
     except (OSError, ValueError, KeyError) as e:  # pandas' own errors are ValueErrors
         reason = getattr(e, 'strerror', None) or e
-        fail(f'{path} cannot be read ({reason}): write it with python eval_xe.py')
+        fail(cause(e) or f'{path} cannot be read ({reason}): write it with python eval_xe.py')
 
 
 def read_settings_shown(folder):

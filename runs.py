@@ -33,7 +33,7 @@ def read_run(folder, checkpoint, components, any_code):
     and
 
         folder, run    its path, and the folder's name
-        mix            what its components gave
+        mix, meta      what its components gave, and its data set's meta.json
         evaluated      the components that it is evaluated on
         known          those whose documents it read
         model_code     the hash of its model.py, '' if unknown
@@ -58,7 +58,8 @@ def read_run(folder, checkpoint, components, any_code):
     except (KeyError, TypeError, AttributeError) as e:
         fail(f'{path} was written by another version ({e!r}): train the run again, or leave it out'
              ' of --runs')
-    if unfinished and os.path.exists(os.path.join(folder, 'nonfinite.json')):
+    not_finite = read_json(os.path.join(folder, 'nonfinite.json')) or {}
+    if unfinished and not_finite.get('step', 0) > saved['iter_num']:
         unfinished = f'ended by a number that is not finite, {steps}'
     if configurator.lock_holder(os.path.join(folder, 'lock')):
         unfinished = f'being trained, {steps}'
@@ -68,28 +69,34 @@ def read_run(folder, checkpoint, components, any_code):
     elif not (says_the_same(os.path.join(folder, 'config.json'), saved['config'])
               and says_the_same(os.path.join(folder, 'mix.json'), mix)):
         left_out = 'with a config.json or mix.json of another run than their ckpt.pt'
-    meta = read_meta(config['dataset'])['components']
+    meta = read_meta(config['dataset'])
     for c, sha256 in trained_on.items():
-        if c not in meta or meta[c]['train']['sha256'] != sha256:
+        if meta['components'].get(c, {}).get('train', {}).get('sha256') != sha256:
             fail(f'{folder} was trained on other data than data/{config["dataset"]} holds for {c}'
                  ' now: train it again, or leave it out of --runs')
     settings = {key: value for key, value in config.items() if key not in NO_SETTING}
-    return config | {'folder': folder, 'run': os.path.basename(folder), 'mix': mix,
+    return config | {'folder': folder, 'run': os.path.basename(folder), 'mix': mix, 'meta': meta,
                      'evaluated': components or mix['components'],
                      'known': sorted(trained_on) if mix.get('dealt_from') else mix['components'],
                      'model_code': model_code, 'unfinished': unfinished, 'left_out': left_out,
                      'settings': settings | {'code': short_hash(code) if code else ''}}
 
 
+def read_json(path):
+    """Returns the dict in a JSON file, None where there is no file, {} where it cannot be used."""
+    try:
+        content = json.loads(pathlib.Path(path).read_text())
+        return content if isinstance(content, dict) else {}
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {}
+
+
 def says_the_same(path, content):
     """Returns whether a JSON file has the keys and values of a dict, or is not there."""
-    if not os.path.exists(path):
-        return True
-    try:
-        recorded = json.loads(pathlib.Path(path).read_text())
-        return recorded == recorded | json.loads(json.dumps(content))
-    except (ValueError, TypeError):
-        return False
+    recorded = read_json(path)
+    return recorded is None or recorded == recorded | json.loads(json.dumps(content))
 
 
 def short_hash(value):
