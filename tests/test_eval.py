@@ -253,12 +253,13 @@ def today(**changed):
 
 def test_runs_that_differ_in_a_new_key_are_told_apart(one_run, capsys):
     """A key that train.py does not have yet: one run knows it, the other does not."""
-    one_run('rope', rope=True)
+    one_run('rope', rope='yarn x=4')
     vs_k, _ = evaluate()
     assert [row['n_runs'] for row in vs_k] == ['1', '1']
-    assert sorted(row['setting'] for row in vs_k) == ['rope=None', 'rope=True']
-    assert 'repeats' not in capsys.readouterr().out
-    assert {'xe_vs_k-rope=None.png', 'xe_vs_k-rope=True.png'} <= set(os.listdir('results'))
+    assert sorted(row['setting'] for row in vs_k) == ["'rope=yarn x=4'", 'rope=None']
+    out = capsys.readouterr().out
+    assert 'repeats' not in out and 'rope=yarn x=4\nrope\n' in out and 'rope=None\nfirst\n' in out
+    assert len(glob.glob('results/xe_vs_k-rope=*.png')) == 2
 
 
 def test_a_run_that_does_not_know_a_key_has_its_default(one_run):
@@ -472,9 +473,10 @@ def test_missing_runs_are_trained_by_their_commands(small, tmp_path, monkeypatch
     assert len(commands) == 5 and commands[0] in out
     for command in commands:
         run('train.py', *shlex.split(command)[2:])
-    part = torch.load('eval/a mixture-tag/ckpt.pt', weights_only=True)  # killed after one step
-    torch.save(part | {'iter_num': 1}, 'eval/a mixture-tag/ckpt.pt')
-    held = hold('eval/a mixture-tag/lock')
+    os.rename('eval/a mixture-tag', 'eval/a mixture, too')
+    part = torch.load('eval/a mixture, too/ckpt.pt', weights_only=True)  # killed after one step
+    torch.save(part | {'iter_num': 1}, 'eval/a mixture, too/ckpt.pt')
+    held = hold('eval/a mixture, too/lock')
     evaluate('--runs=eval/a mixture*')
     assert 'lacks 1 tagged run, 1 of them begun and not finished' in capsys.readouterr().out
     assert not os.path.exists('results/missing.txt')  # it is being trained
@@ -482,6 +484,7 @@ def test_missing_runs_are_trained_by_their_commands(small, tmp_path, monkeypatch
     evaluate('--runs=eval/a mixture*')
     with open('results/missing.txt') as f:
         command, = f.read().splitlines()
+    assert shlex.split(command)[-1] == '--out_dir=eval/a mixture, too'
     run('train.py', *shlex.split(command)[2:])
     vs_k, _ = evaluate('--runs=eval/a mixture*')
     assert [row['k'] for row in vs_k if row['ambiguity']] == ['2']

@@ -166,6 +166,9 @@ def test_any_label_is_drawn(tmp_path, names):
         frame = plot_xe.read_csv(str(tmp_path), name).assign(dataset='$\\frac$')
         frame.to_csv(tmp_path / f'{name}.csv', index=False)
     assert len(plot_xe.draw(str(tmp_path))) == len(KINDS)
+    (_, tables), = plot_xe.read_settings_shown(str(tmp_path)).values()
+    dots = plot_xe.draw_vs_k('d', tables).axes[0].collections[0]
+    assert len(dots.get_offsets()) == 2 * len(KS)
 
 
 def test_settings_of_any_value_are_told_apart(tmp_path, one_kind):
