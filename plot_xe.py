@@ -37,6 +37,8 @@ PANELS = {'xe': ('xe', 'ci', 'XE (nats per token)'),  # column, its interval, la
           'delta': ('delta_xe', 'delta_ci', 'ΔXE from the K = 1 runs (nats per token)'),
           'excess': ('excess', 'excess_ci', 'XE above the Bayes optimum (nats per token)')}
 INTERVALS = 'intervals: 95%, t over runs, or documents resampled where there is one run'
+# columns that are names, though they may look like numbers
+NAMES = dict.fromkeys(('dataset', 'setting', 'run', 'split', 'component', 'components'), str)
 # of ΔXE's terms, from Okabe and Ito's palette, which colour-blind readers tell apart; the hatches
 # are for print
 COLORS = {'dilution': ('#E69F00', ''), 'transfer': ('#56B4E9', '//'),
@@ -59,7 +61,7 @@ def read_csv(folder, name):
     """Returns a CSV file as a DataFrame: an empty field is nan, an empty setting ''."""
     path = os.path.join(folder, f'{name}.csv')
     try:
-        frame = pd.read_csv(path, keep_default_na=False, na_values=[''], dtype={'setting': str})
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[''], dtype=NAMES)
         return frame.fillna({'setting': ''})
     except (OSError, ValueError, KeyError) as e:  # pandas' own errors are ValueErrors
         reason = getattr(e, 'strerror', None) or e
@@ -74,7 +76,7 @@ def read_settings_shown(folder):
     """
     frames = {name: read_csv(folder, name) for name in ('curves', 'xe_vs_k', 'xe_by_component')}
     settings = {}  # {dataset: {setting: {key: value}}}
-    for dataset, setting in sorted({*zip(*frames['curves'][['dataset', 'setting']].values.T)}):
+    for dataset, setting in sorted(set(zip(*map(frames['curves'].get, ('dataset', 'setting'))))):
         pairs = [word.partition('=') for word in shlex.split(setting)]
         settings.setdefault(dataset, {})[setting] = {key: value for key, _, value in pairs}
     shown = {}

@@ -154,19 +154,21 @@ def test_data_sets_stand_apart(tmp_path, one_kind):
     assert f'{tmp_path}/xe_vs_k-demo.png' in plot_xe.draw(str(tmp_path))
 
 
-@pytest.mark.parametrize('names', [('$\\bad$', 'C++', "it's"), ('R&D', 'a+b', '100%')])
-def test_any_label_is_drawn(tmp_path, names):
-    """No formula is made of a label, and components are counted by K, not by the + in a name."""
+@pytest.mark.parametrize('dataset, names', [('$\\frac$', ('$\\bad$', 'C++', "it's")),
+                                            ('2024', ('007', 'nan', '100%'))])
+def test_any_label_is_drawn(tmp_path, dataset, names):
+    """No formula or number is made of a label; components are counted by K, not by a + in one."""
     write_results(str(tmp_path))
     frame = plot_xe.read_csv(str(tmp_path), 'xe_by_component')
-    frame = frame.assign(dataset='$\\frac$').replace({'component': dict(zip('abc', names))})
+    frame = frame.assign(dataset=dataset).replace({'component': dict(zip('abc', names))})
     frame['components'] = ['+'.join(names[:k]) for k in frame['k']]
     frame.to_csv(tmp_path / 'xe_by_component.csv', index=False)
     for name in ('xe_vs_k', 'curves'):
-        frame = plot_xe.read_csv(str(tmp_path), name).assign(dataset='$\\frac$')
+        frame = plot_xe.read_csv(str(tmp_path), name).assign(dataset=dataset)
         frame.to_csv(tmp_path / f'{name}.csv', index=False)
     assert len(plot_xe.draw(str(tmp_path))) == len(KINDS)
-    (_, tables), = plot_xe.read_settings_shown(str(tmp_path)).values()
+    (key, (_, tables)), = plot_xe.read_settings_shown(str(tmp_path)).items()
+    assert key == (dataset, '') and set(names) < set(tables['xe_by_component']['component'])
     dots = plot_xe.draw_vs_k('d', tables).axes[0].collections[0]
     assert len(dots.get_offsets()) == 2 * len(KS)
 
