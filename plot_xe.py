@@ -10,15 +10,16 @@ for each setting. results/pictures.json lists those that were written, so that n
 import json
 import os
 import pathlib
-import re
+import shlex
 import textwrap
-import zlib
 
+# first, so that Ctrl-C ends in one line while the others are imported
+from configurator import cause, fail, lock, override, replace_file, safe_name
+
+# isort: split
 import matplotlib
 import numpy as np
 import pandas as pd
-
-from configurator import fail, override, replace_file
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
@@ -36,6 +37,8 @@ PANELS = {'xe': ('xe', 'ci', 'XE (nats per token)'),  # column, its interval, la
           'delta': ('delta_xe', 'delta_ci', 'ΔXE from the K = 1 runs (nats per token)'),
           'excess': ('excess', 'excess_ci', 'XE above the Bayes optimum (nats per token)')}
 INTERVALS = 'intervals: 95%, t over runs, or documents resampled where there is one run'
+# columns that are names, though they may look like numbers
+NAMES = dict.fromkeys(('dataset', 'setting', 'run', 'split', 'component', 'components'), str)
 # of ΔXE's terms, from Okabe and Ito's palette, which colour-blind readers tell apart; the hatches
 # are for print
 COLORS = {'dilution': ('#E69F00', ''), 'transfer': ('#56B4E9', '//'),
@@ -58,11 +61,11 @@ def read_csv(folder, name):
     """Returns a CSV file as a DataFrame: an empty field is nan, an empty setting ''."""
     path = os.path.join(folder, f'{name}.csv')
     try:
-        frame = pd.read_csv(path, keep_default_na=False, na_values=[''], dtype={'setting': str})
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[''], dtype=NAMES)
         return frame.fillna({'setting': ''})
     except (OSError, ValueError, KeyError) as e:  # pandas' own errors are ValueErrors
         reason = getattr(e, 'strerror', None) or e
-        fail(f'{path} cannot be read ({reason}): write it with python eval_xe.py')
+        fail(cause(e) or f'{path} cannot be read ({reason}): write it with python eval_xe.py')
 
 
 def read_settings_shown(folder):
@@ -73,9 +76,9 @@ def read_settings_shown(folder):
     """
     frames = {name: read_csv(folder, name) for name in ('curves', 'xe_vs_k', 'xe_by_component')}
     settings = {}  # {dataset: {setting: {key: value}}}
-    for dataset, setting in sorted({*zip(*frames['curves'][['dataset', 'setting']].values.T)}):
-        words = re.split(r' (?=\w+=)', setting) if setting else []
-        settings.setdefault(dataset, {})[setting] = dict(word.split('=', 1) for word in words)
+    for dataset, setting in sorted(set(zip(*map(frames['curves'].get, ('dataset', 'setting'))))):
+        pairs = [word.partition('=') for word in shlex.split(setting)]
+        settings.setdefault(dataset, {})[setting] = {key: value for key, _, value in pairs}
     shown = {}
     for dataset, by_setting in settings.items():
         keys = tell_apart(list(by_setting.values()))
@@ -90,11 +93,16 @@ def read_settings_shown(folder):
 # pictures
 
 
+def plain(name):
+    """Returns a name as matplotlib draws it: $ begins no formula."""
+    return name.replace('$', r'\$')
+
+
 def figure(title, note, panels=1, width=5.5):
     """Returns a figure and its axes, a list; the title is wrapped to the figure's width."""
     width = 1.5 + width * panels
     fig, axes = plt.subplots(1, panels, figsize=(width, 4.5), squeeze=False)
-    fig.suptitle('\n'.join(textwrap.fill(line, int(14 * width)) for line in (title, note)),
+    fig.suptitle('\n'.join(textwrap.fill(plain(line), int(14 * width)) for line in (title, note)),
                  fontsize=9)
     for ax in axes[0]:
         ax.grid(axis='both' if panels > 1 else 'y')
@@ -243,7 +251,7 @@ def draw_by_component(title, tables):
             ['k', 'delta_xe', 'delta_ci_low', 'delta_ci_high']].to_numpy().T
         draw_intervals(ax, k + 0.6 * (i + 0.5) / len(names) - 0.3, *delta, fmt='osD^vPX*<>'[i % 10],
                        color=plt.cm.viridis(0.9 * i / max(1, len(names) - 1)), ms=5, capsize=2,
-                       label=name)
+                       label=plain(name))
     label_k_axis(ax, rows['k'], PANELS['delta'][2])
     ax.legend(ncols=2)
     return fig
@@ -253,28 +261,28 @@ PICTURES = {'xe_by_position': draw_by_position, 'xe_vs_k': draw_vs_k, 'parts': d
             'posterior': draw_posterior, 'delta_by_component': draw_by_component}
 
 
-def draw(folder, progress=iter):
+def draw(folder, advance=lambda share: None):
     """
     Draws all pictures from the CSV files in a folder and returns their paths. Removes those that it
-    drew before and that are of no setting any more. progress wraps the list of settings.
+    drew before and that are of no setting any more. Calls advance(share) after each picture, the
+    share of the work that it was.
     """
     shown, paths = read_settings_shown(folder), []
     several = len({dataset for dataset, _ in shown}) > 1
-    for (dataset, _), (words, tables) in progress(list(shown.items())):
+    for (dataset, _), (words, tables) in shown.items():
         row, split = tables['xe_vs_k'].iloc[0], tables['xe_by_component']['split'].iloc[0]
         title = ', '.join([dataset, f'{split} split', f'{row["token_budget"]:,} tokens an epoch',
                            *(word.replace('=', ' = ') for word in words
                              if not word.startswith('token_budget='))])
         names = [dataset] * several + [word for word in words if not word.endswith('=False')]
-        suffix = re.sub(r'[^\w.=+-]+', '_', '-'.join(['', *names]))
-        if len(suffix) > 120:
-            suffix = f'{suffix[:110]}-{zlib.crc32(suffix.encode()):08x}'
+        suffix = f'-{safe_name("-".join(names))}' if names else ''
         for kind, plot in PICTURES.items():
             fig = plot(title, tables)
             if fig:
                 paths.append(os.path.join(folder, f'{kind}{suffix}.png'))
                 replace_file(paths[-1], lambda f: fig.savefig(f, format='png'))
                 plt.close(fig)
+            advance(1 / len(shown) / len(PICTURES))
     remove_old(folder, [os.path.basename(path) for path in paths])
     return paths
 
@@ -290,7 +298,7 @@ def remove_old(folder, names):
     for name in drawn_before - {*names}:
         if name.endswith('.png'):
             pathlib.Path(folder, name).unlink(missing_ok=True)
-    replace_file(record, lambda f: f.write(json.dumps(names, indent=1).encode()))
+    replace_file(record, json.dumps(names, indent=1))
 
 
 # -----------------------------------------------------------------------------
@@ -348,6 +356,8 @@ def setting_lines(rows, notes):
             lines += ['', *filter(None, (title, cells.to_string(index=False), notes and note))]
     for _, row in rows.iterrows():
         start, moved = f'K = {row["k"]}:', row['moved_with_steps']
+        if row.get('unfinished', 0) > 0:
+            lines.append(f'{start} {row["unfinished"]} of {row["n_runs"]} runs not finished')
         if str(row['shuffle_components']) == 'True' and pd.notna(row['ambiguity']):
             holds = row['ambiguity_ci_low'] <= 0 <= row['ambiguity_ci_high']
             ambiguity = f'ambiguity {format_number(row, "ambiguity ambiguity_ci")}'
@@ -380,4 +390,5 @@ def table(folder):
 
 
 if __name__ == '__main__':
+    results_lock = lock(os.path.join(results_dir, '.lock'), results_dir)
     print(*draw(results_dir), *table(results_dir), sep='\n')
