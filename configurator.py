@@ -2,20 +2,23 @@
 Settings: defaults in the script, then config files, then --key=value, each overriding the last.
 
     python train.py config/cpu.py config/k2.py --batch_size=64
-    python train.py --help
 
 A script lists its settings as commented globals and then calls override(globals()). A default may
 be any expression. A config file is Python that assigns to those names; it may compute with them
 (min_lr = learning_rate / 10).
 """
 import ast
+import atexit
 import difflib
+import errno
+import glob
 import hashlib
 import io
 import json
 import os
 import re
 import shlex
+import signal
 import socket
 import sys
 import tokenize
@@ -35,36 +38,107 @@ NOT_PART_OF_A_SETTING = {
     'out_dir', 'init_from', 'overwrite', 'epochs', 'log_interval', 'snapshots', 'verify',
     'wandb_log', 'wandb_project', 'wandb_run_name', 'device', 'compile', 'compile_mode', 'backend',
     'any_code'}
+MAY_CHANGE_ON_RESUME = {'max_iters', 'lr_decay_iters', 'eval_interval', 'patience'}
 VARIES_IN_A_SETTING = {'k', 'components', 'candidates', 'mix_seed', 'seed'}
 
 
-def fail(message):
-    """Ends the program over a user's mistake: one line on stderr, exit status 2 (SystemExit)."""
-    message = ' '.join(message.split())
-    if os.environ.get('RANK', '0') == '0':  # of torchrun's ranks one prints it
-        script = os.path.basename(sys.argv[0])
-        tqdm.write(f'{script}: {message}', file=sys.stderr)  # clears a progress bar first
-    sys.exit(2)
+# -----------------------------------------------------------------------------
+# how a script ends
 
 
-def replace_file(path, write):
+def silence(stream):
+    """Sends a stream that cannot be written to nowhere: Python's last flush would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def say(message):
+    """Prints a line on stderr, by one of torchrun's ranks; where its disk is full there is none."""
+    try:
+        if os.environ.get('RANK', '0') == '0':
+            line = f'{os.path.basename(sys.argv[0])}: {" ".join(message.split())}'
+            tqdm.write(line, file=sys.stderr)  # clears a progress bar first
+    except OSError:
+        silence(sys.stderr)
+
+
+def fail(message, status=2):
+    """Ends the program over a user's mistake: one line on stderr, an exit status (SystemExit)."""
+    say(message)
+    sys.exit(status)
+
+
+def cause(error):
     """
-    Calls write(f) on a temporary file, syncs it and renames it to path, so that a file of that name
-    is always whole. Fails where it cannot be written (a full disk, say); what was at path then
-    stays.
+    Returns what the machine refused, and why, where that is what an exception comes from
+    ('out/run/ckpt.pt: Permission denied'); '' where it is of another kind, a damaged file or a bug.
+    """
+    text = ' '.join(str(error).split())
+    says_so = re.search("out of memory|can(no|')t allocate|ALLOC_FAILED", text, re.IGNORECASE)
+    if isinstance(error, MemoryError) or isinstance(error, (OSError, RuntimeError)) and says_so:
+        batches = 'lower --batch_size, or ' * hasattr(sys.modules['__main__'], 'batch_size')
+        return f'out of memory ({text[:150]}): {batches}use a machine with more'
+    refused = 'ENOSPC EDQUOT EFBIG EACCES EPERM EROFS EMFILE ENFILE EIO EAGAIN'.split()
+    if isinstance(error, OSError) and errno.errorcode.get(error.errno) in refused:
+        return f'{error.filename}: {error.strerror}' if error.filename else error.strerror
+    return cause(error.__cause__) if error.__cause__ else ''
+
+
+def flush_output(probe=b''):
+    """
+    Writes what print has kept, and then a probe. Where that fails the program ends: quietly if
+    standard output is a pipe that was closed, else with a line.
     """
     try:
-        if os.path.lexists(path + '.tmp'):  # a killed process left it, perhaps as a link
-            os.remove(path + '.tmp')
-        with open(path + '.tmp', 'wb') as f:
-            write(f)
+        if sys.stdout:  # not closed from the start
+            sys.stdout.flush()
+            os.write(sys.stdout.fileno(), probe)
+    except OSError as e:
+        silence(sys.stdout)
+        if isinstance(e, BrokenPipeError):  # by `| head`, say
+            os._exit(128 + signal.SIGPIPE)
+        say(f'standard output cannot be written ({e.strerror})')
+        os._exit(2)
+
+
+def report_error(kind, error, trace):
+    """sys.excepthook: one line for Ctrl-C and for what the machine refused, else the traceback."""
+    # a failed print does not say of which file it is, nor does it fail again
+    flush_output(b'\n' if isinstance(error, OSError) and not error.filename else b'')
+    if kind is KeyboardInterrupt:
+        fail('interrupted', 128 + signal.SIGINT)
+    if cause(error):
+        fail(cause(error))
+    sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = report_error
+atexit.register(flush_output)
+if hasattr(sys.stdout, 'reconfigure'):  # a terminal that has no letter such as Δ shows its number
+    sys.stdout.reconfigure(errors='backslashreplace')
+
+
+# -----------------------------------------------------------------------------
+# files and names
+
+
+def replace_file(path, content):
+    """
+    Writes content, a string or a function that writes to the binary file it is given. A file of
+    that name is always whole: it is written under a name of this process, synced and renamed. Fails
+    where that cannot be done (a full disk, say); what was at path then stays.
+    """
+    temporary = f'{path}.{os.getpid()}.tmp'
+    try:
+        with open(temporary, 'wb') as f:
+            f.write(content.encode()) if isinstance(content, str) else content(f)
             f.flush()
             os.fsync(f.fileno())
-        os.replace(path + '.tmp', path)
+        os.replace(temporary, path)
     except (OSError, RuntimeError) as e:  # torch.save turns some of the first into the second
-        if os.path.exists(path + '.tmp'):
-            os.remove(path + '.tmp')
         fail(f'{path} cannot be written ({e}); what was there before is kept')
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
 
 
 def file_hash(path):
@@ -86,13 +160,6 @@ def split_names(text):
     return names
 
 
-def check_name(name, what):
-    """Fails unless a name will do as a folder and in a comma-separated list."""
-    if not name or name != os.path.basename(name.strip()) or name.startswith('.') or ',' in name:
-        fail(f'{what} {name!r}: a name must do as a folder, without / or a dot or space in front,'
-             ' and have no comma')
-
-
 def safe_name(name):
     """
     Returns a name for a file or folder, which no shell, path or pattern reads otherwise: the name
@@ -109,11 +176,11 @@ def lock(path, what):
     Holds a lock file until the process ends, however it ends: a kill releases it. Returns it.
     Fails where another process holds it, naming that one and `what` it writes.
     """
-    held = filelock.FileLock(path, timeout=0.5)  # lock_holder takes it for an instant
+    held = filelock.FileLock(path, is_singleton=True)  # no process locks itself out
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        held.acquire(poll_interval=0.05)
-        with open(path, 'w') as f:
+        held.acquire(timeout=0.5, poll_interval=0.05)  # lock_holder takes it for an instant
+        with open(path, 'w', encoding='utf-8', errors='backslashreplace') as f:
             f.write(f'process {os.getpid()} on {socket.gethostname()}: {shlex.join(sys.argv)}')
     except filelock.Timeout:
         fail(f'{what} is being written by {lock_holder(path)}: wait for it, or choose another name')
@@ -123,14 +190,14 @@ def lock(path, what):
 
 
 def lock_holder(path):
-    """Returns who holds a lock file: 'process 123 on host: train.py ..', or '' where none does."""
+    """Returns which other process holds a lock file, '123 on host: train.py ..', or ''."""
     if not os.path.exists(path):
         return ''
     try:
-        with filelock.FileLock(path, timeout=0):
+        with filelock.FileLock(path, is_singleton=True).acquire(timeout=0):
             return ''
     except filelock.Timeout:
-        with open(path) as f:
+        with open(path, encoding='utf-8') as f:
             return f.read() or 'another process'
     except OSError:  # a folder that cannot be written has no writer
         return ''
@@ -171,28 +238,26 @@ def read_settings(path, script=None):
                 for token in tokenize.generate_tokens(io.StringIO(source).readline)
                 if token.type == tokenize.COMMENT}
     block, imports = settings_block(ast.parse(source))
-    settings, names = {}, dict(script or {})
+    settings, values = {}, dict(script or {})
     for node in block:
-        read = [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
-        assigned = [n.id for n in ast.walk(node) if isinstance(n, ast.Name)
-                    and isinstance(n.ctx, ast.Store) and not n.id.startswith('_')]
+        names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
         if not script:
             try:  # of a script's imports those alone that a default needs: torch takes two seconds
-                needed = [imports[name] for name in read if name in imports]
-                exec(compile(ast.Module([*needed, node], []), path, 'exec'), names)
+                needed = [imports[n.id] for n in names if n.id in imports]
+                exec(compile(ast.Module([*needed, node], []), path, 'exec'), values)
             except Exception as e:  # the line is the user's: report whatever it raises
                 fail(f'{path}, line {node.lineno}: {type(e).__name__}: {e}')
         comment = comments.get(node.end_lineno) or comments.get(node.lineno, '')
-        for key in assigned:
-            if key in names:  # not where it is declared without a value
-                value = names[key]
-                value = value.item() if isinstance(value, np.generic) else value
-                try:
-                    json.dumps(value)  # as a run's config.json has it
-                except TypeError:
-                    fail(f'{path}, line {node.lineno}: {key} is no plain value, as a setting must'
-                         ' be: assign it below override(globals())')
-                settings[key] = value, comment
+        for key in [n.id for n in names if isinstance(n.ctx, ast.Store)]:
+            if key.startswith('_') or key not in values:  # declared without a value
+                continue
+            value = values[key].item() if isinstance(values[key], np.generic) else values[key]
+            try:
+                json.dumps(value)  # as a run's config.json has it
+            except TypeError:
+                fail(f'{path}, line {node.lineno}: {key} is no plain value, as a setting must be:'
+                     ' assign it below override(globals())')
+            settings[key] = value, comment
     return settings
 
 
@@ -218,6 +283,11 @@ def code_hash(*paths):
     return digest.hexdigest()[:8]
 
 
+def run_code():
+    """Returns {file: code_hash} of the files that decide a run's numbers, as they are now."""
+    return {name: code_hash(name) for name in ('model.py', 'sample_mix.py', 'train.py')}
+
+
 # -----------------------------------------------------------------------------
 # files and the command line
 
@@ -234,8 +304,8 @@ def checked(key, value, default, where):
     if {type(default), type(value)} == {tuple, list}:  # JSON knows lists alone
         value = type(default)(value)
     if default is not None and type(value) is not type(default):
-        kind = type(default).__name__
-        kind = 'True or False' if kind == 'bool' else f'a value of type {kind}'
+        is_bool = type(default) is bool
+        kind = 'True or False' if is_bool else f'a value of type {type(default).__name__}'
         fail(f'{where}{key}={value!r}: expected {kind}, such as the default {default!r}')
     return value
 
@@ -246,8 +316,7 @@ def run_file(path, known):
         fail(f'{path}: write --key=value to set a key, or name a config file, which ends in .py')
     full_path = path if os.path.exists(path) else os.path.join(ROOT, path)
     if not os.path.isfile(full_path):
-        folder = os.path.join(ROOT, 'config')
-        files = [f'config/{name}' for name in sorted(os.listdir(folder)) if name.endswith('.py')]
+        files = sorted(glob.glob('config/*.py', root_dir=ROOT))
         fail(f'no config file {path}{nearest(path, files)} There are {", ".join(files)}')
     names = dict(known)
     try:
@@ -274,35 +343,33 @@ def parse_argument(arg, following, own_settings, by_script):
     """Returns (key, value) of --key=value; `own_settings` is {key: (default, comment)}."""
     key, equals, text = arg[2:].partition('=')
     if key not in own_settings:
-        others = [name for name, settings in by_script.items() if key in settings]
+        others = ', '.join(name for name, settings in by_script.items() if key in settings)
         if others:
-            fail(f'--{key} is not a key of this script: it belongs to {", ".join(others)}')
+            fail(f'--{key} is not a key of this script: it belongs to {others}')
         keys = [f'--{name}' for name in own_settings]
         fail(f'unknown key --{key}{nearest(f"--{key}", keys) or "; see --help"}')
     if not equals:
         separate = following and not following.startswith('--') and not following.endswith('.py')
         example = following if separate else own_settings[key][0]
         fail(f'--{key} needs a value behind an equals sign: --{key}={example}')
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError):
-        value = text
-    if type(own_settings[key][0]) is str:
-        value = text
-    return key, checked(key, value, own_settings[key][0], '--')
+    value, default = text, own_settings[key][0]
+    if type(default) is not str:
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError, TypeError):
+            pass  # it is not of the default's type
+    return key, checked(key, value, default, '--')
 
 
 def override(script, shared=()):
     """
-    Applies sys.argv to a script's globals(), in place.
+    Applies sys.argv to a script's globals(), in place, and returns its settings, a dict. Where the
+    script is imported rather than run these are the defaults, and its globals stay as they are.
 
     `shared` are keys of train.py that the script takes too ('all' for every one of them): their
     defaults stand there alone. A file may set a key that only another script knows, so that one
     file serves all of them; a key that no script knows, or a value of another type than the
     default's, is an error.
-
-    Returns the script's settings as a dict, the shared ones among them. Where the script is
-    imported rather than run these are the defaults, and its globals stay as they are.
     """
     path = script['__file__']
     by_script = {name: read_settings(os.path.join(ROOT, name)) for name in SCRIPTS

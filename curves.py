@@ -180,17 +180,17 @@ def fit_columns(curve):
 RUN_COLUMNS = 'run dataset split k seed mix_seed components component'
 COLUMNS = {  # of the CSV files; name+ stands for name, name_ci_low and name_ci_high
     'xe_by_position': f'{RUN_COLUMNS} position n_windows n_docs xe se ci_low ci_high bayes_xe'
-                      ' in_training setting',
+                      ' in_training setting unfinished',
     'xe_by_component': f'{RUN_COLUMNS} n_windows n_docs n_tokens xe se ci_low ci_high perplexity'
                        ' bits_per_byte xe_k1 delta_xe delta_ci_low delta_ci_high in_training '
-                       ' setting bayes_xe excess+ entropy_rate entropy_rate_se',
+                       ' setting bayes_xe excess+ entropy_rate entropy_rate_se unfinished',
     'xe_vs_k': 'dataset k n_runs xe ci_low ci_high delta_xe delta_ci_low delta_ci_high dilution+'
                ' transfer+ ambiguity+ bayes_ambiguity+ efficiency+ icl_score icl_ci_low icl_ci_high'
                ' interval setting bayes_xe excess+ worst_bin_excess bayes_icl_score entropy_rate'
                ' unigram_xe specialist_gap+ power_a+ power_b+ power_c+ exponential_a+'
                ' exponential_b+ exponential_c+ power_error exponential_error better_fit'
                ' power_is_better moved_with_steps delta_p dilution_p transfer_p ambiguity_p'
-               ' token_budget shuffle_components',
+               ' token_budget shuffle_components unfinished',
     'decomposition': f'{RUN_COLUMNS} position delta_xe delta_ci_low delta_ci_high dilution+'
                      ' transfer+ ambiguity+ bayes_ambiguity+ specialist_gap+ posterior+ setting',
     'curves': 'dataset setting k n_runs quantity position mean band_low band_high'}
@@ -201,5 +201,5 @@ def write_csv(folder, name, rows):
     path = os.path.join(folder, f'{name}.csv')
     columns = re.sub(r'(\S+)\+', r'\1 \1_ci_low \1_ci_high', COLUMNS[name]).split()
     text = pd.DataFrame(rows, columns=columns, dtype=object).to_csv(index=False)
-    replace_file(path, lambda f: f.write(text.encode()))
+    replace_file(path, text)
     return path

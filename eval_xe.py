@@ -17,23 +17,22 @@ import inspect
 import math
 import os
 import re
+import shlex
 import zipfile
 from contextlib import nullcontext
 
+# first, so that Ctrl-C ends in one line while the others are imported
+from configurator import code_hash, fail, file_hash, lock, override, replace_file, split_names
+
+# isort: split
 import numpy as np
 import scipy.special
 import torch
 from tqdm import tqdm
 
 import plot_xe
-from configurator import (
-    code_hash,
-    fail,
-    file_hash,
-    override,
-    replace_file,
-    split_names,
-)
+import processes
+import sample_mix
 from curves import (
     COLUMNS,
     Curve,
@@ -47,32 +46,7 @@ from curves import (
     write_csv,
 )
 from model import GPT, choose_device, choose_dtype, compile_model, load_checkpoint
-from processes import (
-    component_losses,
-    entropy_rate,
-    loss_so_far,
-    mixture_losses,
-    read_process,
-    unigram_xe,
-)
-from runs import (
-    SEEDS,
-    identity,
-    match_parts,
-    missing_lines,
-    missing_parts,
-    parts_alone,
-    read_runs,
-    short_hash,
-)
-from sample_mix import (
-    check_hashes,
-    eval_windows,
-    first_tokens,
-    list_documents,
-    read_meta,
-    read_tokens,
-)
+from runs import SEEDS, identity, match_parts, parts_alone, read_runs, short_hash, write_missing
 
 # -----------------------------------------------------------------------------
 runs = 'out/*'                # folders of runs, a pattern; several with commas between
@@ -86,23 +60,25 @@ batch_size = 256              # windows that go through the model at once
 device = ''                   # cuda, mps or cpu; '' = the best there is
 dtype = ''                    # of matrix products, float32 or bfloat16; '' = as in training
 compile = True                # torch.compile: some 10 s at first, then faster
+unfinished = False            # True: runs that are not finished count too
 any_code = False              # True: runs of other code count as of today's, for you know better
 # -----------------------------------------------------------------------------
 override(globals())
 
 CHECKPOINT = {'best': 'best.pt', 'last': 'ckpt.pt'}.get(ckpt, f'{ckpt}.pt')
+read_meta = functools.cache(sample_mix.read_meta)
 
 
 def name_settings(runs):
     """
-    Returns the runs, each with `setting`: 'key=value key=value' of the keys that tell the settings
-    of its data set apart, as few as will do.
+    Returns the runs, each with `setting`: 'key=value key=value', quoted as for a shell, of the keys
+    that tell the settings of its data set apart, as few as will do.
     """
     keys = {dataset: plot_xe.tell_apart([run['settings'] for run in runs
                                          if run['dataset'] == dataset])
             for dataset in {run['dataset'] for run in runs}}
-    return [run | {'setting': ' '.join(f'{key}={run["settings"].get(key)}'
-                                       for key in keys[run['dataset']])} for run in runs]
+    return [run | {'setting': shlex.join(f'{key}={run["settings"].get(key)}'
+                                         for key in keys[run['dataset']])} for run in runs]
 
 
 # -----------------------------------------------------------------------------
@@ -117,8 +93,8 @@ def get_eval_windows(dataset, component, T, shuffled):
     window are duplicates and share one too.
     """
     meta = read_meta(dataset)
-    windows = eval_windows(meta, component, split, T, windows_per_component, shuffled)
-    check_hashes(meta, meta['components'] if shuffled else [component], [split])
+    windows = sample_mix.eval_windows(meta, component, split, T, windows_per_component, shuffled)
+    sample_mix.check_hashes(meta, meta['components'] if shuffled else [component], [split])
     document = windows['source'] * (1 + windows['doc'].max()) + windows['doc']
     _, first, cluster = np.unique(document, return_index=True, return_inverse=True)
     if meta['source'] != 'synthetic':  # two documents of coins begin alike by chance
@@ -160,13 +136,15 @@ def window_losses(model, tokens, first, autocast=nullcontext()):
 
 
 def evaluate_checkpoint(run, components, autocast, bar):
-    """Returns {component: window_losses on its evaluation windows} of a run's checkpoint."""
+    """
+    Returns {component: window_losses on its evaluation windows} of a run's checkpoint. The bar
+    advances by one for each component.
+    """
     path, meta = os.path.join(run['folder'], CHECKPOINT), read_meta(run['dataset'])
     trained, checkpoint = load_checkpoint(path)
     code = checkpoint.get('code', {}).get('model.py', run['model_code']).rpartition('+')[2]
     if checkpoint['mix'] != run['mix'] or code != run['model_code'] and not any_code:
-        fail(f'{path} is not of the run that config.json and mix.json beside it tell of: train it'
-             ' again')
+        fail(f'{path} is not of the run that ckpt.pt beside it is of: train it again')
     args = checkpoint['model_args']
     if args['vocab_size'] != meta['vocab_size'] + run['tag'] * len(meta['components']):
         fail(f'{run["folder"]} was trained with another vocabulary than data/{run["dataset"]} has'
@@ -178,9 +156,14 @@ def evaluate_checkpoint(run, components, autocast, bar):
     model.load_state_dict(trained.state_dict())
     tokens = [run_windows(run, c)['tokens'] for c in components]
     sizes = [len(w) for w in tokens]
-    first = np.repeat(first_tokens(meta, components, run['tag']), sizes)
-    losses = window_losses(model, np.concatenate(tokens), first, autocast)
-    return dict(zip(components, np.split(losses, np.cumsum(sizes)[:-1])))
+    first = np.repeat(sample_mix.first_tokens(meta, components, run['tag']), sizes)
+    tokens, losses = np.concatenate(tokens), []
+    for i in range(0, len(tokens), batch_size):
+        batch = slice(i, i + batch_size)
+        losses.append(window_losses(model, tokens[batch], first[batch], autocast))
+        bar.set_description_str('evaluating')
+        bar.update(len(components) * len(losses[-1]) / len(tokens))
+    return dict(zip(components, np.split(np.concatenate(losses), np.cumsum(sizes)[:-1])))
 
 
 def run_losses(run, components, bar):
@@ -188,14 +171,14 @@ def run_losses(run, components, bar):
     Returns {component: window_losses on its evaluation windows} of a run, from the cache in the
     run's folder as far as it holds them. Its keys name all that the losses come from: checkpoint,
     data, code and settings. Returns None where the run was trained with another model.py than
-    today's, which would give other losses, and the cache does not have them all.
+    today's, which would give other losses, and the cache does not have them all. The bar advances
+    by one for each component.
     """
     kind, autocast = choose_dtype(dtype or run['dtype'], device)
     today = code_hash('model.py')
-    source = short_hash([file_hash(os.path.join(run['folder'], CHECKPOINT)),
-                         file_hash(os.path.join('data', run['dataset'], 'meta.json')),
-                         run['model_code'] or today, code_hash('sample_mix.py'),
-                         inspect.getsource(window_losses)])
+    weights = file_hash(os.path.join(run['folder'], CHECKPOINT))
+    source = short_hash([weights, run['meta'], run['model_code'] or today,
+                         code_hash('sample_mix.py'), inspect.getsource(window_losses)])
     keys = {c: f'{source} {windows_per_component} {kind} {c}' for c in components}
     path = os.path.join(run['folder'], f'losses-{split}-{ckpt}.npz')
     try:
@@ -205,11 +188,15 @@ def run_losses(run, components, bar):
         cached = {}
     new = [c for c in components if keys[c] not in cached]
     if new and run['model_code'] not in ('', today):
+        bar.update(len(components))
         return None
+    bar.update(len(components) - len(new))
     if new:
         losses = evaluate_checkpoint(run, new, autocast, bar)
         cached |= {keys[c]: losses[c] for c in new}
-        replace_file(path, lambda f: np.savez(f, **cached))
+        is_same = file_hash(os.path.join(run['folder'], CHECKPOINT)) == weights  # not trained on
+        if is_same and os.access(run['folder'], os.W_OK):
+            replace_file(path, lambda f: np.savez(f, **cached))
     return {c: cached[keys[c]] for c in components}
 
 
@@ -217,16 +204,17 @@ def run_losses(run, components, bar):
 def theory(dataset, component):
     """Returns (process, entropy rate, its standard error) of a synthetic component."""
     meta = read_meta(dataset)
-    process = read_process(meta, component)
-    docs = list_documents(meta, component, split)
-    return process, *entropy_rate(process, read_tokens(meta, split, docs).reshape(len(docs), -1))
+    process = processes.read_process(meta, component)
+    docs = sample_mix.list_documents(meta, component, split)
+    tokens = sample_mix.read_tokens(meta, split, docs).reshape(len(docs), -1)
+    return process, *processes.entropy_rate(process, tokens)
 
 
 @functools.cache
 def losses_under(process_of, dataset, component, T, shuffled):
     """component_losses of a component's evaluation windows under the process of another."""
     tokens = get_eval_windows(dataset, component, T, shuffled)['tokens']
-    return component_losses(theory(dataset, process_of)[0], tokens)
+    return processes.component_losses(theory(dataset, process_of)[0], tokens)
 
 
 def optimal_losses(run, component):
@@ -240,21 +228,21 @@ def optimal_losses(run, component):
         return None
     where = run['dataset'], component, run['block_size'], shuffled
     best_given_component, best = (
-        mixture_losses(np.stack([losses_under(c, *where) for c in processes]))
-        for processes in (known if shuffled else [component], known))
+        processes.mixture_losses(np.stack([losses_under(c, *where) for c in names]))
+        for names in (known if shuffled else [component], known))
     return best_given_component if run['tag'] else best, best_given_component
 
 
 def write_dump(run, losses):
     """Writes xe_windows.npz of {component: losses}: the windows, where they lie, their losses."""
-    parts = []
-    for c, xe in losses.items():
-        windows, optimal = run_windows(run, c), optimal_losses(run, c)
-        parts.append({key: windows[key] for key in ('tokens', 'source', 'doc', 'start')}
-                     | {'xe': xe} | ({'bayes_xe': optimal[0]} if optimal else {}))
-    arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]
-              if all(key in part for part in parts)}
-    arrays['component'] = np.repeat(np.arange(len(parts)), [len(part['xe']) for part in parts])
+    windows = [run_windows(run, c) for c in losses]
+    arrays = {key: np.concatenate([w[key] for w in windows])
+              for key in ('tokens', 'source', 'doc', 'start')}
+    arrays['xe'] = np.concatenate(list(losses.values()))
+    arrays['component'] = np.repeat(np.arange(len(losses)), [len(xe) for xe in losses.values()])
+    optimal = [optimal_losses(run, c) for c in losses]
+    if all(optimal):
+        arrays['bayes_xe'] = np.concatenate([best for best, _ in optimal])
     replace_file(os.path.join(run['folder'], 'xe_windows.npz'),
                  lambda f: np.savez(f, names=list(losses), **arrays))
 
@@ -309,9 +297,9 @@ def specialist_mixture(run, diluted, bar):
         return {}
     for i, c in enumerate(components):
         losses = np.stack([losses[c] for losses in by_model]).astype(np.float64)  # (K, N, T)
-        gap = mixture_losses(losses) - losses[i]  # (N, T)
+        gap = processes.mixture_losses(losses) - losses[i]  # (N, T)
         assert gap.sum(1).max() <= math.log(len(components)) + 1e-6, 'more than ln K in a window'
-        log_likelihood = -loss_so_far(losses)[:, :, :-1]  # (K, N, T)
+        log_likelihood = -processes.loss_so_far(losses)[:, :, :-1]  # (K, N, T)
         posterior = scipy.special.softmax(log_likelihood, axis=0)[i]  # (N, T)
         curves[c] = {'specialist_gap': component_curve(run, c, gap),
                      'posterior': component_curve(run, c, posterior)}
@@ -365,7 +353,8 @@ def moved_with_steps(members, runs, means):
 def run_columns(run, component):
     """Returns what tells a run's rows of a component apart in the CSV files, a dict."""
     return {key: run[key] for key in ('run', 'dataset', 'k', *SEEDS, 'setting')} | {
-        'split': split, 'components': '+'.join(run['mix']['components']), 'component': component}
+        'split': split, 'components': '+'.join(run['mix']['components']), 'component': component,
+        'unfinished': run['unfinished'] > ''}
 
 
 def component_rows(run, component, curves):
@@ -373,7 +362,7 @@ def component_rows(run, component, curves):
     Returns a list of rows of xe_by_position.csv and a row of xe_by_component.csv, of one component
     of a run. curves is {quantity: Curve}.
     """
-    components, windows = read_meta(run['dataset'])['components'], run_windows(run, component)
+    windows, shuffled = run_windows(run, component), run['shuffle_components']
     mean, boot = curves['xe']
     columns = run_columns(run, component) | {
         'n_windows': len(windows['tokens']), 'n_docs': len(np.unique(windows['cluster'])),
@@ -385,8 +374,8 @@ def component_rows(run, component, curves):
 
     # over positions
     number = {quantity: curve.over_positions() for quantity, curve in curves.items()}
-    facts = [components[c][split] for c in (
-        components if run['shuffle_components'] else [component])]  # whose documents these are
+    components = read_meta(run['dataset'])['components']
+    facts = [components[c][split] for c in (components if shuffled else [component])]
     bytes_per_token = sum(f['bytes'] for f in facts) / sum(f['tokens'] for f in facts)
     xe = number['xe'].mean
     row = columns | {'n_tokens': windows['tokens'].size, 'se': boot.mean(1).std(ddof=1),
@@ -397,7 +386,7 @@ def component_rows(run, component, curves):
     for quantity, name in (('specialist', 'xe_k1'), ('bayes', 'bayes_xe')):
         if quantity in number:
             row[name] = number[quantity].mean
-    if 'bayes' in curves and not run['shuffle_components']:
+    if 'bayes' in curves and not shuffled:
         _, row['entropy_rate'], row['entropy_rate_se'] = theory(run['dataset'], component)
     return by_position, row
 
@@ -409,16 +398,17 @@ def decomposition_rows(run, curves, mean):
     """
     if not any(term in mean for term in (*TERMS, 'specialist_gap')):
         return []
+    names = ('delta', *TERMS, 'bayes_ambiguity', 'specialist_gap', 'posterior')
     cells = [('', '', mean), *(('', t, mean) for t in range(run['block_size'])),
              *((c, '', curves[c]) for c in run['mix']['components'])]
     rows = []
     for c, t, quantities in cells:
         rows.append(run_columns(run, c) | {'position': t})
-        for quantity in ('delta', *TERMS, 'bayes_ambiguity', 'specialist_gap', 'posterior'):
-            if quantity in quantities:
-                curve = quantities[quantity]
+        for name in names:
+            if name in quantities:
+                curve = quantities[name]
                 number = curve.over_positions() if t == '' else curve.at(t)
-                rows[-1] |= ci_columns(quantity, [number])
+                rows[-1] |= ci_columns(name, [number])
     return rows
 
 
@@ -430,7 +420,7 @@ def bayes_columns(members, curves, bayes, early):
             'worst_bin_excess': np.mean([max(c['excess'].mean[bins == b].mean() for b in set(bins))
                                          for c in curves]),
             'entropy_rate': np.mean([[rate for _, rate, _ in theories] for theories in known]),
-            'unigram_xe': np.mean([unigram_xe([process for process, _, _ in theories])
+            'unigram_xe': np.mean([processes.unigram_xe([process for process, _, _ in theories])
                                    for theories in known])}
 
 
@@ -444,6 +434,7 @@ def summarise(members, means):
     same = 'dataset', 'k', 'setting', 'token_budget', 'shuffle_components'
     row = {key: run[key] for key in same} | {
         'n_runs': len(members), 'interval': 'runs' if len(members) > 1 else 'documents',
+        'unfinished': sum(run['unfinished'] > '' for run in members),
         **ci_columns('icl', [c['xe'].at(-1) - c['xe'].at(early) for c in curves])}
     of_any_k = {'xe', 'delta', 'excess'}
     for quantity in of_any_k | {*TERMS, 'bayes_ambiguity', 'specialist_gap'}:
@@ -484,57 +475,55 @@ def curve_rows(row, curves):
                                                       *curves[quantity].band()))]
 
 
-def progress(items, doing, unit):
-    """Returns a progress bar over items."""
-    return tqdm(items, desc=doing, unit=unit, leave=False, dynamic_ncols=True,
-                bar_format='{desc}{bar} {n_fmt}/{total_fmt} {unit} [{elapsed}<{remaining}]')
+# -----------------------------------------------------------------------------
+# the work in its order
 
 
-if __name__ == '__main__':
-    if split not in ('train', 'val', 'test'):
-        fail(f'--split={split}: choose train, val or test')
-    if ckpt not in ('best', 'last') and not re.fullmatch(r'step-\d{6,}', ckpt):
-        fail(f'--ckpt={ckpt}: choose best or last, or a snapshot such as step-000064')
-    if batch_size < 1 or windows_per_component < 0:
-        fail('--batch_size must be at least 1, --windows_per_component at least 0')
-    device = choose_device(device)
-    all_runs = read_runs(runs, CHECKPOINT, split_names(eval_components), any_code)
-    try:
-        os.makedirs(results_dir, exist_ok=True)
-    except OSError as e:
-        fail(f'--results_dir={results_dir} cannot be written ({e})')
-
-    # the losses of every run on the windows of every component, and their curves
-    curves = {}
-    for run in (bar := progress(all_runs, 'evaluating', 'runs')):
+def evaluate_runs(all_runs, bar):
+    """
+    Returns {folder: bootstrap's result}: the losses of every run on the windows of every component,
+    and their curves. Says which runs this model.py cannot evaluate.
+    """
+    curves, of_other_code = {}, {}
+    for run in all_runs:
         bar.set_description_str('evaluating')
         losses = run_losses(run, run['evaluated'], bar)
-        if losses:
-            curves[run['folder']] = bootstrap(run, losses)
-            if dump:
-                write_dump(run, losses)
-        else:
-            tqdm.write(f'{run["folder"]} was trained with another model.py ({run["model_code"]}):'
-                       ' set model.py back, or leave it out of --runs')
-    evaluated = name_settings([run for run in all_runs if run['folder'] in curves])
-    if not evaluated:
-        fail(f'--runs={runs}: no run that this model.py can evaluate')
+        if losses is None:
+            of_other_code.setdefault(run['model_code'], []).append(run['folder'])
+            continue
+        curves[run['folder']] = bootstrap(run, losses)
+        if dump:
+            write_dump(run, losses)
+    for code, folders in of_other_code.items():
+        bar.write(f'left out, trained with another model.py ({code}): {", ".join(folders)}; set'
+                  ' model.py back to evaluate them')
+    return curves
 
-    # what each run is compared with; the rows of each run
-    parts, rows, means = match_parts(evaluated), {name: [] for name in COLUMNS}, {}
-    for run in (bar := progress(evaluated, 'resampling', 'runs')):
+
+def rows_of_runs(evaluated, parts, curves, bar):
+    """
+    Returns ({name: rows} of the CSV files that have rows of single runs, {folder: {quantity:
+    Curve}}: the means over components of runs that were evaluated on all of theirs).
+    """
+    rows, means = {'xe_by_position': [], 'xe_by_component': [], 'decomposition': []}, {}
+    for run in evaluated:
+        bar.set_description_str('resampling')
         by_component = decompose(run, parts[run['folder']], curves, bar)
         for c, quantities in by_component.items():
             by_position, row = component_rows(run, c, quantities)
             rows['xe_by_position'] += by_position
             rows['xe_by_component'].append(row)
+            bar.update()
         if set(run['mix']['components']) <= by_component.keys():
             mean = average([by_component[c] for c in run['mix']['components']])
             means[run['folder']] = mean
             rows['decomposition'] += decomposition_rows(run, by_component, mean)
+    return rows, means
 
-    # by setting and K, over the runs that were evaluated on all of their components
-    groups, parts_only = {}, parts_alone(evaluated, parts)
+
+def rows_of_settings(evaluated, parts, means):
+    """Returns {name: rows} of the CSV files that have rows by setting and K, of rows_of_runs."""
+    rows, groups, parts_only = {'xe_vs_k': [], 'curves': []}, {}, parts_alone(evaluated, parts)
     for run in evaluated:
         if run['folder'] in means:
             groups.setdefault((run['dataset'], run['setting']), []).append(run)
@@ -547,24 +536,55 @@ if __name__ == '__main__':
             moved = moved_with_steps(members, evaluated, means) if k > 1 else ''
             rows['xe_vs_k'].append(row | p[k] | {'moved_with_steps': moved})
             rows['curves'] += curve_rows(row, mean) if key in shown else []
+    return rows
 
-    # the CSV files and pictures, what is missing, and last the table
-    paths = [write_csv(results_dir, name, rows[name]) for name in COLUMNS]
-    paths += plot_xe.draw(results_dir, lambda items: progress(items, 'drawing', 'settings'))
-    missing, path = missing_parts(evaluated, parts), os.path.join(results_dir, 'missing.txt')
-    if missing:
-        commands = ''.join(f'{command}\n' for command, _, _ in missing)
-        replace_file(path, lambda f: f.write(commands.encode()))
-    elif os.path.exists(path):
-        with open(path) as f:
-            is_ours = f.read().startswith('python train.py ')
-        if is_ours:
-            os.remove(path)
+
+if __name__ == '__main__':
+    if split not in ('train', 'val', 'test'):
+        fail(f'--split={split}: choose train, val or test')
+    if ckpt not in ('best', 'last') and not re.fullmatch(r'step-\d{6,}', ckpt):
+        fail(f'--ckpt={ckpt}: choose best or last, or a snapshot such as step-000064')
+    if batch_size < 1 or windows_per_component < 0:
+        fail('--batch_size must be at least 1, --windows_per_component at least 0')
+    device = choose_device(device)
+    all_runs, left_out = read_runs(runs, CHECKPOINT, split_names(eval_components), any_code,
+                                   unfinished)
+    results_lock = lock(os.path.join(results_dir, '.lock'), results_dir)
+    read_only = [run['folder'] for run in all_runs if not os.access(run['folder'], os.W_OK)]
+    if read_only:
+        print(f'folders that cannot be written, so losses are not kept: {", ".join(read_only)}')
+
+    # the bar counts components: evaluated, also by the specialists of a mixture, resampled, drawn
+    parts = match_parts(all_runs, all_runs)
+    work = sum(len(run['evaluated']) for run in all_runs)
+    mixed = sum(run['k']**2 for run in all_runs
+                if len(parts[run['folder']]['diluted']) == run['k'] > 1)
+    with tqdm(total=3 * work + mixed + 1e-6, leave=False, dynamic_ncols=True, miniters=0,
+              bar_format='{desc:10}{bar} {percentage:3.0f}% [{elapsed}<{remaining}]') as bar:
+        curves = evaluate_runs(all_runs, bar)
+        evaluated = name_settings([run for run in all_runs if run['folder'] in curves])
+        if not evaluated:
+            fail(f'--runs={runs}: no run that this model.py can evaluate')
+        parts = match_parts(evaluated, evaluated)
+        rows, means = rows_of_runs(evaluated, parts, curves, bar)
+        rows |= rows_of_settings(evaluated, parts, means)
+        for run in evaluated:
+            sample_mix.check_unchanged(run['meta'])
+
+        # the CSV files and pictures
+        bar.set_description_str('drawing')
+        for name in COLUMNS:
+            write_csv(results_dir, name, rows[name])
+        pictures = plot_xe.draw(results_dir, lambda share: bar.update(share * work))
+
+    # what is missing, and last the table
+    for line in write_missing(results_dir, evaluated, parts, left_out):
+        print(line)
     if not rows['decomposition']:
         print('decomposition.csv has no rows: it needs a run of K > 1 and its parts')
-    print(*paths, '', *missing_lines(missing, path), sep='\n')
-    lines = [f'{split} split, {ckpt} checkpoint; XE in nats per token, with 95% intervals over'
-             ' documents where K has', 'one run, else over runs', *plot_xe.table(results_dir)]
-    text = '\n'.join(lines) + '\n'
-    replace_file(os.path.join(results_dir, 'table.txt'), lambda f: f.write(text.encode()))
-    print(text, end='')
+    text = '\n'.join([f'{split} split, {ckpt} checkpoint; XE in nats per token, with 95% intervals'
+                      ' over documents where K has', 'one run, else over runs',
+                      *plot_xe.table(results_dir), ''])
+    replace_file(os.path.join(results_dir, 'table.txt'), text)
+    print(f'{text}\n{results_dir}/ has this table, {len(COLUMNS)} CSV files and {len(pictures)}'
+          ' pictures')

@@ -8,7 +8,7 @@ V = vocab_size.
 import glob
 import math
 import os
-import time
+import timeit
 import warnings
 from contextlib import nullcontext
 
@@ -16,7 +16,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from configurator import fail
+from configurator import NOT_PART_OF_A_SETTING, cause, code_hash, fail
 
 # The most logits that exist at one time, by device: 67 MB in float32 on a CPU; on a GPU, where
 # small products are slow, as many as 32-bit indices reach, 4.3 GB in bfloat16. See TokenXE.
@@ -152,13 +152,6 @@ class TokenXE(torch.autograd.Function):
 # the machine
 
 
-def nvidia_gpu_here():
-    """Returns whether this machine has an NVIDIA GPU that was not hidden, whatever torch says."""
-    if os.environ.get('CUDA_VISIBLE_DEVICES', '0') in ('', '-1'):
-        return False
-    return bool(glob.glob('/proc/driver/nvidia/gpus/*') or glob.glob('/dev/nvidia[0-9]*'))
-
-
 def choose_device(device=''):
     """
     Returns the device asked for, or where none is, the best there is: 'cpu', 'mps', or 'cuda:0'
@@ -166,21 +159,23 @@ def choose_device(device=''):
     LOCAL_RANK, or the only one that it sees.
 
     Fails where the device is not on this machine, and where there is an NVIDIA GPU that torch
-    cannot use, unless the CPU was asked for.
+    cannot use, unless it was hidden or the CPU was asked for.
     """
     is_there = {'cuda': torch.cuda.is_available(), 'mps': torch.backends.mps.is_available(),
                 'cpu': True}
-    if device[:4] in ('', 'cuda') and not is_there['cuda'] and nvidia_gpu_here():
+    is_hidden = os.environ.get('CUDA_VISIBLE_DEVICES', '0') in ('', '-1')
+    if device[:4] in ('', 'cuda') and not (is_there['cuda'] or is_hidden) and (
+            glob.glob('/proc/driver/nvidia/gpus/*') or glob.glob('/dev/nvidia[0-9]*')):
         cause = 'was built without CUDA'
         if torch.version.cuda:
             cause = f'wants a driver for CUDA {torch.version.cuda} (for 13.0 that is 580 or newer)'
         fail(f'there is an NVIDIA GPU here that torch {torch.__version__} cannot use: it {cause}.'
              ' Update the driver (nvidia-smi shows yours), or install the torch that fits it from'
              ' pytorch.org, or go on without the GPU: --device=cpu')
-    kind, _, number = (device or next(name for name in is_there if is_there[name])).partition(':')
-    names = ', '.join(name for name in is_there if is_there[name])
-    if not is_there.get(kind) or (number and kind != 'cuda'):
-        fail(f'--device={device}: this machine has {names}')
+    kinds = [kind for kind in is_there if is_there[kind]]  # the best first
+    kind, _, number = (device or kinds[0]).partition(':')
+    if kind not in kinds or (number and kind != 'cuda'):
+        fail(f'--device={device}: this machine has {", ".join(kinds)}')
     if kind != 'cuda':
         return kind
     count, local_rank = torch.cuda.device_count(), int(os.environ.get('LOCAL_RANK', 0))
@@ -198,12 +193,8 @@ def choose_device(device=''):
 
 def product_seconds(dtype):
     """Returns the seconds of a product of 256 x 256 on the CPU: the least of ten times."""
-    a, times = torch.ones(256, 256, dtype=dtype), []
-    for _ in range(10):
-        began = time.perf_counter()
-        a @ a
-        times.append(time.perf_counter() - began)
-    return min(times)
+    a = torch.ones(256, 256, dtype=dtype)
+    return min(timeit.repeat(lambda: a @ a, number=1, repeat=10))
 
 
 def choose_dtype(dtype, device):
@@ -215,13 +206,10 @@ def choose_dtype(dtype, device):
     """
     kind = device.partition(':')[0]
     if not dtype:
-        if kind == 'cuda':
-            fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        elif kind == 'cpu':  # some have instructions for it and take twice as long (LOG.md)
+        fast = kind == 'cuda' and torch.cuda.is_bf16_supported(including_emulation=False)
+        if kind == 'cpu':  # some have instructions for it and take twice as long (LOG.md)
             fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
             fast = fast and product_seconds(torch.bfloat16) < 0.8 * product_seconds(torch.float32)
-        else:
-            fast = False
         dtype = 'bfloat16' if fast else 'float32'
     if dtype not in ('float32', 'bfloat16'):
         fail(f'--dtype={dtype}: choose float32 or bfloat16')
@@ -273,42 +261,42 @@ def compile_model(model, device, mode='default'):
     model.compile(fullgraph=True, dynamic=False, mode=mode)
 
 
-def load_checkpoint(path, device='cpu'):
-    """
-    Returns (the model in evaluation mode on the device, the checkpoint as a dict). Fails on what is
-    not one: tensors and plain values are read and nothing else, so that a file that was made to run
-    code is refused too.
-    """
-    if not os.path.isfile(path):
-        fail(f'{path} is not there: train the run first')
-    try:
-        checkpoint = torch.load(path, map_location=device, weights_only=True)
-        keys = {'optimizer', 'iter_num', 'best_val_loss', 'best_iter', 'config', 'rng', 'mix'}
-        if keys - checkpoint.keys():
-            raise KeyError(min(keys - checkpoint.keys()))
-        model = GPT(**checkpoint['model_args'])
-        model.load_state_dict(checkpoint['model'])
-    except Exception as e:  # torch, pickle and zipfile each raise their own types
-        fail(f'{path} is not a checkpoint of train.py ({type(e).__name__}): train the run again')
-    return model.to(device).eval(), checkpoint
+# -----------------------------------------------------------------------------
+# checkpoints
 
 
-def read_checkpoint(path):
+def read_checkpoint(path, device='cpu', mmap=True):
     """
-    Returns a checkpoint of train.py as a dict, its tensors still on the disk (milliseconds,
-    whatever its size), or None where there is no such file. Fails on what is not one.
+    Returns a checkpoint of train.py as a dict, or None where there is no such file. With mmap its
+    tensors stay on the disk (milliseconds, whatever its size). Fails on what is not a checkpoint:
+    tensors and plain values are read and nothing else, so a file that was made to run code is
+    refused too.
     """
     if not os.path.exists(path):
         return None
     try:
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
-        keys = {'model', 'iter_num', 'best_iter', 'config', 'mix'}
-        if keys - checkpoint.keys():
-            raise KeyError(min(keys - checkpoint.keys()))
+        checkpoint = torch.load(path, map_location=device, weights_only=True, mmap=mmap)
+        missing = {'model', 'model_args', 'optimizer', 'iter_num', 'best_val_loss', 'best_iter',
+                   'config', 'rng', 'mix'} - checkpoint.keys()
+        if missing:
+            raise KeyError(min(missing))
     except Exception as e:  # torch, pickle and zipfile each raise their own types
-        cause = e.strerror if isinstance(e, OSError) and e.strerror else type(e).__name__
-        fail(f'{path} is not a checkpoint of train.py ({cause}): train the run again')
+        fail(cause(e) or f'{path} is not a checkpoint of train.py ({type(e).__name__}): train the'
+             ' run again')
     return checkpoint
+
+
+def load_checkpoint(path, device='cpu'):
+    """Returns (the model in evaluation mode on the device, the checkpoint). Fails without one."""
+    checkpoint = read_checkpoint(path, device, mmap=False)
+    if not checkpoint:
+        fail(f'{path} is not there: train the run first')
+    try:
+        model = GPT(**checkpoint['model_args'])
+        model.load_state_dict(checkpoint['model'])
+    except Exception as e:  # the model is another one, or its parts are of other shapes
+        fail(cause(e) or f'{path} does not fit model.py ({type(e).__name__}): train the run again')
+    return model.to(device).eval(), checkpoint
 
 
 def run_state(checkpoint):
@@ -321,3 +309,28 @@ def run_state(checkpoint):
         return 'finished'
     patience = config.get('patience', 0) * config['eval_interval']
     return 'stopped early' if 0 < patience <= step - checkpoint['best_iter'] else 'unfinished'
+
+
+def why_not_resume(checkpoint, config, defaults, mix=None, may_change=frozenset()):
+    """
+    Returns why train.py with the settings `config`, all of them, cannot go on from a checkpoint:
+    a clause ('was trained with seed=0, not 1: ..'), or '' where it can.
+
+    `may_change` are the keys that may differ besides NOT_PART_OF_A_SETTING. A key that the
+    checkpoint does not know had its default, of {key: default}. dtype '' is the checkpoint's. `mix`
+    is the record of sample_mix.draw_mix, which is left uncompared where it is None.
+    """
+    before = defaults | checkpoint['config']
+    changed = [f'{key}={before[key]!r}, not {config[key]!r}'
+               for key in config.keys() - NOT_PART_OF_A_SETTING - may_change
+               if config[key] != before[key] and (key, config[key]) != ('dtype', '')]
+    if changed:
+        return (f'was trained with {", ".join(sorted(changed))}: set that back, or choose another'
+                ' --out_dir, or --overwrite=True')
+    if mix is not None and mix != checkpoint['mix']:
+        return f'was trained on other data than data/{config["dataset"]} holds now'
+    code_before, today = checkpoint.get('code', {}).get('model.py', ''), code_hash('model.py')
+    if code_before and not code_before.endswith(today) and not config['any_code']:
+        return (f'was trained with another model.py ({code_before}, now {today}): set it back,'
+                ' start anew, or, where it computes the same, --any_code=True')
+    return ''

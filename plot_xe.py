@@ -9,15 +9,17 @@ for each setting. results/pictures.json lists those that were written, so that n
 """
 import json
 import os
-import re
+import pathlib
+import shlex
 import textwrap
-import zlib
 
+# first, so that Ctrl-C ends in one line while the others are imported
+from configurator import cause, fail, lock, override, replace_file, safe_name
+
+# isort: split
 import matplotlib
 import numpy as np
 import pandas as pd
-
-from configurator import fail, override, replace_file
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
@@ -31,11 +33,14 @@ results_dir = 'results'  # where the CSV files are and the pictures go
 # -----------------------------------------------------------------------------
 override(globals())
 
-TERMS = ('dilution', 'transfer', 'ambiguity')
 PANELS = {'xe': ('xe', 'ci', 'XE (nats per token)'),  # column, its interval, label
           'delta': ('delta_xe', 'delta_ci', 'ΔXE from the K = 1 runs (nats per token)'),
           'excess': ('excess', 'excess_ci', 'XE above the Bayes optimum (nats per token)')}
-# of Okabe and Ito's palette, which colour-blind readers tell apart; the hatches are for print
+INTERVALS = 'intervals: 95%, t over runs, or documents resampled where there is one run'
+# columns that are names, though they may look like numbers
+NAMES = dict.fromkeys(('dataset', 'setting', 'run', 'split', 'component', 'components'), str)
+# of ΔXE's terms, from Okabe and Ito's palette, which colour-blind readers tell apart; the hatches
+# are for print
 COLORS = {'dilution': ('#E69F00', ''), 'transfer': ('#56B4E9', '//'),
           'ambiguity': ('#009E73', '..')}
 
@@ -43,7 +48,7 @@ COLORS = {'dilution': ('#E69F00', ''), 'transfer': ('#56B4E9', '//'),
 def tell_apart(settings):
     """Returns the keys that tell the different ones of some dicts apart, as few as will do."""
     def groups(keys):
-        return len({repr([setting.get(key) for key in keys]) for setting in settings})
+        return len({tuple(str(setting.get(key)) for key in keys) for setting in settings})
     keys = [key for key in dict.fromkeys(key for setting in settings for key in setting)
             if groups([key]) > 1]
     for key in reversed(keys):  # a key that tells no more of them apart than the others can go
@@ -56,10 +61,11 @@ def read_csv(folder, name):
     """Returns a CSV file as a DataFrame: an empty field is nan, an empty setting ''."""
     path = os.path.join(folder, f'{name}.csv')
     try:
-        frame = pd.read_csv(path, keep_default_na=False, na_values=[''], dtype={'setting': str})
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[''], dtype=NAMES)
         return frame.fillna({'setting': ''})
     except (OSError, ValueError, KeyError) as e:  # pandas' own errors are ValueErrors
-        fail(f'{path} cannot be read ({e}): write it with python eval_xe.py')
+        reason = getattr(e, 'strerror', None) or e
+        fail(cause(e) or f'{path} cannot be read ({reason}): write it with python eval_xe.py')
 
 
 def read_settings_shown(folder):
@@ -69,15 +75,17 @@ def read_settings_shown(folder):
     {'xe_vs_k': .., 'curves': .., 'xe_by_component': ..} that are its own.
     """
     frames = {name: read_csv(folder, name) for name in ('curves', 'xe_vs_k', 'xe_by_component')}
-    keys = list(dict.fromkeys(zip(*(frames['curves'][key] for key in ('dataset', 'setting')))))
-    values = {key: dict(word.split('=', 1) for word in re.split(r' (?=\w+=)', key[1]) if word)
-              for key in keys}
+    settings = {}  # {dataset: {setting: {key: value}}}
+    for dataset, setting in sorted(set(zip(*map(frames['curves'].get, ('dataset', 'setting'))))):
+        pairs = [word.partition('=') for word in shlex.split(setting)]
+        settings.setdefault(dataset, {})[setting] = {key: value for key, _, value in pairs}
     shown = {}
-    for dataset, setting in sorted(keys):
-        words = tell_apart([values[key] for key in keys if key[0] == dataset])
-        shown[dataset, setting] = [f'{key}={values[dataset, setting].get(key)}' for key in words], {
-            name: frame[(frame['dataset'] == dataset) & (frame['setting'] == setting)]
-            for name, frame in frames.items()}
+    for dataset, by_setting in settings.items():
+        keys = tell_apart(list(by_setting.values()))
+        for setting, values in by_setting.items():
+            shown[dataset, setting] = [f'{key}={values.get(key)}' for key in keys], {
+                name: frame[(frame['dataset'] == dataset) & (frame['setting'] == setting)]
+                for name, frame in frames.items()}
     return shown
 
 
@@ -85,11 +93,16 @@ def read_settings_shown(folder):
 # pictures
 
 
+def plain(name):
+    """Returns a name as matplotlib draws it: $ begins no formula."""
+    return name.replace('$', r'\$')
+
+
 def figure(title, note, panels=1, width=5.5):
     """Returns a figure and its axes, a list; the title is wrapped to the figure's width."""
     width = 1.5 + width * panels
     fig, axes = plt.subplots(1, panels, figsize=(width, 4.5), squeeze=False)
-    fig.suptitle('\n'.join(textwrap.fill(line, int(14 * width)) for line in (title, note)),
+    fig.suptitle('\n'.join(textwrap.fill(plain(line), int(14 * width)) for line in (title, note)),
                  fontsize=9)
     for ax in axes[0]:
         ax.grid(axis='both' if panels > 1 else 'y')
@@ -106,31 +119,45 @@ def draw_curves(ax, curves, quantity, label):
     T, ks = curves['position'].max() + 1, sorted(set(curves['k']))
     for i, k in enumerate(ks):
         color = plt.cm.viridis(0.85 * i / max(1, len(ks) - 1))
-        of_k = curves[curves['k'] == k]
-        n = of_k['n_runs'].iloc[0]
-        curve = of_k[of_k['quantity'] == quantity]
-        if len(curve) and (k > 1 or quantity in ('xe', 'excess')):
-            ax.plot(curve['position'], curve['mean'], color=color, lw=1.4,
+        of_k = {name: rows for name, rows in curves[curves['k'] == k].groupby('quantity')}
+        if quantity in of_k and (k > 1 or quantity in ('xe', 'excess')):
+            x, n = of_k[quantity]['position'], of_k[quantity]['n_runs'].iloc[0]
+            ax.plot(x, of_k[quantity]['mean'], color=color, lw=1.4,
                     label=f'K = {k} ({n} run{"s" * int(n > 1)})')
-            ax.fill_between(curve['position'], curve['band_low'], curve['band_high'], color=color,
-                            alpha=0.2, lw=0)
-        bayes = of_k[of_k['quantity'] == 'bayes']
-        if quantity == 'xe' and len(bayes):
-            ax.plot(bayes['position'], bayes['mean'], color=color, lw=2, ls=':',
+            ax.fill_between(x, of_k[quantity]['band_low'], of_k[quantity]['band_high'],
+                            color=color, alpha=0.2, lw=0)
+        if quantity == 'xe' and 'bayes' in of_k:
+            ax.plot(of_k['bayes']['position'], of_k['bayes']['mean'], color=color, lw=2, ls=':',
                     label='' if i else 'Bayes optimum')
     ticks = [t for t in (0, 1, 3, 10, 30, 100, 300, 1000) if t < 0.8 * T] + [T - 1]
     ax.set_xscale('symlog', linthresh=1, linscale=0.4)
     ax.set_xticks(ticks, [str(t) for t in ticks])
     ax.xaxis.minorticks_off()
     ax.set(xlim=(0, T - 1), xlabel='tokens of context', ylabel=label)
+    if quantity == 'posterior':
+        ax.set_ylim(0, 1)
+    elif quantity != 'xe':
+        ax.axhline(0, color='black', lw=0.8)
     ax.legend()
 
 
 def panels_of(tables):
     """Returns what is known of XE, ΔXE and the excess over the Bayes optimum, keys of PANELS."""
     rows = tables['xe_vs_k']
-    rows = {'xe': rows, 'delta': rows[rows['k'] > 1], 'excess': rows}
-    return [key for key, (column, _, _) in PANELS.items() if rows[key][column].notna().any()]
+    rows = rows.assign(delta_xe=rows['delta_xe'].where(rows['k'] > 1))
+    return [key for key, (column, _, _) in PANELS.items() if rows[column].notna().any()]
+
+
+def trained_on(rows):
+    """Returns the rows of xe_by_component.csv of components that the run was trained on."""
+    return rows[rows['in_training'].astype(str) == 'True']
+
+
+def label_k_axis(ax, ks, label, zero=True):
+    """Labels an axis over K, with a line at zero."""
+    if zero:
+        ax.axhline(0, color='black', lw=0.8)
+    ax.set(xlabel='K, components in the training data', ylabel=label, xticks=sorted(set(ks)))
 
 
 def draw_by_position(title, tables):
@@ -140,8 +167,6 @@ def draw_by_position(title, tables):
                        len(panels), 4.5)
     for ax, quantity in zip(axes, panels):
         draw_curves(ax, tables['curves'], quantity, PANELS[quantity][2])
-        if quantity != 'xe':
-            ax.axhline(0, color='black', lw=0.8)
     return fig
 
 
@@ -154,23 +179,18 @@ def draw_posterior(title, tables):
     draw_curves(axes[0], tables['curves'], 'posterior', 'probability of the true component')
     draw_curves(axes[1], tables['curves'], 'specialist_gap', 'loss of the mixture minus that of the'
                 '\ntrue specialist (nats per token)')
-    axes[0].set_ylim(0, 1)
-    axes[1].axhline(0, color='black', lw=0.8)
     return fig
 
 
 def draw_vs_k(title, tables):
     """The means over positions against K: each run a dot, and the mean over runs. Returns it."""
-    runs = tables['xe_by_component'][tables['xe_by_component']['in_training'].astype(str) == 'True']
-    runs = runs.groupby(['run', 'k']).filter(lambda rows: len(rows) == len(
-        rows['components'].iloc[0].split('+')))  # evaluated on all of its components
-    shares = {k: dict(rows['component'].value_counts(normalize=True))
-              for k, rows in runs.groupby('k')}
-    comparable = all(share == shares[min(shares)] for share in shares.values())
-    note = 'intervals: 95%, t over runs, or documents resampled where there is one run'
-    if not comparable:
-        note += ('. XE at different K is of different components: it says nothing of K.'
-                 ' ΔXE compares the same components')
+    vs_k, runs = tables['xe_vs_k'], trained_on(tables['xe_by_component'])
+    runs = runs.groupby(['run', 'k']).filter(lambda rows: len(rows) == rows['k'].iloc[0])
+    shares = [dict(rows['component'].value_counts(normalize=True)) for _, rows in runs.groupby('k')]
+    comparable = all(share == shares[0] for share in shares)
+    note = INTERVALS if comparable else (
+        f'{INTERVALS}. XE at different K is of different components: it says nothing of K.'
+        ' ΔXE compares the same components')
     panels = panels_of(tables)
     fig, axes = figure(title, note, len(panels), 4.5)
     for ax, quantity in zip(axes, panels):
@@ -178,18 +198,15 @@ def draw_vs_k(title, tables):
         dots = runs.groupby(['run', 'k'])[column].mean().reset_index().dropna()
         ax.scatter(dots['k'], dots[column], s=18, color='tab:orange', alpha=0.7, zorder=3,
                    label='a run')
-        rows = tables['xe_vs_k'].dropna(subset=[column])
-        line = '-' if quantity != 'xe' or comparable else ''
-        draw_intervals(ax, *(rows[key].to_numpy() for key in ('k', column, f'{ci}_low',
-                                                              f'{ci}_high')),
-                       fmt=f'o{line}', color='black', ms=4, capsize=4, label='mean and interval')
+        joined = comparable or quantity != 'xe'
+        rows = vs_k.dropna(subset=[column])
+        draw_intervals(ax, *rows[['k', column, f'{ci}_low', f'{ci}_high']].to_numpy().T,
+                       fmt='o-' if joined else 'o', color='black', ms=4, capsize=4,
+                       label='mean and interval')
         if quantity == 'xe' and rows['bayes_xe'].notna().any():
             ax.plot(rows['k'], rows['bayes_xe'], color='tab:blue', marker='s', ms=4,
-                    ls=':' if line else '', label='Bayes optimum')
-        if quantity != 'xe':
-            ax.axhline(0, color='black', lw=0.8)
-        ax.set(xlabel='K, components in the training data', ylabel=label,
-               xticks=tables['xe_vs_k']['k'])
+                    ls=':' if joined else '', label='Bayes optimum')
+        label_k_axis(ax, vs_k['k'], label, zero=quantity != 'xe')
         ax.margins(x=0.1)
         ax.legend()
     return fig
@@ -197,39 +214,34 @@ def draw_vs_k(title, tables):
 
 def draw_parts(title, tables):
     """ΔXE's terms as stacked bars by K, what is negative below zero. Returns the figure."""
-    rows = tables['xe_vs_k'].dropna(subset=[*TERMS]).to_dict('records')
+    rows = tables['xe_vs_k'].dropna(subset=[*COLORS]).to_dict('records')
     if not rows:
         return None
-    fig, (ax,) = figure(title, 'intervals: 95%, t over runs, or documents resampled where there is'
-                        ' one run', width=7)
+    fig, (ax,) = figure(title, INTERVALS, width=7)
     for row in rows:
         ends = {1: 0.0, -1: 0.0}  # of the stack above zero, and of that below
-        label = (lambda text: text) if row is rows[0] else (lambda text: None)
+        k, label = row['k'], (lambda text: text) if row is rows[0] else (lambda text: None)
         for i, (term, (color, hatch)) in enumerate(COLORS.items()):
             sign = 1 if row[term] >= 0 else -1
             start, ends[sign] = ends[sign], ends[sign] + row[term]
-            ax.bar(row['k'], row[term], 0.6, bottom=start, color=color, hatch=hatch,
-                   edgecolor='white', label=label(term))
-            draw_intervals(ax, row['k'] - 0.2 + 0.1 * i, ends[sign], start + row[f'{term}_ci_low'],
+            ax.bar(k, row[term], 0.6, bottom=start, color=color, hatch=hatch, edgecolor='white',
+                   label=label(term))
+            draw_intervals(ax, k - 0.2 + 0.1 * i, ends[sign], start + row[f'{term}_ci_low'],
                            start + row[f'{term}_ci_high'], color='black', capsize=3)
         if pd.notna(row['bayes_ambiguity']):
-            ax.plot([row['k'] - 0.4, row['k'] + 0.4], [row['bayes_ambiguity']] * 2, color='#CC79A7',
-                    lw=2.5, label=label('least possible ambiguity (Bayes), from zero'))
-        draw_intervals(ax, row['k'] + 0.2, row['delta_xe'], row['delta_ci_low'],
-                       row['delta_ci_high'], fmt='D', color='black', ms=5, capsize=3,
-                       label=label('ΔXE, the sum'))
-    ax.axhline(0, color='black', lw=0.8)
-    ax.set(xticks=[row['k'] for row in rows], xlabel='K, components in the training data',
-           ylabel='part of ΔXE (nats per token)')
+            ax.plot([k - 0.4, k + 0.4], [row['bayes_ambiguity']] * 2, color='#CC79A7', lw=2.5,
+                    label=label('least possible ambiguity (Bayes), from zero'))
+        draw_intervals(ax, k + 0.2, row['delta_xe'], row['delta_ci_low'], row['delta_ci_high'],
+                       fmt='D', color='black', ms=5, capsize=3, label=label('ΔXE, the sum'))
+    label_k_axis(ax, [row['k'] for row in rows], 'part of ΔXE (nats per token)')
     ax.legend(loc='upper left', bbox_to_anchor=(1, 1))
     return fig
 
 
 def draw_by_component(title, tables):
     """ΔXE of each component against K: each run a mark with its interval. Returns the figure."""
-    rows = tables['xe_by_component']
-    rows = rows[(rows['k'] > 1) & (rows['in_training'].astype(str) == 'True')]
-    rows = rows.dropna(subset=['delta_xe'])
+    rows = trained_on(tables['xe_by_component'])
+    rows = rows[rows['k'] > 1].dropna(subset=['delta_xe'])
     if not len(rows):
         return None
     fig, (ax,) = figure(title, 'one mark a run; intervals: 95%, documents resampled')
@@ -239,10 +251,8 @@ def draw_by_component(title, tables):
             ['k', 'delta_xe', 'delta_ci_low', 'delta_ci_high']].to_numpy().T
         draw_intervals(ax, k + 0.6 * (i + 0.5) / len(names) - 0.3, *delta, fmt='osD^vPX*<>'[i % 10],
                        color=plt.cm.viridis(0.9 * i / max(1, len(names) - 1)), ms=5, capsize=2,
-                       label=name)
-    ax.axhline(0, color='black', lw=0.8)
-    ax.set(xticks=sorted(set(rows['k'])), xlabel='K, components in the training data',
-           ylabel=PANELS['delta'][2])
+                       label=plain(name))
+    label_k_axis(ax, rows['k'], PANELS['delta'][2])
     ax.legend(ncols=2)
     return fig
 
@@ -251,40 +261,44 @@ PICTURES = {'xe_by_position': draw_by_position, 'xe_vs_k': draw_vs_k, 'parts': d
             'posterior': draw_posterior, 'delta_by_component': draw_by_component}
 
 
-def draw(folder, progress=iter):
+def draw(folder, advance=lambda share: None):
     """
     Draws all pictures from the CSV files in a folder and returns their paths. Removes those that it
-    drew before and that are of no setting any more. progress wraps the list of settings.
+    drew before and that are of no setting any more. Calls advance(share) after each picture, the
+    share of the work that it was.
     """
     shown, paths = read_settings_shown(folder), []
     several = len({dataset for dataset, _ in shown}) > 1
-    for (dataset, _), (words, tables) in progress(list(shown.items())):
+    for (dataset, _), (words, tables) in shown.items():
         row, split = tables['xe_vs_k'].iloc[0], tables['xe_by_component']['split'].iloc[0]
         title = ', '.join([dataset, f'{split} split', f'{row["token_budget"]:,} tokens an epoch',
                            *(word.replace('=', ' = ') for word in words
                              if not word.startswith('token_budget='))])
         names = [dataset] * several + [word for word in words if not word.endswith('=False')]
-        suffix = re.sub(r'[^\w.=+-]+', '_', '-'.join(['', *names]))
-        if len(suffix) > 120:
-            suffix = f'{suffix[:110]}-{zlib.crc32(suffix.encode()):08x}'
+        suffix = f'-{safe_name("-".join(names))}' if names else ''
         for kind, plot in PICTURES.items():
             fig = plot(title, tables)
             if fig:
                 paths.append(os.path.join(folder, f'{kind}{suffix}.png'))
                 replace_file(paths[-1], lambda f: fig.savefig(f, format='png'))
                 plt.close(fig)
+            advance(1 / len(shown) / len(PICTURES))
+    remove_old(folder, [os.path.basename(path) for path in paths])
+    return paths
+
+
+def remove_old(folder, names):
+    """Removes the pictures that pictures.json lists but for `names`, which it lists from now on."""
     record = os.path.join(folder, 'pictures.json')
     try:
         with open(record) as f:
-            drawn_before = [os.path.basename(name) for name in json.load(f)]
-    except (OSError, ValueError, TypeError):
-        drawn_before = []
-    names = [os.path.basename(path) for path in paths]
-    for name in set(drawn_before) - set(names):
-        if name.endswith('.png') and os.path.exists(os.path.join(folder, name)):
-            os.remove(os.path.join(folder, name))
-    replace_file(record, lambda f: f.write(json.dumps(names, indent=1).encode()))
-    return paths
+            drawn_before = {os.path.basename(name) for name in json.load(f)}
+    except (OSError, ValueError, TypeError):  # none, or one that is damaged
+        drawn_before = set()
+    for name in drawn_before - {*names}:
+        if name.endswith('.png'):
+            pathlib.Path(folder, name).unlink(missing_ok=True)
+    replace_file(record, json.dumps(names, indent=1))
 
 
 # -----------------------------------------------------------------------------
@@ -301,11 +315,11 @@ TABLES = [  # title, {heading: column, or column and its interval}, note
      ' without\ncontext minus the entropy rate; worst bin: XE - Bayes in the worst of the positions'
      ' 0, 1, 2-3, 4-7 ..'),
     ('what ΔXE is made of: ΔXE = dilution + transfer + ambiguity',
-     {term: f'{term} {term}_ci' for term in TERMS}, ''),
+     {term: f'{term} {term}_ci' for term in COLORS}, ''),
     ('', {name: f'{name} {name}_ci'
           for name in ('bayes_ambiguity', 'efficiency', 'specialist_gap')}, ''),
     ("p of a t-test over runs that it is zero, with Holm's correction for the K tested",
-     {'ΔXE': 'delta_p'} | {term: f'{term}_p' for term in TERMS}, '')]
+     {'ΔXE': 'delta_p'} | {term: f'{term}_p' for term in COLORS}, '')]
 
 
 def format_number(row, columns):
@@ -330,7 +344,8 @@ def setting_lines(rows, notes):
     `notes` also what the columns mean.
     """
     lines, drop = [], rows['unigram_xe'] - rows['entropy_rate']
-    rows = rows.assign(drop=drop, share=(rows['excess'] / drop).where(drop > 1e-6))
+    rows = rows.assign(drop=drop, share=(rows['excess'] / drop).where(drop > 1e-6),
+                       delta_xe=rows['delta_xe'].where(rows['k'] > 1))  # zero by definition
     for title, headings, note in TABLES:
         cells = pd.DataFrame({heading: [format_number(row, columns) for _, row in rows.iterrows()]
                               for heading, columns in headings.items()})
@@ -338,22 +353,23 @@ def setting_lines(rows, notes):
         known = cells != '-'
         cells = cells.loc[known.sum(axis=1) > 1, known.any()]
         if len(cells):
-            lines += ['', *[title] * bool(title), *cells.to_string(index=False).splitlines()]
-            lines += [note] * bool(notes and note)
+            lines += ['', *filter(None, (title, cells.to_string(index=False), notes and note))]
     for _, row in rows.iterrows():
-        ambiguity = f'ambiguity {format_number(row, "ambiguity ambiguity_ci")}'
+        start, moved = f'K = {row["k"]}:', row['moved_with_steps']
+        if row.get('unfinished', 0) > 0:
+            lines.append(f'{start} {row["unfinished"]} of {row["n_runs"]} runs not finished')
         if str(row['shuffle_components']) == 'True' and pd.notna(row['ambiguity']):
             holds = row['ambiguity_ci_low'] <= 0 <= row['ambiguity_ci_high']
-            lines += [f'K = {row["k"]}: the shuffled control holds: {ambiguity} includes zero'] if (
-                holds) else [f'K = {row["k"]}: the shuffled control does not hold: {ambiguity}'
-                             ' excludes zero, so', 'the ambiguity and transfer of this table'
-                             ' measure training, not K']
-        moved = row['moved_with_steps']
+            ambiguity = f'ambiguity {format_number(row, "ambiguity ambiguity_ci")}'
+            lines.append(
+                f'{start} the shuffled control holds: {ambiguity} includes zero' if holds else
+                f'{start} the shuffled control does not hold: {ambiguity} excludes zero, so\n'
+                'the ambiguity and transfer of this table measure training, not K')
         if moved == 'none':
-            lines.append(f'K = {row["k"]}: with twice the steps no term moves beyond its interval')
+            lines.append(f'{start} with twice the steps no term moves beyond its interval')
         elif pd.notna(moved):
             terms = moved.replace('delta', 'ΔXE').replace(' ', ', ')
-            lines.append(f'K = {row["k"]}: with twice the steps {terms} moves beyond its interval:'
+            lines.append(f'{start} with twice the steps {terms} moves beyond its interval:'
                          ' these runs were undertrained, and their terms measure that too')
     return lines
 
@@ -363,11 +379,16 @@ def table(folder):
     lines, last = [], None
     for (dataset, _), (words, tables) in read_settings_shown(folder).items():
         lines += ['', f'==== {dataset} ===='] if dataset != last else []
-        lines += ['', ' '.join(words)] if words else []
+        if words:
+            runs = tables['xe_by_component'].sort_values(['k', 'run'], ascending=[False, True])
+            names = ', '.join(dict.fromkeys(runs['run']))
+            lines += ['', ' '.join(words),
+                      textwrap.shorten(names, 100, placeholder=' ..', break_on_hyphens=False)]
         lines += setting_lines(tables['xe_vs_k'], notes=dataset != last)
         last = dataset
     return lines
 
 
 if __name__ == '__main__':
+    results_lock = lock(os.path.join(results_dir, '.lock'), results_dir)
     print(*draw(results_dir), *table(results_dir), sep='\n')

@@ -14,63 +14,89 @@ import os
 import pathlib
 import shlex
 
-from configurator import (
-    NOT_PART_OF_A_SETTING,
-    ROOT,
-    VARIES_IN_A_SETTING,
-    code_hash,
-    fail,
-    read_settings,
-)
-from sample_mix import list_documents, parts_of, read_meta
+import configurator
+from configurator import fail
+from model import read_checkpoint, run_state
+from sample_mix import held_windows, list_documents, parts_of, read_meta
 
-TRAIN_DEFAULTS = {key: default for key, (default, _)
-                  in read_settings(os.path.join(ROOT, 'train.py')).items()}
-TRAIN_DEFAULTS = json.loads(json.dumps(TRAIN_DEFAULTS))  # as config.json has them: lists, no tuples
 METADATA = {'versions', 'commit', 'command', 'world_size', 'parameters', 'code'}  # of config.json
+NO_SETTING = configurator.NOT_PART_OF_A_SETTING | configurator.VARIES_IN_A_SETTING | METADATA
 SEEDS = ('seed', 'mix_seed')
+TRAIN_PY = os.path.join(configurator.ROOT, 'train.py')
+TRAIN_DEFAULTS = {key: json.loads(json.dumps(default))  # as config.json has it: lists, no tuples
+                  for key, (default, _) in configurator.read_settings(TRAIN_PY).items()}
 
 
 def read_run(folder, checkpoint, components, any_code):
     """
-    Returns a run as a dict: its config.json, and `folder`, `run` (the folder's name), `mix` (its
-    mix.json), `evaluated` (the components that it is evaluated on), `known` (those whose documents
-    it read), `model_code` (the hash of its model.py, '' if unknown) and `settings`: the keys that
-    make its setting. A key that it does not know has train.py's default there, and `code` is one
-    hash of the code that it was trained with. Returns None where there is no run or no checkpoint
-    yet. Fails where the run's data are not the data there are now.
+    Returns a run as a dict: the config of its ckpt.pt (a key that it lacks has train.py's default),
+    and
+
+        folder, run    its path, and the folder's name
+        mix, meta      what its components gave, and its data set's meta.json
+        evaluated      the components that it is evaluated on
+        known          those whose documents it read
+        model_code     the hash of its model.py, '' if unknown
+        settings       the keys that make its setting, `code` among them: one hash of all its code
+        unfinished     '', or how far it is: '600 of 6,000 steps'
+        left_out       why it is not evaluated whatever is asked for, or ''
+
+    Returns None where there is no run. Fails where its data are not the data there are now.
     """
+    path = os.path.join(folder, 'ckpt.pt')
+    saved = read_checkpoint(path)
+    if saved is None:
+        return None
     try:
-        config, mix = (json.loads(pathlib.Path(folder, name).read_text())
-                       for name in ('config.json', 'mix.json'))
-        missing = {'dataset', 'k', 'token_budget', 'max_iters', 'dtype', *SEEDS} - config.keys()
-        if missing:
-            raise ValueError(f'no {", ".join(sorted(missing))}')
+        config, mix = TRAIN_DEFAULTS | json.loads(json.dumps(saved['config'])), saved['mix']
         trained_on = {c: mix['of_each'][c]['sha256'] for c in mix['components']}
         trained_on = mix.get('dealt_from') or trained_on
-        code = {} if any_code else config.get('code', {})
+        code = {} if any_code else saved.get('code', {})
         model_code = code.get('model.py', '').rpartition('+')[2]  # of the code that trained last
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
-        fail(f'{folder}: config.json or mix.json cannot be used ({e!r}): train the run again, or'
-             ' leave it out of --runs')
+        steps = f'{saved["iter_num"]:,} of {config["max_iters"]:,} steps'
+        unfinished = steps if run_state(saved) == 'unfinished' else ''
+    except (KeyError, TypeError, AttributeError) as e:
+        fail(f'{path} was written by another version ({e!r}): train the run again, or leave it out'
+             ' of --runs')
+    not_finite = read_json(os.path.join(folder, 'nonfinite.json')) or {}
+    if unfinished and not_finite.get('step', 0) > saved['iter_num']:
+        unfinished = f'ended by a number that is not finite, {steps}'
+    if configurator.lock_holder(os.path.join(folder, 'lock')):
+        unfinished = f'being trained, {steps}'
+    left_out = ''
     if not os.path.isfile(os.path.join(folder, checkpoint)):
-        print(f'{folder} has no {checkpoint} yet: left out')
-        return None
-    meta = read_meta(config['dataset'])['components']
+        left_out = f'without {checkpoint}'
+    elif not (says_the_same(os.path.join(folder, 'config.json'), saved['config'])
+              and says_the_same(os.path.join(folder, 'mix.json'), mix)):
+        left_out = 'with a config.json or mix.json of another run than their ckpt.pt'
+    meta = read_meta(config['dataset'])
     for c, sha256 in trained_on.items():
-        if c not in meta or meta[c]['train']['sha256'] != sha256:
+        if meta['components'].get(c, {}).get('train', {}).get('sha256') != sha256:
             fail(f'{folder} was trained on other data than data/{config["dataset"]} holds for {c}'
                  ' now: train it again, or leave it out of --runs')
-    config = TRAIN_DEFAULTS | config
-    settings = {key: value for key, value in config.items()
-                if key not in NOT_PART_OF_A_SETTING | VARIES_IN_A_SETTING | METADATA}
-    settings['code'] = short_hash(code) if code else ''
-    return config | {'folder': folder, 'run': os.path.basename(folder), 'mix': mix,
+    settings = {key: value for key, value in config.items() if key not in NO_SETTING}
+    return config | {'folder': folder, 'run': os.path.basename(folder), 'mix': mix, 'meta': meta,
                      'evaluated': components or mix['components'],
                      'known': sorted(trained_on) if mix.get('dealt_from') else mix['components'],
-                     'model_code': model_code, 'settings': settings}
+                     'model_code': model_code, 'unfinished': unfinished, 'left_out': left_out,
+                     'settings': settings | {'code': short_hash(code) if code else ''}}
+
+
+def read_json(path):
+    """Returns the dict in a JSON file, None where there is no file, {} where it cannot be used."""
+    try:
+        content = json.loads(pathlib.Path(path).read_text())
+        return content if isinstance(content, dict) else {}
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {}
+
+
+def says_the_same(path, content):
+    """Returns whether a JSON file has the keys and values of a dict, or is not there."""
+    recorded = read_json(path)
+    return recorded is None or recorded == recorded | json.loads(json.dumps(content))
 
 
 def short_hash(value):
@@ -79,39 +105,55 @@ def short_hash(value):
 
 
 def identity(run, *without):
-    """Returns what runs of one setting and the same seeds share, a string, but for some keys."""
+    """Returns what runs of one setting and the same seeds share, a hash, but for some keys."""
     values = run['settings'] | {key: run[key] for key in SEEDS}
-    return json.dumps({key: values[key] for key in sorted(values) if key not in without})
+    return short_hash({key: value for key, value in values.items() if key not in without})
 
 
-def read_runs(patterns, checkpoint, components, any_code=False):
+def find_folders(patterns):
+    """Returns the folders that match patterns, with commas between, or have that very name."""
+    folders = set()
+    for pattern in [patterns] if os.path.isdir(patterns) else patterns.split(','):
+        pattern = pattern.strip()
+        folders |= {pattern} if os.path.isdir(pattern) else {*glob.glob(pattern)}
+    return sorted({os.path.normpath(folder) for folder in folders})
+
+
+def read_runs(patterns, checkpoint, components, any_code=False, unfinished=False):
     """
-    Returns the runs (read_run) in folders that match patterns, with commas between, a list. One
-    that repeats another is left out. They have the file `checkpoint`, and are to be evaluated on
-    `components`, a list, or each on its own where that is empty. With any_code all count as trained
+    Returns (runs, left out), lists of read_run's runs in folders that match patterns, with commas
+    between. A run that repeats another is in neither. Left out are those without the file
+    `checkpoint` and, unless `unfinished`, those that are not finished. Each run is to be evaluated
+    on `components`, a list, or on its own where that is empty. With any_code all count as trained
     by today's code.
     """
-    folders = {os.path.normpath(folder) for pattern in patterns.split(',')
-               for folder in glob.glob(pattern.strip())}
+    runs = [read_run(folder, checkpoint, components, any_code) for folder in find_folders(patterns)]
+    runs = [run if run['left_out'] or unfinished or not run['unfinished'] else
+            run | {'left_out': 'unfinished'} for run in runs if run]
     first = {}
-    for folder in sorted(folders):
-        run = read_run(folder, checkpoint, components, any_code)
-        if run is None:
-            continue
+    for run in sorted(runs, key=lambda run: run['left_out'] > ''):  # one that is whole comes first
         key = identity(run), *sorted(run['mix']['components'])
         if first.setdefault(key, run) is not run:  # it would count as another seed
             print(f'{run["folder"]} repeats {first[key]["folder"]}: left out')
-    if not first:
-        fail(f"--runs={patterns}: no run there; train one first, or give a pattern such as"
-             " --runs='out/*'")
-    silent = sum(not run['model_code'] for run in first.values())
+    runs = sorted(first.values(), key=lambda run: run['folder'])
+    chosen, left_out = ([run for run in runs if (run['left_out'] > '') == out]
+                        for out in (False, True))
+    for reason in sorted({run['left_out'] for run in left_out}):
+        names = ', '.join(run['folder'] + f' ({run["unfinished"]})' * (run['unfinished'] > '')
+                          for run in left_out if run['left_out'] == reason)
+        hint = '; --unfinished=True takes them' if reason == 'unfinished' else ''
+        print(f'left out, {reason}: {names}{hint}')
+    if not chosen:
+        fail(f'--runs={patterns}: no {"finished " if left_out else ""}run there; train one first,'
+             " or give a pattern such as --runs='out/*'")
+    silent = sum(not run['model_code'] for run in chosen)
     if any_code:
         print("any_code: all runs are evaluated with today's model.py, and those of other code are"
               ' averaged with them')
     elif silent:
-        print(f'{silent} of {len(first)} runs do not say what code they were trained with: they are'
-              " evaluated with today's model.py")
-    return list(first.values())
+        print(f'{silent} of {len(chosen)} runs do not say what code they were trained with: they'
+              " are evaluated with today's model.py")
+    return chosen, left_out
 
 
 # -----------------------------------------------------------------------------
@@ -123,32 +165,30 @@ def needed_parts(run):
     return parts_of(run['folder'], run['mix'], run['settings'] | {key: run[key] for key in SEEDS})
 
 
-def match_parts(runs):
+def match_parts(runs, candidates):
     """
-    Returns {folder: {'specialist': {c: run}, 'diluted': {c: run}, 'tagged': {'': run}}}: the runs
-    that each run is compared with, as far as they are there. They agree with it in setting, steps
-    and seeds. The specialists are of the components that it is evaluated on.
+    Returns {folder: {'specialist': {c: run}, 'diluted': {c: run}, 'tagged': {'': run}}}: those of
+    the candidates that each run is compared with, as far as they are there. They agree with it in
+    setting, steps and seeds. The specialists are of the components that it is evaluated on.
     """
     def key(run, components, tokens, tag=False):
         free = 'token_budget', 'tag', 'constant_per_component'
         return identity(run, *free), tag, tokens, *sorted(components)
     trained = {key(run, run['mix']['components'], run['mix']['tokens'], run['tag']): run
-               for run in runs}
+               for run in candidates}
     result = {}
     for run in runs:
-        mix, T, budget = run['mix'], run['block_size'], run['mix']['tokens']
-        parts = {'specialist': {}, 'diluted': {}, 'tagged': {}}
-        for (part, c), (_, changes) in needed_parts(run).items():
-            tokens = changes['token_budget'] // T * T
-            if part == 'tagged':
-                parts[part][''] = key(run, mix['components'], mix['tokens'], True)
-            if part == 'diluted':
-                parts[part][c] = key(run, [c], tokens)
-            if part == 'specialist':
-                budget = tokens
-        parts['specialist'] = {c: key(run, [c], budget) for c in run['evaluated']}
+        T, mix = run['block_size'], run['mix']
+        tokens = {name: keys['token_budget'] // T * T
+                  for name, (_, keys) in needed_parts(run).items()}
+        budget = tokens.get(('specialist', mix['components'][0]), mix['tokens'])
+        wanted = {'specialist': {c: key(run, [c], budget) for c in run['evaluated']},
+                  'diluted': {c: key(run, [c], n) for (part, c), n in tokens.items()
+                              if part == 'diluted'},
+                  'tagged': {c: key(run, mix['components'], mix['tokens'], tag=True)
+                             for part, c in tokens if part == 'tagged'}}
         result[run['folder']] = {part: {c: trained[k] for c, k in keys.items() if k in trained}
-                                 for part, keys in parts.items()}
+                                 for part, keys in wanted.items()}
     return result
 
 
@@ -160,21 +200,24 @@ def parts_alone(runs, parts):
     return (folders['diluted'] | folders['tagged']) - folders['specialist']
 
 
-def missing_parts(runs, parts):
+def missing_parts(runs, parts, left_out):
     """
-    Returns a list of (command, run, part): the commands that train the runs that ΔXE and its terms
-    lack, a run that lacks it, and whether it is a specialist, diluted or tagged. A part whose
-    component holds too few tokens is not listed.
+    Returns a list of (run, part, left out, command), one for each run that ΔXE or its terms lack: a
+    run that lacks it, whether it is a specialist, diluted or tagged, the run of left_out that would
+    be it, or None, and the command that trains it, which goes on where that one stands. The command
+    is '' for a run that is being trained. A part whose component holds too few tokens is not
+    listed.
     """
-    missing = {}
+    missing, begun = {}, match_parts(runs, left_out)
     for run in runs:
         T, settings, meta = run['block_size'], run['settings'], read_meta(run['dataset'])
         for (part, c), (folder, changes) in needed_parts(run).items():
             if c in parts[run['folder']][part]:
                 continue
+            stub = begun[run['folder']][part].get(c)
             if part != 'tagged':
                 docs = list_documents(meta, c, 'train', run['shuffle_components'])
-                if (docs['length'] // T).sum() < changes['token_budget'] // T:
+                if held_windows(docs, T) < changes['token_budget'] // T:
                     continue
             values = {key: settings[key] for key in TRAIN_DEFAULTS if key in settings}
             values |= {key: run[key] for key in ('candidates', 'compile')} | changes
@@ -182,27 +225,40 @@ def missing_parts(runs, parts):
             values = {key: x for key, x in values.items() if x != defaults[key]}
             values |= {key: run[key] for key in (*SEEDS, 'max_iters')}
             words = tuple(f'--{key}={value}' for key, value in values.items())
-            command = shlex.join(['python', 'train.py', *words, f'--out_dir={folder}'])
-            missing.setdefault(words, (command, run, part))  # another run may lack the same
+            command = shlex.join(['python', 'train.py', *words, '--init_from=auto',
+                                  f'--out_dir={stub["folder"] if stub else folder}'])
+            if stub and stub['unfinished'].startswith('being trained'):
+                command = ''
+            missing.setdefault(words, (run, part, stub, command))  # another run may lack the same
     return list(missing.values())
 
 
-def missing_lines(missing, path):
-    """Returns the lines that say which runs are missing; all their commands stand in path."""
-    count = collections.Counter((run['dataset'], run['k'], part) for _, run, part in missing)
-    lines = [f'{dataset}: ' + (f'ΔXE of K = {k} needs a K = 1 run of each of its components with'
-                               ' the same budget, steps and seeds' if part == 'specialist' else
-                               f'the terms of ΔXE of K = {k} need its {part} runs')
-             + f': {n} {"run is" if n == 1 else "runs are"} missing'
-             for (dataset, k, part), n in sorted(count.items())]
-    today = short_hash({name: code_hash(name)
-                        for name in ('model.py', 'sample_mix.py', 'train.py')})
-    other = sum(run['settings']['code'] != today for _, run, _ in missing)
+def write_missing(results_dir, runs, parts, left_out):
+    """
+    Writes the commands of missing_parts to missing.txt, or removes it where there are none. Returns
+    the lines that say which runs are missing.
+    """
+    missing, path = missing_parts(runs, parts, left_out), os.path.join(results_dir, 'missing.txt')
+    lacks = collections.Counter((run['dataset'], run['k'], part) for run, part, _, _ in missing)
+    begun = collections.Counter((run['dataset'], run['k'], part)
+                                for run, part, stub, _ in missing if stub)
+    lines = []
+    for (dataset, k, part), n in sorted(lacks.items()):
+        lines.append(f'{dataset}: {"ΔXE" if part == "specialist" else "the decomposition"} of K ='
+                     f' {k} lacks {n} {part} run{"s" * (n > 1)}')
+        if begun[dataset, k, part]:
+            lines[-1] += f', {begun[dataset, k, part]} of them begun and not finished'
+    today = short_hash(configurator.run_code())
+    other = sum(run['settings']['code'] != today for run, _, _, _ in missing)
     if other:
         lines.append(f'{other} of them belong to runs of other code than today: runs are compared'
                      ' only where their code is the same')
-    if missing:
-        lines += [f'The first of {len(missing)} commands that train what is missing:',
-                  *(f'  {command}' for command, _, _ in missing[:3]),
-                  f"All, two at a time: tr '\\n' '\\0' < {path} | xargs -0 -n1 -P2 sh -c"]
-    return lines
+    commands = [command for _, _, _, command in missing if command]
+    if not commands:
+        pathlib.Path(path).unlink(missing_ok=True)
+        return lines
+    text = ''.join(f'{command}\n' for command in commands)
+    configurator.replace_file(path, text)
+    return [*lines, f'The first of {len(commands)} commands that train them, with the budget, steps'
+            ' and seeds that they must have:', f'  {commands[0]}', 'All, two at a time:'
+            f" tr '\\n' '\\0' < {shlex.quote(path)} | xargs -0 -n1 -P2 sh -c", '']

@@ -12,7 +12,9 @@ A run can be killed at any instant: ckpt.pt is always whole, and a run that is r
 that was never stopped, bit for bit with one process on the CPU. SIGTERM and SIGINT (Ctrl-C) end it
 after the step under way, torchrun's processes at the next row of log.csv, with a checkpoint (status
 143 and 130). A resume may change the number of steps, eval_interval, patience, logging and the
-machine; any other key that differs is refused by name, and so is another model.py.
+machine; any other key that differs is refused by name, and so is another model.py. A folder has one
+writer, who holds its file `lock`: a second one is refused. With --init_from=auto one command starts
+a run, goes on with it or leaves it as it is, whichever it needs.
 
 A step reads gradient_accumulation_steps x batch_size windows of block_size tokens, however many
 processes share them. The number of steps follows from the budget: epochs x windows in the budget /
@@ -21,47 +23,39 @@ windows in a step, rounded down. A key that you add below counts as part of the 
 import copy
 import csv
 import glob
-import io
 import json
 import math
 import os
 import platform
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from contextlib import nullcontext
 
+# first, so that Ctrl-C ends in one line while the others are imported
+import configurator
+from configurator import fail, override, replace_file, say
+
+# isort: split
 import numpy as np
+import pandas as pd
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from configurator import (
-    NOT_PART_OF_A_SETTING,
-    ROOT,
-    code_hash,
-    fail,
-    override,
-    random_stream,
-    read_settings,
-    replace_file,
+import sample_mix
+from model import (
+    GPT,
+    choose_device,
+    choose_dtype,
+    compile_model,
+    load_checkpoint,
+    run_state,
+    why_not_resume,
 )
-from model import GPT, choose_device, choose_dtype, compile_model, load_checkpoint
-from sample_mix import (
-    check_hashes,
-    draw_batches,
-    draw_mix,
-    eval_windows,
-    first_tokens,
-    gather_windows,
-    name_components,
-    read_meta,
-    run_name,
-    with_first,
-)
+from sample_mix import with_first
 
 # -----------------------------------------------------------------------------
 # the data: see sample_mix.py
@@ -120,21 +114,20 @@ backend = ''                # of torchrun's processes: nccl or gloo; '' = what f
 # -----------------------------------------------------------------------------
 config = override(globals())
 
-# the settings that a mistake would break
-for lowest, keys in ((1, 'n_layer n_head n_embd batch_size gradient_accumulation_steps epochs'
-                         ' eval_interval log_interval'),
-                     (0, 'max_iters token_budget val_windows_per_component patience learning_rate'
-                         ' min_lr weight_decay grad_clip warmup_iters lr_decay_iters seed')):
+# what a setting must be
+for rule, holds, keys in (
+        ('at least 1', lambda x: x >= 1, 'n_layer n_head n_embd batch_size'
+         ' gradient_accumulation_steps epochs eval_interval log_interval'),
+        ('at least 0', lambda x: x >= 0, 'max_iters token_budget val_windows_per_component seed'
+         ' patience learning_rate min_lr weight_decay grad_clip warmup_iters lr_decay_iters'),
+        ('at least 0 and below 1', lambda x: 0 <= x < 1, 'dropout beta1 beta2'),
+        ('choose scratch, resume or auto',
+         lambda x: x in ('scratch', 'resume', 'auto'), 'init_from'),
+        ('choose default, reduce-overhead or max-autotune',
+         lambda x: x in ('default', 'reduce-overhead', 'max-autotune'), 'compile_mode')):
     for key in keys.split():
-        if not globals()[key] >= lowest:
-            fail(f'--{key}={globals()[key]}: at least {lowest}')
-for key in ('dropout', 'beta1', 'beta2'):
-    if not 0 <= globals()[key] < 1:
-        fail(f'--{key}={globals()[key]}: at least 0 and below 1')
-for key, choices in (('compile_mode', ('default', 'reduce-overhead', 'max-autotune')),
-                     ('init_from', ('scratch', 'resume', 'auto'))):
-    if globals()[key] not in choices:
-        fail(f'--{key}={globals()[key]}: choose {", ".join(choices[:-1])} or {choices[-1]}')
+        if not holds(config[key]):
+            fail(f'--{key}={config[key]}: {rule}')
 if n_embd % n_head:
     fail(f'--n_embd={n_embd} does not divide into --n_head={n_head} heads')
 if wandb_log:
@@ -153,11 +146,11 @@ device_type = device.partition(':')[0]
 dtype, autocast = choose_dtype(dtype, device)
 
 # the mixture: the whole budget in one array on the device
-meta = read_meta(dataset)
+meta = sample_mix.read_meta(dataset)
 if verify:
-    check_hashes(meta, meta['components'], ('train', 'val'))
-mix, record = draw_mix(dataset, block_size, k, candidates, components, token_budget, mix_seed,
-                       shuffle_components, constant_per_component)
+    sample_mix.check_hashes(meta, meta['components'], ('train', 'val'))
+mix, record = sample_mix.draw_mix(dataset, block_size, k, candidates, components, token_budget,
+                                  mix_seed, shuffle_components, constant_per_component)
 names, T = record['components'], block_size
 k, token_budget = len(names), record['token_budget']
 windows_per_step = gradient_accumulation_steps * batch_size
@@ -168,13 +161,15 @@ if max_iters < 1:
          f' {windows_per_step}: lower --batch_size or raise --epochs')
 lr_decay_iters = lr_decay_iters or max_iters
 train_tokens = torch.from_numpy(mix['tokens']).to(device)  # (N,) int32
-first = torch.tensor(first_tokens(meta, names, tag), dtype=torch.int32, device=device)  # (K,)
+first = sample_mix.first_tokens(meta, names, tag)
+first = torch.tensor(first, dtype=torch.int32, device=device)  # (K,)
 
 # Validation windows, the same at every evaluation. Rank r takes each world_size-th of them, padded
 # to whole micro-batches: of five, rank 0 of 2 takes 0, 2 and 4 and, with two at a time, one pad.
 micro_batch = batch_size // world_size  # windows that one process takes at once
-val = [eval_windows(meta, name, 'val', T, val_windows_per_component, shuffle_components)['tokens']
-       for name in names]
+val = [sample_mix.eval_windows(meta, name, 'val', T, val_windows_per_component,
+                               shuffle_components)['tokens'] for name in names]
+sample_mix.check_unchanged(meta)  # all has been read from one and the same data set
 n_val = np.array([len(w) for w in val])  # (K,)
 val_component = np.repeat(np.arange(k), n_val)[rank::world_size]
 n_counted = len(val_component)
@@ -186,61 +181,56 @@ val_first = first[val_component.to(device)]
 
 # the run's folder, and the checkpoint to go on from; nothing is written yet
 if not out_dir:
-    only = name_components(names, record['tokens']) if components or k == 1 else ''
-    out_dir = 'out/' + run_name(dataset, k, seed, mix_seed, shuffle_components,
-                                constant_per_component, tag, only)
+    only = sample_mix.name_components(names, record['tokens']) if components or k == 1 else ''
+    out_dir = 'out/' + sample_mix.run_name(dataset, k, seed, mix_seed, shuffle_components,
+                                           constant_per_component, tag, only)
 ckpt_path, best_path, log_path = (os.path.join(out_dir, name)
                                   for name in ('ckpt.pt', 'best.pt', 'log.csv'))
 if os.path.exists(out_dir) and not os.path.isdir(out_dir):
     fail(f'--out_dir={out_dir} is a file, not a folder')
-is_auto = init_from == 'auto'
-if is_auto:
-    init_from = 'resume' if os.path.exists(ckpt_path) else 'scratch'
+if init_from == 'resume' and not os.path.exists(ckpt_path):
+    fail(f'--init_from=resume: there is no {ckpt_path}; start the run anew by'
+         ' --init_from=scratch --overwrite=True')
+if master:
+    held = configurator.lock(os.path.join(out_dir, 'lock'), out_dir)  # until the process ends
 there_already = os.path.exists(ckpt_path) or os.path.exists(best_path)
-if init_from == 'scratch' and there_already and not (overwrite or is_auto):
+if init_from == 'scratch' and there_already and not overwrite:
     fail(f'{out_dir} holds a run already: go on with it by --init_from=resume, replace it by'
          ' --overwrite=True, or choose another --out_dir')
-checkpoint = None
-if init_from == 'resume':
-    if not os.path.exists(ckpt_path):
-        fail(f'--init_from=resume: there is no {ckpt_path}; start the run anew by'
-             ' --init_from=scratch --overwrite=True')
+
+# the checkpoint to go on from, where it is one of the same run
+checkpoint, is_auto = None, init_from == 'auto'
+if init_from != 'scratch' and os.path.exists(ckpt_path):
     model, checkpoint = load_checkpoint(ckpt_path)
     if not wanted_dtype:  # then the run's: another machine would choose another
         dtype, autocast = choose_dtype(checkpoint['config'].get('dtype', ''), device)
 config = {key: globals()[key] for key in config}  # with what was derived above
-code = {name: code_hash(name) for name in ('model.py', 'sample_mix.py', 'train.py')}
-
-# what a resume may change: --init_from=auto goes on with the same run, not with a longer one
+code = configurator.run_code()
 if checkpoint:
-    refused = f'--init_from={"auto" if is_auto else "resume"}: {out_dir}'
-    may_change = NOT_PART_OF_A_SETTING | (set() if is_auto else {
-        'max_iters', 'lr_decay_iters', 'eval_interval', 'patience'})
-    defaults = {key: default for key, (default, _) in read_settings(__file__).items()}
-    before = defaults | checkpoint['config']  # a key that is newer than the run had its default
-    changed = [key for key in config if key not in may_change and config[key] != before[key]]
-    if changed:
-        fail(f'{refused} was trained with ' + ', '.join(
-            f'{key}={before[key]!r}, not {config[key]!r}' for key in changed)
-             + ': set that back, or choose another --out_dir, or --overwrite=True')
-    if checkpoint['mix'] != record:
-        fail(f'{refused} was trained on other data than data/{dataset} holds now')
-    code_before = checkpoint.get('code', {})
-    trained_by = code_before.get('model.py', '').rpartition('+')[2]  # the last, after a resume
-    if trained_by not in ('', code['model.py']) and not any_code:
-        fail(f'{refused} was trained with another model.py ({trained_by}, now {code["model.py"]}):'
-             ' set it back, start anew, or, where it computes the same, --any_code=True')
-    new_code = [name for name in code
-                if code_before.get(name, '').rpartition('+')[2] not in ('', code[name])]
-    code = {name: f'{code_before[name]}+{x}' if name in new_code else code_before.get(name, x)
+    defaults = {key: default for key, (default, _) in configurator.read_settings(__file__).items()}
+    reason = why_not_resume(checkpoint, config, defaults, record,
+                            set() if is_auto else configurator.MAY_CHANGE_ON_RESUME)
+    if reason:
+        fail(f'--init_from={init_from}: {out_dir} {reason}')
+    if not os.path.exists(best_path):
+        if not is_auto:
+            fail(f'--init_from=resume: there is no {best_path}, and only training gives it back;'
+                 ' start the run anew by --init_from=scratch --overwrite=True')
+        if master:
+            print(f'{best_path} is gone: {out_dir} is trained again from the start')
+        checkpoint = None
+if checkpoint:
+    if run_state(checkpoint | {'config': config}) != 'unfinished':
+        done = f'{out_dir} is done, after {checkpoint["iter_num"]:,} of at most {max_iters:,} steps'
+        if not is_auto:
+            fail(f'{done}: nothing to resume (raise --epochs, --max_iters or --patience)')
+        if master:
+            print(done)
+        sys.exit(0)
+    code_before = code | checkpoint.get('code', {})  # '+' joins the code before and after a resume
+    new_code = [name for name in code if not code_before[name].endswith(code[name])]
+    code = {name: f'{code_before[name]}+{x}' if name in new_code else code_before[name]
             for name, x in code.items()}
-    iter_num, best_iter = checkpoint['iter_num'], checkpoint['best_iter']
-    if iter_num >= max_iters or patience and iter_num - best_iter >= patience * eval_interval:
-        if is_auto:
-            print(f'{out_dir} is done, after {iter_num:,} of at most {max_iters:,} steps')
-            sys.exit(0)
-        fail(f'{out_dir} is done, after {iter_num:,} steps: nothing to resume (raise --epochs,'
-             ' --max_iters or --patience)')
 
 # the model and its optimizer
 model_args = dict(n_layer=n_layer, n_head=n_head, n_embd=n_embd, block_size=block_size, bias=bias,
@@ -265,13 +255,11 @@ if checkpoint:
         checkpoint[key] for key in ('iter_num', 'best_val_loss', 'best_iter', 'steps'))
     loss_sum += checkpoint['loss_sum']
     optimizer.load_state_dict(checkpoint['optimizer'])
-torch.manual_seed(int(random_stream('dropout', seed, rank, iter_num).integers(2**62)))
+torch.manual_seed(int(configurator.random_stream('dropout', seed, rank, iter_num).integers(2**62)))
 if checkpoint and master:  # it holds rank 0's; the others go on with a stream of their own
     torch.set_rng_state(checkpoint['rng']['cpu'].cpu())
-    if device_type in checkpoint['rng'] and device_type == 'cuda':
-        torch.cuda.set_rng_state(checkpoint['rng']['cuda'].cpu(), device)
-    if device_type in checkpoint['rng'] and device_type == 'mps':
-        torch.mps.set_rng_state(checkpoint['rng']['mps'].cpu())
+    if device_type != 'cpu' and device_type in checkpoint['rng']:
+        getattr(torch, device_type).set_rng_state(checkpoint['rng'][device_type].cpu())
 for group in optimizer.param_groups:
     group['lr'] = lr
 
@@ -288,15 +276,6 @@ if world_size > 1:
     dist.init_process_group(backend, device_id=torch.device(device) if backend == 'nccl' else None)
     net = DistributedDataParallel(model)  # averages the gradient over processes
 
-    def exit_on_error(kind, error, trace):
-        """Prints one line and exits when this rank or a peer fails; torchrun ends the others."""
-        cause = ' '.join(str(error).split())[:300]
-        print(f'train.py: process {rank} of {world_size} cannot go on ({kind.__name__}: {cause});'
-              f' the run goes on from {ckpt_path} by --init_from=resume, with any number of'
-              ' processes', file=sys.stderr, flush=True)
-        os._exit(1)
-    sys.excepthook = exit_on_error
-
 # -----------------------------------------------------------------------------
 # what the loop calls
 
@@ -306,6 +285,7 @@ events = []  # since the last row of log.csv
 stop_signal = 0  # the number of one that asks the run to end
 best_state = None  # the checkpoint of best_iter, where it is not on the disk yet
 saved_at, save_seconds = -math.inf, 0.0  # when checkpoints were written last, and how long it took
+unwritten = {}  # config.json and mix.json, until the first checkpoint of this process
 
 
 def get_lr(it):
@@ -342,10 +322,8 @@ def evaluate():
 def get_state():
     """Returns the checkpoint of this step: a dict with nanoGPT's keys, its tensors the run's."""
     rng = {'cpu': torch.get_rng_state()}
-    if device_type == 'cuda':
-        rng['cuda'] = torch.cuda.get_rng_state(device)
-    if device_type == 'mps':
-        rng['mps'] = torch.mps.get_rng_state()
+    if device_type != 'cpu':
+        rng[device_type] = getattr(torch, device_type).get_rng_state()
     return {'model': model.state_dict(), 'optimizer': optimizer.state_dict(),
             'model_args': model_args, 'iter_num': iter_num, 'best_val_loss': best_val_loss,
             'best_iter': best_iter, 'config': config, 'rng': rng, 'mix': record, 'code': code,
@@ -359,30 +337,30 @@ def save(path, state):
 
 
 def link_file(source, path):
-    """Gives a file a second name, by a copy where the file system has no links."""
+    """Gives a file a second name. Returns whether the file system could."""
     try:
-        if os.path.lexists(path + '.tmp'):
-            os.remove(path + '.tmp')
-        os.link(source, path + '.tmp')
-        os.replace(path + '.tmp', path)
+        os.link(source, path + '.link.tmp')
+        os.replace(path + '.link.tmp', path)
     except OSError:
-        with open(source, 'rb') as f:
-            replace_file(path, lambda g: shutil.copyfileobj(f, g))
+        return False
+    return True
 
 
 def save_checkpoints():
     """
     Writes best.pt, where it is not on the disk yet, and then ckpt.pt: in this order, so that a run
     that is killed in between comes past its best step again. A state that is both is written once.
+    config.json and mix.json follow the first.
     """
     global best_state, saved_at, save_seconds
     began = time.perf_counter()
     if best_state:
         save(best_path, best_state)
-    if best_state and best_iter == iter_num:
-        link_file(best_path, ckpt_path)
-    else:
+    if not (best_state and best_iter == iter_num and link_file(best_path, ckpt_path)):
         save(ckpt_path, get_state())
+    while unwritten:
+        name, content = unwritten.popitem()
+        replace_file(os.path.join(out_dir, name), json.dumps(content, indent=1))
     best_state, saved_at = None, time.perf_counter()
     save_seconds = saved_at - began
 
@@ -409,8 +387,7 @@ def call_wandb(function, *args, **kwargs):
         getattr(wandb, function)(*args, **kwargs)
     except Exception as e:  # whatever the network, the account or the package gives
         wandb_log = False
-        cause = ' '.join(str(e).split())[:200]
-        tqdm.write(f'wandb.{function} failed, the run goes on without it: {cause}')
+        say(f'wandb.{function} failed, the run goes on without it: {str(e)[:200]}')
 
 
 def stop_not_finite(quantity, step):
@@ -421,16 +398,16 @@ def stop_not_finite(quantity, step):
     skip, rate = max(0, step - 1) * windows_per_step, get_lr(max(0, step - 1))
     path = os.path.join(out_dir, 'nonfinite.json')
     if master:
-        starts, owners = next(draw_batches(mix, T, windows_per_step, seed, skip)).tolist()
+        batch = next(sample_mix.draw_batches(mix, T, windows_per_step, seed, skip))
         windows = [{'component': names[c], 'start': s, 'tokens': mix['tokens'][s:s + T].tolist()}
-                   for s, c in zip(starts, owners)]
-        text = json.dumps({'step': step, 'lr': rate, 'what': quantity, 'windows': windows})
-        replace_file(path, lambda f: f.write(text.encode()))
+                   for s, c in zip(*batch.tolist())]
+        replace_file(path, json.dumps({'step': step, 'lr': rate, 'what': quantity,
+                                       'windows': windows}))
         if best_state:  # it is of a step before
             save(best_path, best_state)
         events.append(f'{quantity} is not finite')
         write_row({'iter': step, 'lr': rate})
-    bar.close()
+    show(bar.close)
     fail(f'{quantity} is not finite in step {step}, learning rate {rate:.3g}, windows {skip} to'
          f' {skip + windows_per_step - 1} of the order (they are in {path}). {ckpt_path} is of a'
          ' step before it; start anew with a lower --learning_rate or --grad_clip')
@@ -447,37 +424,58 @@ def request_stop(number, frame):
         signal.signal(number, signal.SIG_DFL)
 
 
+def end_on_error(kind, error, trace):
+    """
+    sys.excepthook from here on. One line for what a signal broke (Ctrl-C kills a compiler too), and
+    for one of several processes, whereupon torchrun ends the others.
+    """
+    go_on = f'{out_dir} goes on by --init_from=auto, with any number of processes'
+    if world_size > 1:
+        reason = ' '.join(str(error).split())[:300]
+        try:
+            print(f'train.py: process {rank} of {world_size} cannot go on ({kind.__name__}:'
+                  f' {reason}); {go_on}', file=sys.stderr, flush=True)
+        finally:
+            os._exit(128 + stop_signal if stop_signal else 1)
+    if stop_signal:
+        fail(f'interrupted by {signal.Signals(stop_signal).name} in step {iter_num + 1}; {go_on}',
+             128 + stop_signal)
+    configurator.report_error(kind, error, trace)
+
+
+def show(progress):
+    """Calls a method of the bar. The run goes on without one where stderr cannot be written."""
+    try:
+        progress()
+    except OSError:
+        configurator.silence(sys.stderr)
+
+
 # -----------------------------------------------------------------------------
 # the run's folder: config.json, mix.json, and log.csv up to the checkpoint
 
 seconds_before = 0.0  # of the processes that trained this run before
 if master:
+    old = ['*.pt.*.tmp']  # what killed processes left
+    if not checkpoint:  # a run that is replaced goes whole, the checkpoint to resume from first
+        old += ['ckpt.pt', 'best.pt', 'config.json', 'mix.json', 'log.csv', 'step-*.pt',
+                'losses-*.npz', 'xe_windows.npz', 'nonfinite.json']
+    for path in [path for pattern in old for path in glob.glob(pattern, root_dir=out_dir)]:
+        os.remove(os.path.join(out_dir, path))
     try:
-        os.makedirs(out_dir, exist_ok=True)
-        if not checkpoint:  # a run that is replaced goes whole, the checkpoint to resume from first
-            for pattern in ('ckpt.pt', 'best.pt', 'log.csv', 'step-*.pt', 'losses-*.npz',
-                            'xe_windows.npz', 'nonfinite.json'):
-                for path in glob.glob(os.path.join(glob.escape(out_dir), pattern)):
-                    os.remove(path)
-    except OSError as e:
-        fail(f'--out_dir={out_dir} cannot be written ({e})')
-    try:
-        git = ['git', '-C', ROOT, 'describe', '--always', '--dirty', '--abbrev=40']
+        git = ['git', '-C', configurator.ROOT, 'describe', '--always', '--dirty', '--abbrev=40']
         commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
     except OSError:  # no git here
         commit = ''
     if checkpoint:
-        by_commit = f' by commit {commit}' if commit else ''
-        by_code = f' by another {", ".join(new_code)}' if new_code else ''
-        events.append(f'resumed at step {iter_num}{by_commit}{by_code}')
+        causes = [f'commit {commit}'] * bool(commit) + [f'another {name}' for name in new_code]
+        events.append(' by '.join([f'resumed at step {iter_num}', *causes]))
     n_parameters = sum(p.numel() for p in model.parameters())
     metadata = {'versions': {'python': platform.python_version(), 'torch': torch.__version__,
                              'numpy': np.__version__},
                 'command': [os.path.basename(sys.argv[0]), *sys.argv[1:]], 'commit': commit,
                 'code': code, 'world_size': world_size, 'parameters': n_parameters}
-    for name, content in (('config.json', config | metadata), ('mix.json', record)):
-        text = json.dumps(content, indent=1).encode()
-        replace_file(os.path.join(out_dir, name), lambda f: f.write(text))
+    unwritten |= {'config.json': config | metadata, 'mix.json': record}
     rows = []
     if checkpoint and os.path.exists(log_path):  # whole rows up to the checkpoint stay
         try:
@@ -488,11 +486,7 @@ if master:
         except (OSError, ValueError, KeyError) as e:
             fail(f'{log_path} cannot be read ({e!r}): move it away, and --init_from=resume starts'
                  ' another')
-    text = io.StringIO(newline='')
-    log = csv.DictWriter(text, columns, lineterminator='\n', extrasaction='ignore')
-    log.writeheader()
-    log.writerows(rows)
-    replace_file(log_path, lambda f: f.write(text.getvalue().encode()))
+    replace_file(log_path, pd.DataFrame(rows, columns=columns).to_csv(index=False))
     log_file = open(log_path, 'a', newline='')
     log = csv.DictWriter(log_file, columns, lineterminator='\n')
     print(f'K = {k} ({", ".join(names)}): {record["windows"]:,} windows of {T} tokens an epoch,'
@@ -508,9 +502,10 @@ if master:
 # -----------------------------------------------------------------------------
 # training
 
+sys.excepthook = end_on_error
 for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, request_stop)
-batches = draw_batches(mix, T, batch_size, seed, skip=iter_num * windows_per_step, device=device)
+batches = sample_mix.draw_batches(mix, T, batch_size, seed, iter_num * windows_per_step, device)
 bar = tqdm(total=max_iters, initial=iter_num, unit=' steps', disable=not master,
            dynamic_ncols=True, desc='compiling' if compile else None,
            mininterval=0.1 if sys.stderr.isatty() else 10)
@@ -522,9 +517,10 @@ start_time = row_time = time.perf_counter()
 model.train()
 while True:
 
-    # a row of log.csv? It is evaluated at the first step, every eval_interval and at the last
-    evaluate_now = iter_num % eval_interval == 0 or iter_num == max_iters
-    log_now = iter_num != last_logged and (evaluate_now or iter_num % log_interval == 0)
+    # what is due: a row of log.csv, which is evaluated at the first and the last step too?
+    is_new = iter_num != last_logged  # a run that is resumed begins with a step that is in log.csv
+    evaluate_now = is_new and (iter_num % eval_interval == 0 or iter_num == max_iters)
+    log_now = evaluate_now or is_new and iter_num % log_interval == 0
     snapshot_now = snapshots and iter_num > first_iter and iter_num & (iter_num - 1) == 0
     stop_now = stop_signal
     if world_size > 1:  # all end at the same row, the only place where they talk of anything else
@@ -544,7 +540,7 @@ while True:
                     'tokens_per_second': round(row_tokens / (time.perf_counter() - row_time)),
                     'grad_norm': float(grad_norm)}
         loss_sum, loss_steps, last_logged = torch.zeros((), device=device), 0, iter_num
-    if log_now and evaluate_now:
+    if evaluate_now:
         val_xe = evaluate()
         if not np.isfinite(val_xe).all():
             stop_not_finite('the validation XE', iter_num)
@@ -568,9 +564,9 @@ while True:
         write_row(row)
         train_xe = f'train {row["train_xe"]:.3f}, ' if 'train_xe' in row else ''
         bar.set_postfix_str(f'{train_xe}best val {best_val_loss:.3f}', refresh=False)
-    if master and (log_now and evaluate_now or stop_reason):
+    if master and (evaluate_now or stop_reason):
         save_now = stop_reason or time.perf_counter() - saved_at >= 50 * save_seconds
-        if log_now and evaluate_now and best_iter == iter_num:
+        if evaluate_now and best_iter == iter_num:
             best_state = get_state() if save_now else copy.deepcopy(get_state())
         if save_now:
             save_checkpoints()
@@ -583,7 +579,7 @@ while True:
     lr.fill_(get_lr(iter_num))
     for micro_step in range(gradient_accumulation_steps):
         start, component = next(batches)[:, rank * micro_batch:(rank + 1) * micro_batch]  # (B,)
-        w = gather_windows(train_tokens, start, T)  # (B, T)
+        w = sample_mix.gather_windows(train_tokens, start, T)  # (B, T)
         is_last = micro_step == gradient_accumulation_steps - 1  # the gradient travels once a step
         if cuda_graphs:
             torch.compiler.cudagraph_mark_step_begin()
@@ -601,11 +597,11 @@ while True:
     optimizer.zero_grad(set_to_none=not cuda_graphs)
     iter_num, loss_steps = iter_num + 1, loss_steps + 1
     if iter_num == first_iter + 1:  # the time to go is reckoned without the compilation
-        bar.set_description()
+        bar.set_description(refresh=False)
         bar.unpause()
-    bar.update()
+    show(bar.update)
 
-bar.close()
+show(bar.close)
 if master:
     log_file.close()
     if stop_reason.startswith('interrupted'):
@@ -621,7 +617,7 @@ status = 128 + stop_now if stop_reason.startswith('interrupted') else 0
 if world_size > 1:
     # All is written. gloo's threads were seen to abort the interpreter's shutdown (LOG.md): none.
     dist.barrier()
-    sys.stdout.flush()
+    configurator.flush_output()
     os._exit(status)
 if status:
     sys.exit(status)

@@ -1,10 +1,14 @@
 """The evaluation: its statistics on numbers whose answer is known, and which runs it compares."""
 import csv
+import fcntl
+import glob
 import json
 import math
 import os
 import shlex
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -206,30 +210,29 @@ def test_parts_on_known_predictors(monkeypatch):
 
 @pytest.fixture
 def one_run(small, tmp_path, monkeypatch):
-    """Works in a folder with data/ and out/first. Returns copy_run(to, without=(), **keys)."""
+    """Works in a folder with data/ and out/first. Returns copy_run(to, **changes of change_run)."""
     if not os.path.exists('eval/first'):
         run('train.py', *TRAIN, '--components=a', '--max_iters=3', '--out_dir=eval/first')
     os.symlink(small / 'data', tmp_path / 'data')
     shutil.copytree('eval/first', tmp_path / 'out/first')
     monkeypatch.chdir(tmp_path)
-    change_config('out/first', without=('code',))
+    change_run('out/first')
 
-    def copy_run(to, without=(), **keys):
+    def copy_run(to, **changes):
         shutil.copytree('out/first', f'out/{to}', ignore=shutil.ignore_patterns('*.npz'))
-        change_config(f'out/{to}', without, **keys)
+        change_run(f'out/{to}', **changes)
     return copy_run
 
 
-def change_config(folder, without=(), **keys):
-    """Changes keys of a run's config.json; its checkpoints lose the code that they may name."""
-    with open(f'{folder}/config.json') as f:
-        config = json.load(f)
-    config = {key: value for key, value in config.items() if key not in without} | keys
+def change_run(folder, without=(), code=None, steps=3, **keys):
+    """Changes what a run's checkpoints say: keys of its config, its code and its steps."""
+    for name in ('ckpt.pt', 'best.pt'):
+        checkpoint = torch.load(f'{folder}/{name}', weights_only=True)
+        config = {key: x for key, x in checkpoint['config'].items() if key not in without} | keys
+        checkpoint |= {'config': config, 'code': code or {}, 'iter_num': steps}
+        torch.save(checkpoint, f'{folder}/{name}')
     with open(f'{folder}/config.json', 'w') as f:
         json.dump(config, f)
-    checkpoint = torch.load(f'{folder}/best.pt', weights_only=True)
-    checkpoint.pop('code', None)
-    torch.save(checkpoint, f'{folder}/best.pt')
 
 
 def evaluate(*args):
@@ -250,12 +253,13 @@ def today(**changed):
 
 def test_runs_that_differ_in_a_new_key_are_told_apart(one_run, capsys):
     """A key that train.py does not have yet: one run knows it, the other does not."""
-    one_run('rope', rope=True)
+    one_run('rope', rope='yarn x=4')
     vs_k, _ = evaluate()
     assert [row['n_runs'] for row in vs_k] == ['1', '1']
-    assert sorted(row['setting'] for row in vs_k) == ['rope=None', 'rope=True']
-    assert 'repeats' not in capsys.readouterr().out
-    assert {'xe_vs_k-rope=None.png', 'xe_vs_k-rope=True.png'} <= set(os.listdir('results'))
+    assert sorted(row['setting'] for row in vs_k) == ["'rope=yarn x=4'", 'rope=None']
+    out = capsys.readouterr().out
+    assert 'repeats' not in out and 'rope=yarn x=4\nrope\n' in out and 'rope=None\nfirst\n' in out
+    assert len(glob.glob('results/xe_vs_k-rope=*.png')) == 2
 
 
 def test_a_run_that_does_not_know_a_key_has_its_default(one_run):
@@ -285,7 +289,7 @@ def test_no_run_is_evaluated_by_the_model_of_another(one_run, capsys, fails):
     one_run('other', code=today(**{'model.py': 'ab12ab12'}))
     _, by_component = evaluate()
     assert {row['run'] for row in by_component} == {'first', 'new'}
-    assert 'out/other was trained with another model.py (ab12ab12)' in capsys.readouterr().out
+    assert 'trained with another model.py (ab12ab12): out/other; set' in capsys.readouterr().out
     assert not os.path.exists('out/other/losses-test-best.npz')
     assert 'no run that this model.py can evaluate' in fails('eval_xe.py', '--runs=out/other')
 
@@ -296,7 +300,8 @@ def test_the_cache_knows_the_code(one_run, monkeypatch, capsys):
     one_run('not_evaluated', code=today(), seed=1)
     _, before = evaluate('--runs=out/first,out/new')
     original, loaded, load = configurator.code_hash, [], torch.load
-    monkeypatch.setattr(torch, 'load', lambda path, **k: loaded.append(path) or load(path, **k))
+    monkeypatch.setattr(torch, 'load', lambda path, **k: (
+        'ckpt.pt' in path or loaded.append(path), load(path, **k))[1])
     evaluate('--runs=out/first,out/new')
     assert loaded == []
     monkeypatch.setattr(configurator, 'code_hash', lambda path: 'changed' * (path == 'model.py')
@@ -304,7 +309,7 @@ def test_the_cache_knows_the_code(one_run, monkeypatch, capsys):
     _, after = evaluate()
     assert loaded == ['out/first/best.pt']
     assert [row['xe'] for row in after] == [row['xe'] for row in before]
-    assert 'out/not_evaluated was trained with another model.py' in capsys.readouterr().out
+    assert 'model.py (' in (out := capsys.readouterr().out) and '): out/not_evaluated;' in out
     monkeypatch.setattr(configurator, 'code_hash', lambda path: 'changed' * (
         path == 'sample_mix.py') or original(path))
     evaluate()
@@ -334,6 +339,125 @@ def test_nine_shapes_of_model_are_evaluated_in_one_call(one_run, monkeypatch):
     assert len(by_component) == 9
 
 
+def hold(path):
+    """Holds a lock as another process would; returns the file to close."""
+    f = open(path, 'w')
+    fcntl.flock(f, fcntl.LOCK_EX)
+    return f
+
+
+def test_unfinished_runs_are_left_out_unless_asked_for(one_run, capsys, fails):
+    one_run('half', seed=1, steps=2)
+    one_run('now', seed=2)
+    one_run('bad', seed=3, steps=1)
+    for folder, step in (('bad', 2), ('half', 1)):  # half went on past its bad step
+        with open(f'out/{folder}/nonfinite.json', 'w') as f:
+            json.dump({'step': step}, f)
+    held = hold('out/now/lock')
+    _, by_component = evaluate()
+    out = capsys.readouterr().out
+    assert [(row['run'], row['unfinished']) for row in by_component] == [('first', 'False')]
+    assert ('left out, unfinished: out/bad (ended by a number that is not finite, 1 of 3 steps),'
+            ' out/half (2 of 3 steps), out/now (being trained, 3 of 3 steps);'
+            ' --unfinished=True takes them') in out and 'not finished' not in out
+    assert 'no finished run there' in fails('eval_xe.py', '--runs=out/half')
+    vs_k, by_component = evaluate('--unfinished=True')
+    assert (vs_k[0]['n_runs'], vs_k[0]['unfinished']) == ('4', '3')
+    assert {row['run']: row['unfinished'] for row in by_component} == {
+        'first': 'False', 'half': 'True', 'now': 'True', 'bad': 'True'}
+    assert 'K = 1: 3 of 4 runs not finished' in capsys.readouterr().out
+    held.close()
+
+
+def test_a_run_is_what_its_checkpoint_says(one_run, capsys):
+    """Of a second seed, whose config.json is of another run: named, and in no table."""
+    one_run('mixed', seed=1)
+    one_run('bare', seed=2)
+    for name in ('config.json', 'mix.json'):
+        os.remove(f'out/bare/{name}')
+    shutil.copy('out/first/config.json', 'out/mixed/config.json')
+    os.remove('out/first/best.pt')
+    _, by_component = evaluate()
+    assert [(row['run'], row['seed']) for row in by_component] == [('bare', '2')]
+    out = capsys.readouterr().out
+    assert 'another run than their ckpt.pt: out/mixed' in out
+    assert 'left out, without best.pt: out/first' in out
+
+
+def test_a_folder_that_cannot_be_written_is_evaluated(one_run, monkeypatch, capsys):
+    access = os.access
+    monkeypatch.setattr(os, 'access', lambda path, mode: path != 'out/first' and access(path, mode))
+    _, by_component = evaluate()
+    assert [row['run'] for row in by_component] == ['first']
+    assert not glob.glob('out/first/*.npz')
+    assert 'so losses are not kept: out/first\n' in capsys.readouterr().out
+
+
+def test_one_evaluation_writes_a_folder_at_a_time(one_run, fails):
+    os.makedirs('results')
+    held = hold('results/.lock')
+    for script in ('eval_xe.py', 'plot_xe.py'):
+        assert 'results is being written by another process' in fails(script)
+    assert os.listdir('results') == ['.lock']
+    held.close()
+
+
+def test_data_that_are_replaced_meanwhile_are_noticed(one_run, monkeypatch, fails):
+    shutil.copytree('data', 'copy')
+    os.remove('data')
+    os.rename('copy', 'data')
+    load = torch.load
+
+    def replace(path, **keys):
+        if path.endswith('best.pt'):
+            with open('data/small/meta.json') as f:
+                meta = json.load(f)
+            meta['components']['a']['test']['bytes'] += 1
+            with open('data/small/meta.json', 'w') as f:
+                json.dump(meta, f)
+        return load(path, **keys)
+    monkeypatch.setattr(torch, 'load', replace)
+    assert 'was replaced while it was read' in fails('eval_xe.py')
+    assert not os.path.exists('results/xe_vs_k.csv')
+
+
+ODD = ['C++', '$\\bad$', "it's", 'World News', '[abc]', '$(touch pwned)', '`touch pwned`', 'a/b',
+       'R&D', '100%']
+
+
+def test_any_name_is_evaluated_drawn_and_quoted(small, tmp_path, monkeypatch):
+    """
+    Components with names that shells, patterns and matplotlib read otherwise. A stand-in for python
+    notes the arguments that a shell gives it from missing.txt.
+    """
+    with open('data/small/meta.json') as f:
+        meta = json.load(f)
+    facts = meta['components']['a']
+    for name in ODD:
+        shutil.copytree('data/small/a', tmp_path / 'data/odd' / configurator.safe_name(name))
+    (tmp_path / 'data/odd/meta.json').write_text(json.dumps(
+        meta | {'dataset': 'odd', 'components': dict.fromkeys(ODD, facts)}))
+    monkeypatch.chdir(tmp_path)
+    run('train.py', *TRAIN, '--dataset=odd', f'--components={",".join(ODD)}', '--max_iters=1',
+        '--token_budget=1600', '--out_dir=out/[abc]')
+    vs_k, by_component = evaluate('--runs=out/[abc]')
+    assert sorted(row['component'] for row in by_component) == sorted(ODD)
+    assert vs_k[0]['k'] == str(len(ODD)) and os.path.exists('results/xe_vs_k.png')
+    os.makedirs('bin')
+    with open('bin/python', 'w') as f:
+        f.write(f'#!{sys.executable}\nimport json, sys\n'
+                'print(json.dumps(sys.argv[1:]), file=open("args", "a"))\n')
+    os.chmod('bin/python', 0o755)
+    subprocess.run("tr '\\n' '\\0' < results/missing.txt | xargs -0 -n1 sh -c", shell=True,
+                   check=True, env=os.environ | {'PATH': f'{tmp_path}/bin:{os.environ["PATH"]}'})
+    with open('args') as f:
+        given = [json.loads(line) for line in f]
+    named = [arg.removeprefix('--components=').split(',') for args in given for arg in args
+             if arg.startswith('--components=')]
+    assert set(sum(named, [])) == set(ODD)
+    assert not os.path.exists('pwned') and len(given) == 2 * len(ODD) + 1
+
+
 def test_missing_runs_are_trained_by_their_commands(small, tmp_path, monkeypatch, capsys):
     """Settings that are not train.py's, a folder with a space: the commands are those needed."""
     run('train.py', *TRAIN, '--k=2', '--max_iters=2', '--token_budget=320',
@@ -341,14 +465,27 @@ def test_missing_runs_are_trained_by_their_commands(small, tmp_path, monkeypatch
     monkeypatch.chdir(small)
     _, by_component = evaluate('--runs=eval/a mixture')
     out = capsys.readouterr().out
-    assert 'ΔXE of K = 2 needs a K = 1 run of each of its components' in out
+    assert 'small: ΔXE of K = 2 lacks 2 specialist runs' in out
     assert 'decomposition.csv has no rows' in out
     assert out.index('python train.py') < out.index('icl_score')
     with open('results/missing.txt') as f:
         commands = f.read().splitlines()
-    assert len(commands) == 5 and out.count('python train.py') == 3
+    assert len(commands) == 5 and commands[0] in out
     for command in commands:
         run('train.py', *shlex.split(command)[2:])
+    os.rename('eval/a mixture-tag', 'eval/a mixture, too')
+    part = torch.load('eval/a mixture, too/ckpt.pt', weights_only=True)  # killed after one step
+    torch.save(part | {'iter_num': 1}, 'eval/a mixture, too/ckpt.pt')
+    held = hold('eval/a mixture, too/lock')
+    evaluate('--runs=eval/a mixture*')
+    assert 'lacks 1 tagged run, 1 of them begun and not finished' in capsys.readouterr().out
+    assert not os.path.exists('results/missing.txt')  # it is being trained
+    held.close()
+    evaluate('--runs=eval/a mixture*')
+    with open('results/missing.txt') as f:
+        command, = f.read().splitlines()
+    assert shlex.split(command)[-1] == '--out_dir=eval/a mixture, too'
+    run('train.py', *shlex.split(command)[2:])
     vs_k, _ = evaluate('--runs=eval/a mixture*')
     assert [row['k'] for row in vs_k if row['ambiguity']] == ['2']
     assert not os.path.exists('results/missing.txt')

@@ -1,6 +1,8 @@
 """Pictures and table come from the CSV files alone, and nothing is removed but what was drawn."""
+import errno
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -82,7 +84,13 @@ def test_what_the_user_drew_stays_and_what_is_of_no_setting_goes(tmp_path):
         assert sorted(json.load(f)) == sorted(drawn)
 
 
-def test_a_damaged_record_of_pictures_removes_nothing(tmp_path):
+@pytest.fixture
+def one_kind(monkeypatch):
+    """One picture of each setting is enough, in a second less."""
+    monkeypatch.setattr(plot_xe, 'PICTURES', {'xe_vs_k': plot_xe.draw_vs_k})
+
+
+def test_a_damaged_record_of_pictures_removes_nothing(tmp_path, one_kind):
     write_results(str(tmp_path))
     (tmp_path / 'pictures.json').write_text('["../outside.png", "notes.txt"')
     (tmp_path / 'notes.txt').write_text('mine')
@@ -134,7 +142,7 @@ def test_the_table_says_whether_the_control_holds(tmp_path, shuffled, low, says)
     assert 'of unigram XE - rate: ' in text and 'icl_score: ' in text and '20.0% of 1.0000' in text
 
 
-def test_data_sets_stand_apart(tmp_path):
+def test_data_sets_stand_apart(tmp_path, one_kind):
     write_results(str(tmp_path), ['dropout=0.0'])
     for name in ('xe_vs_k', 'curves', 'xe_by_component'):
         frame = plot_xe.read_csv(str(tmp_path), name)
@@ -146,6 +154,57 @@ def test_data_sets_stand_apart(tmp_path):
     assert f'{tmp_path}/xe_vs_k-demo.png' in plot_xe.draw(str(tmp_path))
 
 
+@pytest.mark.parametrize('dataset, names', [('$\\frac$', ('$\\bad$', 'C++', "it's")),
+                                            ('2024', ('007', 'nan', '100%'))])
+def test_any_label_is_drawn(tmp_path, dataset, names):
+    """No formula or number is made of a label; components are counted by K, not by a + in one."""
+    write_results(str(tmp_path))
+    frame = plot_xe.read_csv(str(tmp_path), 'xe_by_component')
+    frame = frame.assign(dataset=dataset).replace({'component': dict(zip('abc', names))})
+    frame['components'] = ['+'.join(names[:k]) for k in frame['k']]
+    frame.to_csv(tmp_path / 'xe_by_component.csv', index=False)
+    for name in ('xe_vs_k', 'curves'):
+        frame = plot_xe.read_csv(str(tmp_path), name).assign(dataset=dataset)
+        frame.to_csv(tmp_path / f'{name}.csv', index=False)
+    assert len(plot_xe.draw(str(tmp_path))) == len(KINDS)
+    (key, (_, tables)), = plot_xe.read_settings_shown(str(tmp_path)).items()
+    assert key == (dataset, '') and set(names) < set(tables['xe_by_component']['component'])
+    dots = plot_xe.draw_vs_k('d', tables).axes[0].collections[0]
+    assert len(dots.get_offsets()) == 2 * len(KS)
+
+
+def test_settings_of_any_value_are_told_apart(tmp_path, one_kind):
+    values = ['a b', 'a_b', "it's x=1", '[0.9, 0.95]', '', 'x' * 300]
+    write_results(str(tmp_path), [shlex.join([f'note={value}', 'k2=1']) for value in values])
+    words = [words for words, _ in plot_xe.read_settings_shown(str(tmp_path)).values()]
+    assert sorted(words) == sorted([f'note={value}'] for value in values)
+    assert len(set(plot_xe.draw(str(tmp_path)))) == len(values)
+
+
+def test_a_full_disk_leaves_the_old_pictures(tmp_path, monkeypatch, capsys):
+    folder = str(tmp_path)
+    write_results(folder)
+    before = {path: os.path.getmtime(path) for path in plot_xe.draw(folder)}
+    write_results(folder, ['dropout=0.1'], same_components=True)
+    savefig, calls = plot_xe.plt.Figure.savefig, []
+
+    def fill_up(fig, f, **keys):
+        calls.append(f)
+        if len(calls) == 3:
+            f.write(b'half of it')
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        savefig(fig, f, **keys)
+    monkeypatch.setattr(plot_xe.plt.Figure, 'savefig', fill_up)
+    with pytest.raises(SystemExit) as e:
+        plot_xe.draw(folder)
+    err = capsys.readouterr().err
+    assert e.value.code == 2 and 'No space left on device' in err and len(err.splitlines()) == 1
+    assert all(os.path.getsize(path) > 10000 for path in before)
+    assert os.path.getmtime(f'{folder}/{KINDS[2]}.png') == before[f'{folder}/{KINDS[2]}.png']
+    assert not [name for name in os.listdir(folder) if name.endswith('.tmp')]
+
+
 def test_missing_files_are_named_in_one_line(tmp_path, fails, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert 'results/curves.csv cannot be read' in fails('plot_xe.py')
+    line = fails('plot_xe.py')
+    assert line.count('results/curves.csv') == 1 and 'No such file' in line

@@ -24,10 +24,14 @@ from child import start
 from conftest import BY_TWO, ROOT, SMALL, TRAIN, run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_prepare import LABELS, write_lines
 from test_scripts import rows
 from tqdm import tqdm
 
 import configurator
+import model
+import sample_mix
+from model import run_state
 
 KILLS = int(os.environ.get('KILLS', 8))  # `make torture` sets it higher
 ARGS = [*TRAIN, '--k=2', '--dropout=0.1', '--max_iters=47', '--log_interval=4', '--eval_interval=9',
@@ -201,6 +205,183 @@ def test_a_state_that_is_best_and_last_is_written_once(small):
     assert load('survive/once/ckpt.pt')['iter_num'] == 10
     best = load('survive/once/best.pt')  # it stays as it was when ckpt.pt moves on
     assert best['iter_num'] == best['best_iter'] in (9, 10)
+
+
+# ---- one writer, and a resume that comes to nothing
+
+def contents(folder):
+    return {name: (open(f'{folder}/{name}', 'rb').read(), os.stat(f'{folder}/{name}').st_mtime_ns)
+            for name in os.listdir(folder)}
+
+
+def test_a_folder_has_one_writer(small, fails):
+    folder = 'survive/writer'
+    args = [*ARGS, f'--out_dir={folder}', '--max_iters=100000', '--lr_decay_iters=47']
+    first = start('train.py', *args)
+    while not os.path.exists(f'{folder}/config.json') and first.is_alive():
+        time.sleep(0.02)
+    os.kill(first.pid, signal.SIGSTOP)  # what is written from here on is written by another
+    before = contents(folder)
+    for more in ('--init_from=auto', '--init_from=resume', '--overwrite=True'):
+        said = fails('train.py', *args, more)
+        assert f'{folder} is being written by process {first.pid} on' in said
+    two = subprocess.run([*BY_TWO, *args, '--overwrite=True'], capture_output=True, text=True)
+    assert two.returncode != 0 and two.stderr.count(f'written by process {first.pid} on') == 1
+    assert contents(folder) == before
+    first.kill()
+    first.join()
+    assert fails('train.py', *args, '--init_from=auto', '--seed=1').endswith('--overwrite=True')
+
+
+def test_a_resume_that_dies_before_its_first_step_leaves_the_run_as_it_was(small, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+    args = [*ARGS, '--lr_decay_iters=47', '--out_dir=survive/dies']
+    run('train.py', *args, '--max_iters=9')
+    names = ('config.json', 'mix.json', 'ckpt.pt', 'best.pt')
+    before = contents('survive/dies')
+    with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+        m.setattr(sample_mix, 'gather_windows', interrupt)
+        run('train.py', *args, '--max_iters=12', '--init_from=resume')
+    assert all(contents('survive/dies')[name] == before[name] for name in names)
+    run('train.py', *args, '--max_iters=12', '--init_from=resume')
+    config, kept = json.load(open('survive/dies/config.json')), load('survive/dies/ckpt.pt')
+    assert config['max_iters'] == kept['config']['max_iters'] == kept['iter_num'] == 12
+
+
+def test_a_run_that_lost_its_best_checkpoint_is_trained_again(whole, fails, capsys):
+    args = [*ARGS, '--out_dir=survive/no-best']
+    run('train.py', *args)
+    os.remove('survive/no-best/best.pt')
+    assert 'there is no survive/no-best/best.pt' in fails('train.py', *args, '--init_from=resume')
+    run('train.py', *args, '--init_from=auto')
+    assert 'best.pt is gone: survive/no-best is trained again' in capsys.readouterr().out
+    assert differences(whole, 'survive/no-best') == []
+
+
+def test_data_that_are_replaced_while_a_run_starts_are_not_mixed(copied, fails, monkeypatch):
+    windows = sample_mix.eval_windows
+
+    def replaced(*args):
+        other_data()
+        return windows(*args)
+    monkeypatch.setattr(sample_mix, 'eval_windows', replaced)
+    assert 'data/small was replaced while it was read: start again' in fails(*COMMANDS['train'])
+    assert not os.path.exists('out/new')
+
+
+def test_a_run_on_components_of_any_name_stays_in_its_folder(tmp_path, monkeypatch):
+    """Three by themselves, and all together with a resume; log.csv has their names."""
+    (tmp_path / 'deep/er/here').mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / 'deep/er/here')
+    os.mkdir('named')
+    for split in ('train', 'validation', 'test'):
+        write_lines(f'named/{split}.jsonl', [(f'{split} {i} {label} ' * 20, label)
+                                             for i in range(3) for label in LABELS])
+    run('prepare.py', '--dataset=n', '--source=named', '--vocab_size=300')
+    args = ['--dataset=n', '--candidates=', *TRAIN[2:], '--log_interval=1', '--lr_decay_iters=2']
+    for label in ('../../../x', '$(touch pwned)', 'x' * 300):
+        run('train.py', *args, f'--components={label}', '--max_iters=1')
+    args += [f'--components={",".join(LABELS)}', f'--token_budget={16 * len(LABELS)}']
+    run('train.py', *args, '--max_iters=1')
+    run('train.py', *args, '--max_iters=2', '--init_from=resume')
+    assert len(glob.glob('out/*/best.pt')) == 4
+    assert glob.glob(f'{tmp_path}/**/ckpt.pt', recursive=True) == [
+        os.path.abspath(path) for path in glob.glob('out/*/ckpt.pt')]
+    folder = max(glob.glob('out/*'), key=lambda folder: os.path.getmtime(f'{folder}/ckpt.pt'))
+    log = rows(f'{folder}/log.csv')
+    assert len(log) == 3 and all(float(log[2][f'val_xe_{label}']) > 0 for label in LABELS)
+
+
+@pytest.mark.parametrize('step, best, config, state', [
+    (20, 20, {}, 'finished'), (21, 0, {'patience': 2}, 'finished'), (19, 0, {}, 'unfinished'),
+    (19, 0, {'patience': 0}, 'unfinished'), (10, 0, {'patience': 2}, 'stopped early'),
+    (9, 0, {'patience': 2}, 'unfinished'), (15, 5, {'patience': 2}, 'stopped early')])
+def test_the_state_of_a_run_is_in_its_checkpoint(step, best, config, state):
+    """Also in one that was written before there was a key."""
+    config = {'max_iters': 20, 'eval_interval': 5} | config
+    assert run_state({'iter_num': step, 'best_iter': best, 'config': config}) == state
+
+
+# ---- what the machine refuses
+
+PREAMBLE = f'import os, signal, sys; sys.path.insert(0, {ROOT!r}); import configurator\n'
+NO_SPACE = 'standard output cannot be written (No space left on device)'
+
+
+@pytest.mark.parametrize('code, shell, status, says', [
+    ('print(1)', '> /dev/full', 2, NO_SPACE),
+    ('print(1, flush=True)', '> /dev/full', 2, NO_SPACE),
+    ('print(1); sys.exit(0)', '> /dev/full', 2, NO_SPACE),
+    ('print(1); sys.exit(0)', '| true', 128 + signal.SIGPIPE, ''),
+    ('print("x" * 10**6)', '> /dev/full', 2, NO_SPACE),
+    ('print(1)', '> /dev/full 2> /dev/full', 2, ''),
+    ('print(1)', '>&-', 0, ''),
+    ('print("Δ")', '', 0, ''),
+    ('print("x" * 10**6)', '| true', 128 + signal.SIGPIPE, ''),
+    ('[print(i) for i in range(10**5)]', '| head -1 > /dev/null', 128 + signal.SIGPIPE, ''),
+    ('os.kill(os.getpid(), signal.SIGINT)', '', 130, 'interrupted'),
+    ('import numpy; numpy.ones(10**15)', '', 2, 'out of memory (Unable to allocate'),
+    ('raise OSError(13, "Permission denied", "a.bin")', '', 2, 'a.bin: Permission denied'),
+    ('raise RuntimeError from OSError(28, "No space", "a.bin")', '', 2, 'a.bin: No space'),
+    ('configurator.fail("a mistake")', '2> /dev/full', 2, ''),
+    ('open("nothing")', '', 1, None), ('1 / 0', '', 1, None)])
+def test_an_error_of_the_machine_is_one_line_and_a_bug_is_not(tmp_path, code, shell, status, says):
+    (tmp_path / 'script.py').write_text(PREAMBLE + code, encoding='utf-8')
+    line = f'set -o pipefail; unset PYTHONUNBUFFERED; {sys.executable} script.py {shell}'
+    done = subprocess.run(['bash', '-c', line], cwd=tmp_path, capture_output=True, text=True,
+                          env=os.environ | {'PYTHONIOENCODING': 'ascii'})
+    assert done.returncode == status, done.stderr
+    if says is None:
+        assert done.stderr.startswith('Traceback')
+    else:
+        assert done.stderr.startswith(f'script.py: {says}' if says else '')
+        assert done.stderr.count('\n') == (says > '')
+
+
+def test_memory_that_is_not_there_and_ctrl_c_while_torch_is_imported(small, tmp_path):
+    train = [sys.executable, os.path.join(ROOT, 'train.py'), *TRAIN, '--k=2']
+    done = subprocess.run([*train, '--n_embd=1000000000000', '--n_head=1', '--out_dir=large'],
+                          capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count('\n') == 1, done.stderr
+    assert 'train.py: out of memory (' in done.stderr and 'lower --batch_size' in done.stderr
+    (tmp_path / 'torch.py').write_text('raise KeyboardInterrupt')
+    done = subprocess.run(train, capture_output=True, text=True,
+                          env=os.environ | {'PYTHONPATH': str(tmp_path)})
+    assert (done.returncode, done.stderr) == (130, 'train.py: interrupted\n')
+
+
+def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(whole, fails, monkeypatch):
+    def refuse(path, **more):
+        raise PermissionError(13, 'Permission denied', path)
+    monkeypatch.setattr(torch, 'load', refuse)
+    said = fails('train.py', *ARGS, '--out_dir=survive/whole', '--init_from=resume')
+    assert said == 'train.py: survive/whole/ckpt.pt: Permission denied'
+
+
+def test_a_signal_that_breaks_a_step_is_named_and_not_what_it_broke(small, monkeypatch, capsys):
+    """Ctrl-C kills the compiler too, which torch.compile then complains of."""
+    def broken(self, *args):
+        os.kill(os.getpid(), signal.SIGINT)
+        raise RuntimeError('g++ died with <Signals.SIGINT: 2>')
+    monkeypatch.setattr(model.GPT, 'forward', broken)
+    monkeypatch.setattr(sys, 'excepthook', sys.excepthook)
+    with pytest.raises(RuntimeError) as e:
+        run('train.py', *ARGS, '--out_dir=survive/broken')
+    with pytest.raises(SystemExit) as end:
+        sys.excepthook(e.type, e.value, e.tb)
+    assert end.value.code == 128 + signal.SIGINT
+    assert 'interrupted by SIGINT in step 1; survive/broken goes on' in capsys.readouterr().err
+
+
+def test_a_full_disk_under_stderr_takes_the_bar_and_not_the_run(whole, monkeypatch):
+    def full(bar, n=1):
+        raise OSError(28, 'No space left on device')
+    silenced = []
+    monkeypatch.setattr(configurator, 'silence', silenced.append)
+    monkeypatch.setattr(tqdm, 'update', full)
+    run('train.py', *ARGS, '--out_dir=survive/no-bar')
+    assert differences(whole, 'survive/no-bar') == [] and set(silenced) == {sys.stderr}
 
 
 # ---- a gradient that is not finite
@@ -380,7 +561,7 @@ def test_a_dead_process_ends_the_run_which_goes_on_with_another_number(whole):
     os.kill(int(second), signal.SIGKILL)
     said, _ = torchrun.communicate(timeout=60)
     assert torchrun.returncode != 0 and 'cannot go on' in said, said
-    assert '--init_from=resume, with any number of processes' in said, said
+    assert 'goes on by --init_from=auto, with any number of processes' in said, said
     step = load('survive/ranks/ckpt.pt')['iter_num']
     run('train.py', *args, '--init_from=resume', f'--max_iters={step + 20}')
     assert rows('survive/ranks/log.csv')[-1]['iter'] == str(step + 20)
@@ -434,12 +615,12 @@ class Wandb:
 def test_a_failure_of_wandb_does_not_stop_the_run(small, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'wandb', wandb := Wandb())
     run('train.py', *ARGS, '--wandb_log=True', '--out_dir=survive/wandb')
-    log, out = rows('survive/wandb/log.csv'), capsys.readouterr().out
+    log, err = rows('survive/wandb/log.csv'), capsys.readouterr().err
     assert wandb.config['n_embd'] == 16 and wandb.config['commit'] is not None
     assert len(wandb.rows) == 3 and not wandb.finished
     for r, row in zip(log, wandb.rows):
         assert {key: str(x) for key, x in row.items()} == {key: r[key] for key in r if key in row}
-    assert out.count('wandb.log failed, the run goes on without it: no network') == 1
+    assert err.count('wandb.log failed, the run goes on without it: no network') == 1
     assert log[-1]['iter'] == '47'
 
 

@@ -1,14 +1,21 @@
-"""The sweep: its list is all that the decomposition needs, and make goes on past a failure."""
+"""The sweep: it lists and runs all that the decomposition needs, whatever happens to it."""
 import csv
+import glob
 import json
 import os
+import random
 import re
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
+import torch
 from conftest import ROOT, TRAIN, run
+from test_survive import equal, state
 
 import configurator
 from sample_mix import held_windows, list_documents, parts_of, read_meta
@@ -37,12 +44,19 @@ def project(small, tmp_path, monkeypatch):
     return tmp_path
 
 
+def list_runs(*args):
+    """Has sweep.py print its list."""
+    with pytest.raises(SystemExit) as e:
+        run('sweep.py', 'tiny.py', '--list=True', *args)
+    assert not e.value.code
+
+
 @pytest.fixture
 def listed(project, capsys):
     """listed(*args): the arguments of each run that sweep.py lists, as a shell would split them."""
     def check(*args):
         capsys.readouterr()
-        run('sweep.py', 'tiny.py', *args)
+        list_runs(*args)
         lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
         assert lines and {tuple(line[:3]) for line in lines} == {('python', 'train.py', 'tiny.py')}
         return [line[2:] for line in lines]
@@ -159,7 +173,7 @@ def test_defaults_edited_in_train_change_the_steps(project, listed, monkeypatch)
     (['--k= '], 'one whole number at least'),
     (['--seeds=0 x'], 'a list of whole numbers, such as 1 2 3'),
     (['--k=1 2', '--control=3'], '--control=3 is not among --k=1 2'),
-    (['--k=4'], 'there are 3 candidates (a,b.B,c)'),
+    (['--k=4'], 'there are 3 to choose from, a,b.B,c'),
     (['--k=2', '--token_budget=50000'], 'the largest budget for these components is'),
     (['--k=2', '--shuffle_components=True'], 'shuffle_components of each run itself'),
     (['--k=2', '--components=a,c'], 'components of each run itself'),
@@ -167,7 +181,8 @@ def test_defaults_edited_in_train_change_the_steps(project, listed, monkeypatch)
     (['--k=2', '--max_iters=0', '--batch_size=800'], 'less than one step of 800'),
     (['--k=1', '--token_budget=15'], '2 epochs of 0 windows are less than one step'),
     (['--k=1', '--block_size=0'], '--block_size=0: at least 1'),
-    (['--list=False'], 'make sweep and sweep.sbatch run its list'),
+    (['--jobs=0'], '--jobs=0: at least 1'),
+    (['--k=2', '--device=cuda:1'], 'CUDA_VISIBLE_DEVICES says which it may use'),
     (['--n_layers=4'], 'did you mean --n_layer?'),
 ])
 def test_mistakes_end_in_one_line(project, fails, args, says):
@@ -180,12 +195,42 @@ def test_a_specialist_that_does_not_fit_is_named(project, capsys):
     held = {name: 16 * held_windows(docs[name], 16) for name in docs}
     assert min(held.values()) < 11200 <= max(held.values())
     for seed in range(3):
-        run('sweep.py', 'tiny.py', '--token_budget=11200', '--k=1 3', f'--seeds={seed}',
-            '--control=0')
+        list_runs('--token_budget=11200', '--k=1 3', f'--seeds={seed}', '--control=0')
         lines, err = capsys.readouterr()
         for name, tokens in held.items():
             assert (f'{name}-11200tokens' in lines) == (tokens >= 11200)
             assert (f'{name} {tokens:,}' in err) == (tokens < 11200)
+
+
+NAMES = ['World News', 'R&D', "it's", '100%', 'a:b', 'a(b)', '[abc]', '$(touch pwned)',
+         '`touch pwned`', '$\\bad$', 'C++', '../../../x', 'a/b', '--k=1', 'x' * 300, '数学']
+
+
+def test_a_shell_reads_the_very_arguments_whatever_the_names(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with open('texts.jsonl', 'w') as f:
+        f.writelines(json.dumps({'text': f'{i} {label} and so on', 'label': label}) + '\n'
+                     for label in NAMES for i in range(80))
+    odd = ['--dataset=odd', '--block_size=8']
+    run('prepare.py', '--source=texts.jsonl', '--vocab_size=257', *odd)
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        run('sweep.py', '--list=True', '--k=1 2', '--seeds=0', '--candidates=',
+            '--token_budget=64', '--max_iters=2', *odd)
+    lines = capsys.readouterr().out.splitlines()
+    assert {value_of('components', shlex.split(line)) for line in lines} >= {*NAMES}
+    write_program('bin/python', 'printf "%s\\0" "$@" >>arguments')
+    monkeypatch.setenv('PATH', f'bin:{os.environ["PATH"]}')
+    with open('sweep.txt', 'w') as f:
+        f.write('\n'.join(lines))
+    subprocess.run(['sh', 'sweep.txt'], check=True)
+    with open('arguments') as f:
+        words = f.read().split('\0')[:-1]
+    assert words == [word for line in lines for word in shlex.split(line)[1:]]
+    assert not os.path.exists('pwned') and not os.path.exists('../x')
+    for line in lines:  # each run has a folder of its own under out/
+        assert os.path.dirname(value_of('out_dir', shlex.split(line))) == 'out'
+    assert len({value_of('out_dir', shlex.split(line)) for line in lines}) == len(lines)
 
 
 def test_a_task_of_a_slurm_array_trains_the_run_of_its_line(project):
@@ -201,32 +246,132 @@ def test_a_task_of_a_slurm_array_trains_the_run_of_its_line(project):
     assert done.stdout.splitlines() == [f'<{word}>' for word in shlex.split(lines[1])[1:]]
 
 
+# ---- running it
+
+
+RUN = ['tiny.py', '--control=0', '--seeds=0', '--jobs=2']
+
+
+def begin(*args):
+    """Starts `python sweep.py args` in the current folder, in a process of its own."""
+    return subprocess.Popen([sys.executable, os.path.join(ROOT, 'sweep.py'), *RUN, *args],
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def end(sweep):
+    """Waits for a sweep; returns (its status, what it printed)."""
+    output, _ = sweep.communicate(timeout=200)
+    return sweep.returncode, output
+
+
+def runs_alive():
+    """The processes that train in the current folder, as the kernel knows them."""
+    alive = []
+    for path in glob.glob('/proc/[0-9]*'):
+        try:
+            with open(f'{path}/cmdline') as f:
+                if 'train.py' in f.read() and os.readlink(f'{path}/cwd') == os.getcwd():
+                    alive.append(path)
+        except OSError:  # it has ended
+            pass
+    return alive
+
+
+def test_a_sweep_goes_on_past_a_failure_and_the_same_command_mends_it(project):
+    bad, good = (f'out/small-k1-s0-{c}-800tokens' for c in ('b.B', 'c'))
+    os.mkdir('out')
+    with open(bad, 'w'):  # a file where a run's folder should be
+        pass
+    status, output = end(begin('--k=1'))
+    assert status == 1, output
+    reason = f'{bad} failed (status 2), {bad}.log ends: train.py: --out_dir={bad} is a file'
+    assert output.count(reason) == 2 and '1 of 3 runs failed' in output  # at once, and at the end
+    with open('results/tiny/xe_vs_k.csv') as f:
+        assert next(csv.DictReader(f))['n_runs'] == '2'
+
+    os.remove(bad)
+    before = os.stat(f'{good}/ckpt.pt')
+    status, output = end(begin('--k=1'))
+    assert status == 0 and os.stat(f'{good}/ckpt.pt') == before, output  # what is done is left
+    assert torch.load(f'{bad}/ckpt.pt')['iter_num'] == 4
+
+    # the same folders with other settings: refused before anything starts, or replaced
+    status, output = end(begin('--k=1', '--max_iters=6'))
+    assert status == 2 and 'max_iters=4, not 6' in output and len(output.splitlines()) == 1
+    assert os.stat(f'{good}/ckpt.pt') == before
+    status, output = end(begin('--k=1', '--max_iters=6', '--overwrite=True'))
+    assert status == 0 and torch.load(f'{good}/ckpt.pt')['iter_num'] == 6, output
+
+
+def test_two_sweeps_at_once_share_the_runs(project):
+    sweeps = [begin('--k=2', '--parts=False', '--seeds=0 1', '--max_iters=40') for _ in range(2)]
+    for status, output in map(end, sweeps):
+        assert status == 0 or 'being trained by another process' in output, output
+    logs = glob.glob('out/*.log')
+    assert len(logs) == 2
+    for path in logs:
+        with open(path) as f:
+            assert f.read().count('best val_xe') == 1  # the line that ends a training
+
+
+def test_a_sweep_that_is_killed_at_random_goes_on_bit_for_bit(project):
+    """Nothing goes on without it, and the same command ends as an undisturbed sweep does."""
+    args, rng = ['--k=2', '--seeds=0 1', '--parts=False', '--max_iters=60'], random.Random(0)
+    status, output = end(begin(*args))
+    assert status == 0, output
+    undisturbed = {folder: state(folder) for folder in glob.glob('out/*/')}
+    assert len(undisturbed) == 2
+    shutil.rmtree('out')
+    for _ in range(int(os.environ.get('KILLS', 4)) // 2):
+        sweep = begin(*args)
+        time.sleep(rng.uniform(0, 9))
+        number = rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+        sweep.send_signal(number)
+        status, output = end(sweep)
+        assert status in (0, -number, 128 + number) and 'Traceback' not in output, output
+        for _ in range(100):
+            if runs_alive():
+                time.sleep(0.1)
+        assert not runs_alive()
+    status, output = end(begin(*args))
+    assert status == 0, output
+    for folder in undisturbed:
+        assert equal(state(folder), undisturbed[folder]), folder
+
+
+LISTED = """GPU 0: NVIDIA H100 (UUID: GPU-a)
+GPU 1: NVIDIA H100 (UUID: GPU-b)
+  MIG 1g.10gb     Device  0: (UUID: MIG-c)
+  MIG 1g.10gb     Device  1: (UUID: MIG-d)
+"""
+
+
+@pytest.mark.parametrize('visible, nvidia_smi, slots', [
+    (None, LISTED, ['GPU-a', 'MIG-c', 'MIG-d'] * 2),
+    (None, '', ['0', '1'] * 2),
+    ('1,MIG-c', LISTED, ['1', 'MIG-c'] * 2),
+])
+def test_a_run_has_a_gpu_and_jobs_are_on_each(monkeypatch, visible, nvidia_smi, slots):
+    import sweep
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    monkeypatch.setattr(subprocess, 'run', lambda *args, **more: subprocess.CompletedProcess(
+        args, 0, stdout=nvidia_smi))
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    if visible:
+        monkeypatch.setenv('CUDA_VISIBLE_DEVICES', visible)
+    monkeypatch.setattr(sweep, 'jobs', 2)
+    assert sweep.list_slots() == slots
+
+
+def test_make_sweep_hands_its_variables_on(project):
+    words = make('-n', 'sweep', 'PYTHON=python', 'CONFIG=tiny.py', 'K=1 2', 'SEEDS=0 1', '-j3')
+    assert shlex.split(words.stdout) == ['python', 'sweep.py', 'tiny.py', '--k=1 2', '--seeds=0 1',
+                                         '--jobs=3']
+
+
 def make(*args):
-    env = os.environ | {'PATH': f'{os.getcwd()}/bin:{os.environ["PATH"]}', 'OMP_NUM_THREADS': '7'}
-    return subprocess.run(['make', *args], env=env, capture_output=True, text=True)
-
-
-@pytest.mark.parametrize('gpus', [0, 2])
-def test_make_sweep_goes_on_past_a_failure_and_evaluates_what_there_is(project, gpus):
-    write_program('bin/nvidia-smi', f"seq -f 'GPU %g: NVIDIA H100' 0 {gpus - 1}")
-    write_program('bin/python', f"""
-case "$1" in sweep.py) exec {sys.executable} "$@"; esac
-echo "$CUDA_VISIBLE_DEVICES|$OMP_NUM_THREADS|$*" >>calls
-case "$*" in *=out/small-k1-s0-c-800tokens) echo 'train.py: no luck'; exit 2; esac
-""")
-    made = make('sweep', 'PYTHON=bin/python', 'CONFIG=tiny.py', 'K=1', 'SEEDS=0', 'THREADS=3',
-                '-j2')
-    assert made.returncode == 2, made.stderr
-    failed = 'out/small-k1-s0-c-800tokens'
-    assert f'{failed} failed, {failed}.log ends: train.py: no luck' in made.stderr
-    with open('calls') as f, open('results/tiny/commands.txt') as g:
-        *calls, evaluation = [line.strip().split('|') for line in f]
-        lines = [line.removeprefix('python ').strip() for line in g]
-    assert len(lines) == 2 * 3 and sorted(words for _, _, words in calls) == sorted(lines)
-    assert {(gpu, threads) for gpu, threads, _ in calls} == (
-        {('0', '7'), ('1', '7')} if gpus else {('', '3')})
-    folders = ','.join(line.partition('--out_dir=')[2] for line in lines)
-    assert evaluation == ['', '7', f'eval_xe.py --results_dir=results/tiny --runs={folders}']
+    return subprocess.run(['make', *args], capture_output=True, text=True)
 
 
 def test_make_alone_lists_its_targets_and_knows_its_variables(project):
