@@ -1,4 +1,5 @@
 """prepare.py gives every document back byte for byte, and leaves nothing half done."""
+import contextlib
 import glob
 import json
 import os
@@ -405,18 +406,29 @@ def test_a_data_set_that_was_replaced_while_it_was_read(tmp_path, monkeypatch, c
             read()
         assert 'data/coins was replaced while it was read: start again' in capsys.readouterr().err
     os.rename('data/coins', 'data/.coins.old')
-    held = lock('data/.coins.lock', 'data/coins')
-    with pytest.raises(SystemExit):
+    with writer_of('coins') as pid, pytest.raises(SystemExit):
         read_meta('coins')
-    assert f'data/coins is being written by process {os.getpid()}' in capsys.readouterr().err
-    held.release()
+    assert f'data/coins is being written by process {pid} on' in capsys.readouterr().err
+
+
+@contextlib.contextmanager
+def writer_of(dataset):
+    """Another process that holds the lock of a data set: its id."""
+    reader, writer = os.pipe()
+    if not (child := os.fork()):
+        with lock(f'data/.{dataset}.lock', f'data/{dataset}'):
+            os.write(writer, b'held')
+            signal.pause()
+    os.read(reader, 4)
+    yield child
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
 
 
 def test_two_at_once_into_the_same_folder(small, fails):
-    held = lock('data/.busy.lock', 'data/busy')
-    said = fails('prepare.py', '--dataset=busy', '--source=corpus', '--vocab_size=300')
-    held.release()
-    assert f'data/busy is being written by process {os.getpid()} on' in said
+    with writer_of('busy') as pid:
+        said = fails('prepare.py', '--dataset=busy', '--source=corpus', '--vocab_size=300')
+    assert f'data/busy is being written by process {pid} on' in said
     assert not os.path.exists('data/busy')
 
 
