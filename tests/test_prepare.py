@@ -420,9 +420,11 @@ def writer_of(dataset):
             os.write(writer, b'held')
             signal.pause()
     os.read(reader, 4)
-    yield child
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    try:
+        yield child
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_two_at_once_into_the_same_folder(small, fails):
