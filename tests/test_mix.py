@@ -200,7 +200,7 @@ def test_named_components_need_no_other_candidates(small, monkeypatch):
 
 
 @pytest.mark.parametrize('error, says', [
-    (PermissionError(13, 'Permission denied', 'x.npy'), 'x.npy cannot be read (Permission denied)'),
+    (PermissionError(13, 'Permission denied', 'x.npy'), 'x.npy: Permission denied'),
     (FileNotFoundError(2, 'No such file', 'x.npy'), 'data/small is damaged'),
     (EOFError('No data left'), 'data/small is damaged')])
 def test_what_cannot_be_read_is_told_from_what_is_damaged(small, monkeypatch, capsys, error, says):
