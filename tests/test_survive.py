@@ -158,6 +158,8 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(whole):
     child.join()
     if child.exitcode != 0:
         assert 'nothing to resume' in open('output.txt').read()
+    else:
+        assert not glob.glob(f'{folder}/*.tmp')
     assert differences(whole, folder) == []
 
 
