@@ -76,7 +76,7 @@ dataset, block_size = settings['dataset'], settings['block_size']
 
 # the source's name of a split: ours, in the order in which they are read
 SPLITS = {'test': 'test', 'validation': 'val', 'train': 'train'}
-HUB_ID = r'[\w.-]+(/[\w.-]+)?'
+HUB_ID = r'[\w.-]+(/[\w.-]+)?'  # name, or owner/name
 BATCH_BYTES = 4_000_000  # documents are read and encoded so many bytes at a time
 BAR = {'leave': False, 'disable': None}  # progress bars go when done, and need a terminal
 
