@@ -189,7 +189,7 @@ def lock(path, what, wait=False):
     except filelock.Timeout:
         fail(f'{what} is being written by {lock_holder(path)}: wait for it, or choose another name')
     except OSError as e:
-        fail(f'{path} cannot be written ({e.strerror or e})')
+        fail(f'{e.filename or path} cannot be written ({e.strerror or e})')
     return held
 
 
