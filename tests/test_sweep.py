@@ -314,18 +314,35 @@ def test_two_sweeps_at_once_share_the_runs(project):
             assert f.read().count('best val_xe') == 1  # the line that ends a training
 
 
+def test_no_run_goes_on_without_its_sweep(project):
+    sweep = begin('--k=2', '--parts=False', '--max_iters=1000000')
+    while not os.path.exists('out/small-k2-s0/ckpt.pt'):
+        assert sweep.poll() is None, end(sweep)
+        time.sleep(0.1)
+    sweep.kill()
+    end(sweep)
+    for _ in range(100):
+        if runs_alive():
+            time.sleep(0.1)
+    assert not runs_alive()
+    with open('out/small-k2-s0.log') as f:
+        assert 'interrupted by SIGTERM after step' in f.read()  # it has saved
+
+
 def test_a_sweep_that_is_killed_at_random_goes_on_bit_for_bit(project):
-    """Nothing goes on without it, and the same command ends as an undisturbed sweep does."""
+    """The same command ends as an undisturbed sweep does."""
     args, rng = ['--k=2', '--seeds=0 1', '--parts=False', '--max_iters=60'], random.Random(0)
     status, output = end(begin(*args))
     assert status == 0, output
     undisturbed = {folder: state(folder) for folder in glob.glob('out/*/')}
     assert len(undisturbed) == 2
     shutil.rmtree('out')
-    for _ in range(int(os.environ.get('KILLS', 8)) // 4):
-        sweep = begin(*args)
-        time.sleep(rng.uniform(0, 9))
-        number = rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+    signals = signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP
+    for i in range(int(os.environ.get('KILLS', 8)) // 4):
+        sweep, number = begin(*args), signals[i % 4]
+        while not runs_alive() and sweep.poll() is None:
+            time.sleep(0.1)
+        time.sleep(rng.uniform(0, 6))
         sweep.send_signal(number)
         status, output = end(sweep)
         assert status in (0, -number, 128 + number) and 'Traceback' not in output, output
