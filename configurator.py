@@ -32,8 +32,8 @@ ROOT = os.path.dirname(os.path.abspath(__file__))
 SCRIPTS = ('prepare.py', 'sample_mix.py', 'train.py', 'sweep.py', 'eval_xe.py', 'plot_xe.py')
 
 # Keys of train.py that move none of a run's numbers (epochs does through max_iters, which is
-# recorded), and those in which runs of one setting differ. Every other key is part of a run's
-# setting: a key that you add to train.py counts.
+# recorded), those that --init_from=resume may change besides, and those in which runs of one
+# setting differ. Every other key is part of a run's setting: a key that you add to train.py counts.
 NOT_PART_OF_A_SETTING = {
     'out_dir', 'init_from', 'overwrite', 'epochs', 'log_interval', 'snapshots', 'verify',
     'wandb_log', 'wandb_project', 'wandb_run_name', 'device', 'compile', 'compile_mode', 'backend',
@@ -189,7 +189,7 @@ def lock(path, what, wait=False):
     except filelock.Timeout:
         fail(f'{what} is being written by {lock_holder(path)}: wait for it, or choose another name')
     except OSError as e:
-        fail(f'{path} cannot be written ({e.strerror or e})')
+        fail(f'{e.filename or path} cannot be written ({e.strerror or e})')
     return held
 
 

@@ -354,7 +354,7 @@ def run_columns(run, component):
     """Returns what tells a run's rows of a component apart in the CSV files, a dict."""
     return {key: run[key] for key in ('run', 'dataset', 'k', *SEEDS, 'setting')} | {
         'split': split, 'components': '+'.join(run['mix']['components']), 'component': component,
-        'unfinished': run['unfinished'] > ''}
+        'unfinished': run['unfinished']}
 
 
 def component_rows(run, component, curves):
@@ -434,7 +434,7 @@ def summarise(members, means):
     same = 'dataset', 'k', 'setting', 'token_budget', 'shuffle_components'
     row = {key: run[key] for key in same} | {
         'n_runs': len(members), 'interval': 'runs' if len(members) > 1 else 'documents',
-        'unfinished': sum(run['unfinished'] > '' for run in members),
+        'unfinished': sum(run['unfinished'] for run in members),
         **ci_columns('icl', [c['xe'].at(-1) - c['xe'].at(early) for c in curves])}
     of_any_k = {'xe', 'delta', 'excess'}
     for quantity in of_any_k | {*TERMS, 'bayes_ambiguity', 'specialist_gap'}:
@@ -568,7 +568,7 @@ if __name__ == '__main__':
         parts = match_parts(evaluated, evaluated)
         rows, means = rows_of_runs(evaluated, parts, curves, bar)
         rows |= rows_of_settings(evaluated, parts, means)
-        for run in evaluated:
+        for run in evaluated:  # all was read of one state of the data
             sample_mix.check_unchanged(run['meta'])
 
         # the CSV files and pictures
