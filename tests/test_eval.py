@@ -395,13 +395,16 @@ def test_a_folder_that_cannot_be_written_is_evaluated(one_run, monkeypatch, caps
     assert 'so losses are not kept: out/first\n' in capsys.readouterr().out
 
 
-def test_one_evaluation_writes_a_folder_at_a_time(one_run, fails):
+def test_one_evaluation_writes_a_folder_at_a_time(one_run, monkeypatch, fails):
+    """The second waits for the first, which ends when it says so; a drawing does not wait."""
     os.makedirs('results')
-    held = hold('results/.lock')
-    for script in ('eval_xe.py', 'plot_xe.py'):
-        assert 'results is being written by another process' in fails(script)
+    held, lines = hold('results/.lock'), []
+    assert 'results is being written by another process' in fails('plot_xe.py')
     assert os.listdir('results') == ['.lock']
-    held.close()
+    monkeypatch.setattr(configurator, 'print', lambda line, **keys: (
+        lines.append(line), held.close()), raising=False)
+    evaluate()
+    assert lines == ['results is being written by another process: waiting for it']
 
 
 def test_data_that_are_replaced_meanwhile_are_noticed(one_run, monkeypatch, fails):
