@@ -167,13 +167,14 @@ def safe_name(name):
     digits of a hash tell apart what then looks alike. It is short enough for any file system.
     """
     safe = re.sub(r'[^\w.+=-]', '_', name).lstrip('.-').encode()[:100].decode(errors='ignore')
-    digest = hashlib.sha256(name.encode()).hexdigest()
+    digest = hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()
     return safe if safe == name != '' else f'{safe or "_"}-{digest[:6]}'
 
 
 def lock(path, what, wait=False):
     """
-    Holds a lock file until the process ends, however it ends: a kill releases it. Returns it.
+    Holds a lock file until the process ends, however it ends: a kill releases it. Returns the
+    lock, which must be kept.
     Where another process holds it a line says which, and `what` it writes: then this one waits, or
     fails.
     """
