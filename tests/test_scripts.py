@@ -250,7 +250,7 @@ def test_losses_are_kept_until_the_checkpoint_changes(small, trained, monkeypatc
             os.remove('out2/kept/best.pt')  # ckpt.pt is the same file
             shutil.copy(change, 'out2/kept/best.pt')
         calls, load = [], torch.load
-        monkeypatch.setattr(torch, 'load', lambda *args, **kwargs: (  # with mmap no weights are read
+        monkeypatch.setattr(torch, 'load', lambda *args, **kwargs: (  # mmap reads no weights
             kwargs['mmap'] or calls.append(1), load(*args, **kwargs))[1])
         run('eval_xe.py', '--runs=out2/kept', '--results_dir=results7')
         monkeypatch.undo()
