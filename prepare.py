@@ -43,7 +43,8 @@ import pandas as pd
 import pyarrow.parquet
 from tqdm import tqdm
 
-from configurator import fail, file_hash, lock, override, random_stream, safe_name, split_names
+import configurator
+from configurator import fail, override, random_stream, replace_file, safe_name, split_names
 from processes import build_processes, sample_process
 from sample_mix import data_path, data_table
 from tokenizer import END_OF_TEXT, encoder, open_gpt2, read_tokenizer, to_tiktoken, train_bpe
@@ -76,7 +77,7 @@ dataset, block_size = settings['dataset'], settings['block_size']
 
 # the source's name of a split: ours, in the order in which they are read
 SPLITS = {'test': 'test', 'validation': 'val', 'train': 'train'}
-HUB_ID = r'[\w.-]+(/[\w.-]+)?'
+HUB_ID = r'[\w.-]+(/[\w.-]+)?'  # name, or owner/name
 BATCH_BYTES = 4_000_000  # documents are read and encoded so many bytes at a time
 BAR = {'leave': False, 'disable': None}  # progress bars go when done, and need a terminal
 
@@ -437,12 +438,6 @@ def write_hdf5(folder, meta, T):
             raise target.error
 
 
-def save_tokenizer(tok, folder):
-    """Writes folder/tokenizer.json; where it cannot, OSError says why (tok.save does not)."""
-    with open(os.path.join(folder, 'tokenizer.json'), 'w', encoding='utf-8') as f:
-        f.write(tok.to_str(pretty=True))
-
-
 def draw_documents(folder, meta, T):
     """Draws the components' tokens and training documents' lengths to folder/documents.png."""
     names = list(meta['components'])[::-1]
@@ -483,7 +478,7 @@ def prepare_text(streams, staging, folder):
         tok, n_vocab, bos_id = read_tokenizer(tokenizer)
     components = write_components(staged, staging, folder, encoder(tok, encoding, num_proc))
     if tok:
-        save_tokenizer(tok, folder)
+        replace_file(os.path.join(folder, 'tokenizer.json'), tok.to_str(pretty=True))
     return {'source_config': source_config, 'tokenizer': tokenizer, 'vocab_size': n_vocab,
             'bos_id': bos_id, 'cut_from_train': cut, 'components': components}
 
@@ -493,7 +488,7 @@ def prepare_hdf5(streams, staging, folder):
     tok = None
     if tokenizer not in ('bpe', 'gpt2'):
         tok, n_vocab, bos_id = read_tokenizer(tokenizer)
-        save_tokenizer(tok, folder)
+        replace_file(os.path.join(folder, 'tokenizer.json'), tok.to_str(pretty=True))
 
     def to_tokens(doc):
         return np.frombuffer(doc, dtype='<u2')
@@ -558,8 +553,9 @@ def tidy(out, old, work):
 
 def hash_files(folder):
     """Returns {path: sha256} of the files in a folder, pictures aside."""
-    return {path.relative_to(folder): file_hash(path) for path in pathlib.Path(folder).rglob('*')
-            if path.is_file() and path.suffix != '.png'}
+    paths = [path for path in pathlib.Path(folder).rglob('*') if path.suffix != '.png']
+    return {path.relative_to(folder): configurator.file_hash(path) for path in paths
+            if path.is_file()}
 
 
 if __name__ == '__main__':
@@ -574,7 +570,7 @@ if __name__ == '__main__':
     # takes its place: a kill at any moment leaves one of them, and the next call tidies up.
     out = data_path(dataset)
     old, work, lock_file = (f'data/.{dataset}.{ending}' for ending in ('old', 'part', 'lock'))
-    held = lock(lock_file, out)
+    held = configurator.lock(lock_file, out)
     try:
         tidy(out, old, work)
         if os.path.exists(out) and not overwrite:
@@ -597,8 +593,7 @@ if __name__ == '__main__':
         if hdf5:
             write_hdf5(folder, meta, block_size)
         draw_documents(folder, meta, block_size)
-        with open(os.path.join(folder, 'meta.json'), 'w') as f:
-            json.dump(meta, f, indent=1)
+        replace_file(os.path.join(folder, 'meta.json'), json.dumps(meta, indent=1))
 
         # into its place, unless the very same data are there: runs may be reading them
         same = os.path.exists(out) and hash_files(folder) == hash_files(out)
