@@ -66,6 +66,7 @@ any_code = False              # True: runs of other code count as of today's, fo
 override(globals())
 
 CHECKPOINT = {'best': 'best.pt', 'last': 'ckpt.pt'}.get(ckpt, f'{ckpt}.pt')
+SHAPES = set()  # of the models that were compiled
 read_meta = functools.cache(sample_mix.read_meta)
 
 
@@ -149,10 +150,10 @@ def evaluate_checkpoint(run, components, autocast, bar):
     if args['vocab_size'] != meta['vocab_size'] + run['tag'] * len(meta['components']):
         fail(f'{run["folder"]} was trained with another vocabulary than data/{run["dataset"]} has'
              ' now: train it again')
-    shapes = get_model.cache_info().misses
+    if compile and tuple(args.items()) not in SHAPES:  # its first batch takes seconds to minutes
+        bar.set_description_str('compiling')
+        SHAPES.add(tuple(args.items()))
     model = get_model(**args | {'dropout': 0.0})
-    if compile and get_model.cache_info().misses > shapes:
-        bar.set_description_str('compiling')  # which the first batch of a shape does
     model.load_state_dict(trained.state_dict())
     tokens = [run_windows(run, c)['tokens'] for c in components]
     sizes = [len(w) for w in tokens]
