@@ -11,16 +11,19 @@ import ast
 import atexit
 import difflib
 import errno
+import functools
 import glob
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import shlex
 import signal
 import socket
 import sys
+import tempfile
 import tokenize
 import types
 
@@ -40,6 +43,18 @@ NOT_PART_OF_A_SETTING = {
     'any_code'}
 MAY_CHANGE_ON_RESUME = {'max_iters', 'lr_decay_iters', 'eval_interval', 'patience'}
 VARIES_IN_A_SETTING = {'k', 'components', 'candidates', 'mix_seed', 'seed'}
+
+
+# What keys of train.py must be: (the rule, whether a value keeps it, keys).
+RULES = (
+    ('at least 1', lambda x: x >= 1, 'n_layer n_head n_embd batch_size gradient_accumulation_steps'
+     ' epochs eval_interval log_interval'),
+    ('at least 0', lambda x: x >= 0, 'max_iters token_budget val_windows_per_component seed'
+     ' patience learning_rate min_lr weight_decay grad_clip warmup_iters lr_decay_iters'),
+    ('at least 0 and below 1', lambda x: 0 <= x < 1, 'dropout beta1 beta2'),
+    ('choose scratch, resume or auto', lambda x: x in ('scratch', 'resume', 'auto'), 'init_from'),
+    ('choose default, reduce-overhead or max-autotune',
+     lambda x: x in ('default', 'reduce-overhead', 'max-autotune'), 'compile_mode'))
 
 
 # -----------------------------------------------------------------------------
@@ -118,7 +133,37 @@ if hasattr(sys.stdout, 'reconfigure'):  # a terminal that has no letter such as 
 
 
 # -----------------------------------------------------------------------------
+# what the environment says
+
+# a notebook's, or none that matplotlib has: it would fail when it is imported
+os.environ['MPLBACKEND'] = 'Agg'
+logging.getLogger('matplotlib').setLevel(logging.ERROR)  # of a matplotlibrc that does not count
+
+
+def check_compiler_cache():
+    """Goes on without TORCHINDUCTOR_CACHE_DIR where it cannot be written: torch would not start."""
+    folder = os.environ.get('TORCHINDUCTOR_CACHE_DIR', '')
+    try:
+        if folder:
+            os.makedirs(folder, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+    except OSError as e:
+        say(f'TORCHINDUCTOR_CACHE_DIR={folder} cannot be written ({e.strerror}): going on without')
+        del os.environ['TORCHINDUCTOR_CACHE_DIR']
+
+
+# -----------------------------------------------------------------------------
 # files and names
+
+
+def looked_in(path):
+    """
+    Returns 'in <the current folder>', where a relative path was looked for; with what to do where
+    the folder of the scripts has it.
+    """
+    here, there = os.getcwd(), os.path.join(ROOT, path)
+    is_there = not os.path.samefile(here, ROOT) and not os.path.isabs(path) and os.path.exists(there)
+    return f'in {here}' + f' ({there} is there: cd {shlex.quote(ROOT)} first)' * is_there
 
 
 def replace_file(path, content):
@@ -266,6 +311,13 @@ def read_settings(path, script=None):
     return settings
 
 
+@functools.cache
+def train_defaults():
+    """Returns {key: default} of train.py."""
+    settings = read_settings(os.path.join(ROOT, 'train.py'))
+    return {key: default for key, (default, _) in settings.items()}
+
+
 def code_hash(*paths):
     """
     Returns 8 hexadecimal digits that change with the code of files of the project: not with
@@ -308,11 +360,36 @@ def checked(key, value, default, where):
         value = str(value)
     if {type(default), type(value)} == {tuple, list}:  # JSON knows lists alone
         value = type(default)(value)
+    if type(value) in (int, float) and not abs(value) < 2**63:  # nor is it nan
+        fail(f'{where}{key}={str(value)[:30]}: expected a number, of less than 2^63')
     if default is not None and type(value) is not type(default):
         is_bool = type(default) is bool
         kind = 'True or False' if is_bool else f'a value of type {type(default).__name__}'
         fail(f'{where}{key}={value!r}: expected {kind}, such as the default {default!r}')
     return value
+
+
+def check_ranges(config, where='--'):
+    """Fails where a key of train.py is outside the range that RULES gives it."""
+    for rule, holds, keys in RULES:
+        for key in keys.split():
+            if key in config and not holds(config[key]):
+                fail(f'{where}{key}={config[key]}: {rule}')
+
+
+def is_count(x, below=2**63):
+    """Returns whether x is a whole number, 0 .. below - 1."""
+    return type(x) is int and 0 <= x < below
+
+
+def check_parts(path, parts, remedy):
+    """
+    Fails where a file has a part that is wrong, in one line that names it. parts are (name, value,
+    whether it is right).
+    """
+    for name, value, is_right in parts:
+        if not is_right:
+            fail(f'{path}: {name} cannot be {repr(value)[:50]}: {remedy}')
 
 
 def run_file(path, known):
@@ -400,6 +477,8 @@ def override(script, shared=()):
             values[key] = checked(key, value, all_settings[key][0], f'{arg}: ')
     settings = {key: values[key] for key in own_settings}
     script.update(settings)
+    if 'torch' in sys.modules:
+        check_compiler_cache()
     return settings
 
 

@@ -16,7 +16,18 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from configurator import NOT_PART_OF_A_SETTING, cause, code_hash, fail
+from configurator import (
+    NOT_PART_OF_A_SETTING,
+    cause,
+    check_parts,
+    check_ranges,
+    checked,
+    code_hash,
+    fail,
+    is_count,
+    looked_in,
+    train_defaults,
+)
 
 # The most logits that exist at one time, by device: 67 MB in float32 on a CPU; on a GPU, where
 # small products are slow, as many as 32-bit indices reach, 4.3 GB in bfloat16. See TokenXE.
@@ -267,10 +278,9 @@ def compile_model(model, device, mode='default'):
 
 def read_checkpoint(path, device='cpu', mmap=True):
     """
-    Returns a checkpoint of train.py as a dict, or None where there is no such file. With mmap its
-    tensors stay on the disk (milliseconds, whatever its size). Fails on what is not a checkpoint:
-    tensors and plain values are read and nothing else, so a file that was made to run code is
-    refused too.
+    Returns a checkpoint of train.py as a dict, or None where there is no such file. With mmap its tensors stay on the disk (milliseconds,
+    whatever its size). Fails on what is not a checkpoint: tensors and plain values are read and
+    nothing else, so a file that was made to run code is refused too.
     """
     if not os.path.exists(path):
         return None
@@ -280,17 +290,43 @@ def read_checkpoint(path, device='cpu', mmap=True):
                    'config', 'rng', 'mix'} - checkpoint.keys()
         if missing:
             raise KeyError(min(missing))
+        check_parts(path, checkpoint_parts(checkpoint), 'train the run again')
     except Exception as e:  # torch, pickle and zipfile each raise their own types
         fail(cause(e) or f'{path} is not a checkpoint of train.py ({type(e).__name__}): train the'
              ' run again')
+    config = checkpoint['config']
+    for key, default in train_defaults().items():
+        if key in config:
+            checked(key, config[key], default, f'{path}: ')
+    check_ranges(config, f'{path}: ')
     return checkpoint
+
+
+def checkpoint_parts(checkpoint):
+    """Yields (name, value, whether it is right) of what a checkpoint says of its run."""
+    config, mix, code = checkpoint['config'], checkpoint['mix'], checkpoint.get('code', {})
+    for name in ('iter_num', 'best_iter'):
+        yield name, checkpoint[name], is_count(checkpoint[name])
+    yield 'best_val_loss', checkpoint['best_val_loss'], type(checkpoint['best_val_loss']) is float
+    yield 'code', code, all(type(x) is str for pair in code.items() for x in pair)
+    T, max_iters, names = config['block_size'], config['max_iters'], mix['components']
+    yield 'block_size', T, is_count(T) and T > 1
+    yield 'max_iters', max_iters, is_count(max_iters) and max_iters > 0
+    is_list = type(names) is list and len(names) == config['k'] > 0
+    yield 'components', names, is_list and all(type(name) is str for name in names)
+    for key in ('tokens', 'windows', 'token_budget'):
+        yield key, mix[key], is_count(mix[key])
+    for name in names:
+        for key in ('documents', 'windows', 'tokens'):
+            x = mix['of_each'][name][key]
+            yield f'{key} of {name}', x, is_count(x)
 
 
 def load_checkpoint(path, device='cpu'):
     """Returns (the model in evaluation mode on the device, the checkpoint). Fails without one."""
     checkpoint = read_checkpoint(path, device, mmap=False)
     if not checkpoint:
-        fail(f'{path} is not there: train the run first')
+        fail(f'{path} is not there, {looked_in(path)}: train the run first')
     try:
         model = GPT(**checkpoint['model_args'])
         model.load_state_dict(checkpoint['model'])

@@ -27,7 +27,15 @@ import torch
 from scipy.special import entr, rel_entr
 
 import configurator
-from configurator import fail, override, random_stream, safe_name, split_names
+from configurator import (
+    check_parts,
+    fail,
+    is_count,
+    override,
+    random_stream,
+    safe_name,
+    split_names,
+)
 from model import load_checkpoint
 from tokenizer import decoder
 
@@ -60,22 +68,20 @@ def data_path(dataset, *names):
 
 
 def read_meta(dataset):
-    """Returns data/<dataset>/meta.json, a dict. Fails where it is missing or of another version."""
+    """
+    Returns data/<dataset>/meta.json, a dict. Fails where it is missing or of another version, or a
+    field has another type or range than prepare.py writes.
+    """
     path = data_path(dataset, 'meta.json')
     try:
         with open(path, encoding='utf-8') as f:
             meta = json.load(f)
-        missing = {'dataset', 'source', 'tokenizer', 'vocab_size', 'bos_id', 'components'} - {*meta}
-        for splits in meta.get('components', {}).values():
-            for split in ('train', 'val', 'test'):
-                missing |= {'docs', 'tokens', 'bytes', 'sha256'} - splits[split].keys()
-        if missing:
-            raise KeyError(', '.join(sorted(missing)))
+        check_parts(path, meta_parts(meta), AGAIN)
     except (FileNotFoundError, NotADirectoryError):
         fail(why_not_there(dataset))
     except OSError as e:
         fail(f'{path} cannot be read ({e.strerror})')
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         fail(f'{path} cannot be read ({e}): {AGAIN}')
     except (KeyError, TypeError, AttributeError) as e:  # a list, say, where a dict should be
         fail(f'{path} was written by another version ({e!r}): {AGAIN}')
@@ -83,6 +89,26 @@ def read_meta(dataset):
         fail(f'data/{dataset} was prepared as {meta["dataset"]}: give the folder that name again,'
              ' or prepare it again')
     return meta
+
+
+def meta_parts(meta):
+    """Yields (name, value, whether it is right) of each field of a meta.json."""
+    V = meta['vocab_size']
+    yield 'vocab_size', V, is_count(V, 65536) and V > 0
+    yield 'bos_id', meta['bos_id'], is_count(meta['bos_id'], V)
+    for key in ('dataset', 'source', 'tokenizer'):
+        yield key, meta[key], type(meta[key]) is str
+    cut = meta.get('cut_from_train', [])
+    yield 'cut_from_train', cut, type(cut) is list and all(type(split) is str for split in cut)
+    yield 'components', meta['components'], len(meta['components']) > 0
+    for component, splits in meta['components'].items():
+        for split in ('train', 'val', 'test'):
+            facts, where = {'duplicates': 0} | splits[split], f' of {component} in {split}'
+            for key in ('docs', 'tokens', 'bytes', 'duplicates'):
+                yield key + where, facts[key], is_count(facts[key])
+            yield 'bytes' + where, facts['bytes'], facts['bytes'] > 0 or facts['tokens'] == 0
+            is_hash = type(facts['sha256']) is str and len(facts['sha256']) == 64
+            yield 'sha256' + where, facts['sha256'], is_hash
 
 
 def why_not_there(dataset):
@@ -97,8 +123,9 @@ def why_not_there(dataset):
     command = f'python prepare.py --dataset={dataset}'
     if os.path.basename(sys.argv[0]) in ('sample_mix.py', 'train.py', 'sweep.py'):
         command = configurator.same_command('prepare.py')  # it names the config files
-    return (f'{folder} is not a prepared data set (data/ has {", ".join(there) or "none"}'
-            f'{configurator.nearest(dataset, there)}): run {command} first')
+    return (f'{folder} is not a prepared data set {configurator.looked_in(folder)}; data/ has'
+            f' {", ".join(there) or "none"}{configurator.nearest(dataset, there)}: run {command}'
+            ' first')
 
 
 def check_unchanged(meta):
@@ -162,7 +189,7 @@ def list_documents(meta, component, split, shuffle_components=False):
     path, facts = bin_path(meta, component, split), meta['components'][component][split]
     with reading(meta):
         offsets, size = np.load(path.removesuffix('.bin') + '.idx.npy'), os.path.getsize(path)
-    if offsets.shape != (facts['docs'] + 1,) or size != 2 * facts['tokens'] or (
+    if offsets.shape != (facts['docs'] + 1,) or offsets.dtype.kind not in 'iu' or size != 2 * facts['tokens'] or (
             offsets[0] != 0 or offsets[-1] != facts['tokens'] or (np.diff(offsets) < 0).any()):
         fail_on_data(meta, f'{path} is not what meta.json says it is ({facts["tokens"]} tokens)')
     docs = np.zeros(facts['docs'], [(key, 'i8') for key in ('source', 'doc', 'start', 'length')])

@@ -114,20 +114,7 @@ backend = ''                # of torchrun's processes: nccl or gloo; '' = what f
 # -----------------------------------------------------------------------------
 config = override(globals())
 
-# what a setting must be
-for rule, holds, keys in (
-        ('at least 1', lambda x: x >= 1, 'n_layer n_head n_embd batch_size'
-         ' gradient_accumulation_steps epochs eval_interval log_interval'),
-        ('at least 0', lambda x: x >= 0, 'max_iters token_budget val_windows_per_component seed'
-         ' patience learning_rate min_lr weight_decay grad_clip warmup_iters lr_decay_iters'),
-        ('at least 0 and below 1', lambda x: 0 <= x < 1, 'dropout beta1 beta2'),
-        ('choose scratch, resume or auto',
-         lambda x: x in ('scratch', 'resume', 'auto'), 'init_from'),
-        ('choose default, reduce-overhead or max-autotune',
-         lambda x: x in ('default', 'reduce-overhead', 'max-autotune'), 'compile_mode')):
-    for key in keys.split():
-        if not holds(config[key]):
-            fail(f'--{key}={config[key]}: {rule}')
+configurator.check_ranges(config)
 if n_embd % n_head:
     fail(f'--n_embd={n_embd} does not divide into --n_head={n_head} heads')
 if wandb_log:
