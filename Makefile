@@ -32,7 +32,7 @@ help:
 	touch $@
 
 test: $(INSTALLED)
-	$(PYTHON) -m pytest -q tests
+	$(PYTHON) -m pytest -q -n 2 tests
 
 lint: $(INSTALLED)
 	$(PYTHON) -m ruff check .
