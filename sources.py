@@ -431,7 +431,8 @@ def open_texts(source, folder, files):
     Returns the documents of <component>/*.txt, or <split>/<component>/*.txt, among the files of a
     folder, or {} where there are none.
     """
-    texts = [file.split(os.sep) for file in files if kind_of(file) == '.txt']
+    texts = [file.split(os.sep) for file in files
+             if kind_of(os.path.join(folder, file)) == '.txt']
     splits = {split: [parts for parts in texts if len(parts) == 3
                       and SPLIT_OF.get(parts[0].lower()) == split] for split in SPLITS}
     if not splits['train']:
@@ -446,7 +447,7 @@ def open_texts(source, folder, files):
 
 def open_rows(source, folder, files, read):
     """Returns the documents of the files of rows in a folder, of the splits that they name."""
-    rows = [file for file in files if kind_of(file) in READERS]
+    rows = [file for file in files if kind_of(os.path.join(folder, file)) in READERS]
     if not rows:
         fail(f'--source={source} cannot be loaded: it has no {", ".join(READERS)} or .hdf5, and no'
              ' .txt in folders, one a component')
