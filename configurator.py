@@ -171,15 +171,19 @@ def safe_name(name):
     return safe if safe == name != '' else f'{safe or "_"}-{digest[:6]}'
 
 
-def lock(path, what):
+def lock(path, what, wait=False):
     """
     Holds a lock file until the process ends, however it ends: a kill releases it. Returns it.
-    Fails where another process holds it, naming that one and `what` it writes.
+    Where another process holds it a line says which, and `what` it writes: then this one waits, or
+    fails.
     """
     held = filelock.FileLock(path, is_singleton=True)  # no process locks itself out
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        held.acquire(timeout=0.5, poll_interval=0.05)  # lock_holder takes it for an instant
+        if lock_holder(path) and wait:
+            print(f'{what} is being written by {lock_holder(path)}: waiting for it', flush=True)
+        # lock_holder takes it for an instant
+        held.acquire(timeout=-1 if wait else 0.5, poll_interval=0.05)
         with open(path, 'w', encoding='utf-8', errors='backslashreplace') as f:
             f.write(f'process {os.getpid()} on {socket.gethostname()}: {shlex.join(sys.argv)}')
     except filelock.Timeout:

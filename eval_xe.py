@@ -549,7 +549,7 @@ if __name__ == '__main__':
     device = choose_device(device)
     all_runs, left_out = read_runs(runs, CHECKPOINT, split_names(eval_components), any_code,
                                    unfinished)
-    results_lock = lock(os.path.join(results_dir, '.lock'), results_dir)
+    results_lock = lock(os.path.join(results_dir, '.lock'), results_dir, wait=True)
     read_only = [run['folder'] for run in all_runs if not os.access(run['folder'], os.W_OK)]
     if read_only:
         print(f'folders that cannot be written, so losses are not kept: {", ".join(read_only)}')
