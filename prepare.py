@@ -56,6 +56,7 @@ quotes = True                 # False: quotation marks in .csv and .tsv are lett
 labels = ''                   # keep these components only, comma separated ('' = all)
 tokenizer = 'bpe'             # bpe: train one on this text; gpt2; or the path of a tokenizer.json
 vocab_size = 32000            # tokens of the bpe to train, its end-of-text token included
+lossy = False                 # True: take a tokenizer.json that does not give the text back
 bpe_bytes = 20_000_000        # bytes of text that each component gives to its training, at most
 # for --source=synthetic
 processes = 'markov:8'        # of coins:N, mess3:N, markov:N, golden_mean, even, z1r and T.npy
@@ -332,11 +333,12 @@ def prepare_text(streams, staging, folder):
         n_vocab, bos_id = encoding.n_vocab, encoding.eot_token
     else:
         tok, n_vocab, bos_id = read_tokenizer(tokenizer)
-    components = write_components(staged, staging, folder, encoder(tok, encoding, num_proc))
+    components = write_components(staged, staging, folder, encoder(tok, encoding, num_proc, lossy))
     if tok:
         save_tokenizer(tok, folder)
     return {'source_config': source_config, 'tokenizer': tokenizer, 'vocab_size': n_vocab,
-            'bos_id': bos_id, 'cut_from_train': cut, 'components': components}
+            'bos_id': bos_id, 'cut_from_train': cut, **({'lossy': True} if lossy else {}),
+            'components': components}
 
 
 def prepare_hdf5(streams, staging, folder):

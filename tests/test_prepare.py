@@ -10,16 +10,12 @@ import sys
 
 import datasets
 import h5py
-import hypothesis
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tiktoken
 import tokenizers
 from conftest import ROOT, run
-from hypothesis import strategies as st
-from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from configurator import lock
 from prepare import check_labels
@@ -34,7 +30,6 @@ from sample_mix import (
     read_meta,
     run_name,
 )
-from tokenizer import encoder, to_tiktoken, train_bpe
 
 NASTY = ['', ' ', '\r\n', 'a\r\nb\r\n', 'emoji 🙂🏽 👩‍👩‍👧', '$\\alpha_{i} \\to \\infty$',
          '<|endoftext|>', '[SEP] [PAD]', 'é\u0301 ﬁ 中文', '\t\x00\x7f', ' leading', 'trailing ',
@@ -240,83 +235,6 @@ def test_the_bytes_of_hdf5_are_those_of_its_text(texts):
         facts = read_meta('back')['components']['q']['train']
         text = b''.join(documents('back', 'q', 'train', tok.decode))
         assert facts['bytes'] == (len(text) if args else facts['tokens']) and text
-
-
-# ---- tokenizers
-
-def trained(texts, prefix):
-    """A byte-level BPE as others train it: special tokens, a post-processor, truncation."""
-    special = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]']
-    tok = tokenizers.Tokenizer(models.BPE(unk_token='[UNK]'))
-    tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
-    tok.decoder = decoders.ByteLevel()
-    tok.train_from_iterator(texts, trainers.BpeTrainer(
-        vocab_size=600, special_tokens=special, show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
-    tok.post_processor = tokenizers.processors.TemplateProcessing(
-        single='[CLS] $A [SEP]', special_tokens=[('[CLS]', 2), ('[SEP]', 3)])
-    tok.enable_truncation(8)
-    return tok
-
-
-@pytest.mark.parametrize('prefix', [False, True])
-def test_a_tokenizer_of_ones_own(texts, prefix):
-    all_texts = [doc.decode(errors='replace') for docs in texts.values() for doc in docs]
-    trained(all_texts, prefix).save('own.json')
-    run('prepare.py', '--dataset=t', '--source=texts', '--tokenizer=own.json')
-    meta, tok = read_meta('t'), tokenizers.Tokenizer.from_file('data/t/tokenizer.json')
-    assert (meta['vocab_size'], meta['bos_id']) == (tok.get_vocab_size(), 3)
-    for name, docs in texts.items():
-        got = [doc for split in ('train', 'val', 'test')
-               for doc in documents('t', name, split, tok.decode)]
-        docs = [doc.decode(errors='replace').encode() for doc in docs]
-        assert sorted(got) == sorted(
-            b' ' * (prefix and doc[:1] not in (b'', b' ')) + doc for doc in docs)
-
-
-WORDS = ['the cat sat on the mat, and then that cat sat there again'] * 9 + NASTY + [
-    'aaa aaaa abab banana bananas 111 1111 ... !!!']
-
-
-@pytest.fixture(scope='module')
-def both_ways():
-    """The ids of a text by tiktoken and by tokenizers alone: two functions."""
-    tok = train_bpe(WORDS, 400)
-    encode = encoder(tok, to_tiktoken(tok), 2)
-    return (lambda text: encode([text.encode()])[0].tolist(),
-            lambda text: tok.encode(text, add_special_tokens=False).ids)
-
-
-@hypothesis.settings(max_examples=400, deadline=None,
-                     suppress_health_check=list(hypothesis.HealthCheck))
-@hypothesis.given(text=st.one_of(
-    st.text(), st.text(alphabet='abn 1.!\n\'\u00a0tsle🙂é', max_size=60),
-    st.lists(st.sampled_from(NASTY + WORDS)).map(''.join)))
-def test_tiktoken_gives_the_ids_of_tokenizers(both_ways, text):
-    by_tiktoken, by_tokenizers = both_ways
-    assert by_tiktoken(text) == by_tokenizers(text)
-
-
-def test_a_million_spaces_and_other_long_documents(both_ways):
-    by_tiktoken, by_tokenizers = both_ways
-    for text in (' ' * 10**6, 'a' * 10**6, ' \n' * 10**5 + 'x'):
-        assert by_tiktoken(text) == by_tokenizers(text)
-
-
-def test_gpt2_is_tiktokens(tmp_path, monkeypatch):
-    """Its merges come from the network: here another encoding stands in for them."""
-    monkeypatch.chdir(tmp_path)
-    ranks = {bytes([b]): b for b in range(256)} | {b'th': 256, b'the': 257}
-    fake = tiktoken.Encoding('gpt2', pat_str=r'\w+|\W', mergeable_ranks=ranks,
-                             special_tokens={'<|endoftext|>': 258})
-    monkeypatch.setattr(tiktoken, 'get_encoding', {'gpt2': fake}.get)
-    write_lines('lines.jsonl', ROWS)
-    run('prepare.py', '--dataset=g', '--source=lines.jsonl', '--tokenizer=gpt2')
-    meta = read_meta('g')
-    assert (meta['vocab_size'], meta['bos_id'], meta['tokenizer']) == (259, 258, 'gpt2')
-    got = [doc for name in 'xy' for split in ('train', 'val', 'test')
-           for doc in documents('g', name, split, fake.decode)]
-    assert sorted(got) == sorted(text.encode() for text, _ in ROWS)
 
 
 # ---- interrupted, twice at once, on a full disk
@@ -578,43 +496,8 @@ def test_an_empty_component_is_named(tmp_path, monkeypatch, fails):
     assert 'component one has no text in' in said and 'leave it out: --labels=many' in said
 
 
-def test_a_tokenizer_that_maps_text_to_unknown(tmp_path, monkeypatch, fails):
-    monkeypatch.chdir(tmp_path)
-    write_lines('lines.jsonl', ROWS)
-    vocab = {'[UNK]': 0, '</s>': 1, 'text': 2, 'x0': 3}
-    tok = tokenizers.Tokenizer(models.WordLevel(vocab, unk_token='[UNK]'))
-    tok.pre_tokenizer = pre_tokenizers.Whitespace()
-    tok.save('words.json')
-    said = fails('prepare.py', '--dataset=bad', '--source=lines.jsonl', '--tokenizer=words.json')
-    assert "to its unknown token '[UNK]'" in said
-
-
-@pytest.mark.parametrize('words', [pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel()])
-def test_a_tokenizer_that_drops_what_it_does_not_know(tmp_path, monkeypatch, fails, words):
-    monkeypatch.chdir(tmp_path)
-    write_lines('lines.jsonl', ROWS)
-    vocab = {letter: i for i, letter in enumerate(['</s>', *'etx'])}
-    tok = tokenizers.Tokenizer(models.BPE(vocab, []))
-    tok.pre_tokenizer = words
-    assert len(tok.encode('text 7').ids) == len('text')  # the library says nothing of the 7
-    tok.save('letters.json')
-    said = fails('prepare.py', '--dataset=bad', '--source=lines.jsonl', '--tokenizer=letters.json')
-    assert 'give its model an unk_token' in said
-
-
 def test_a_text_file_that_cannot_be_read(texts, fails):
     os.remove('texts/p/0003.txt')
     os.mkdir('texts/p/0003.txt')
     said = fails('prepare.py', '--dataset=bad', '--source=texts', '--vocab_size=300')
     assert 'cannot be loaded' in said and 'texts/p/0003.txt' in said
-
-
-@pytest.mark.parametrize('vocab, says', [
-    ({'a': 0, '</s>': 65535}, 'has 65536 tokens; uint16 holds'),
-    ({'a': 0}, 'has no end-of-text token'), ({}, 'has no end-of-text token')])
-def test_a_tokenizer_that_will_not_do(tmp_path, monkeypatch, fails, vocab, says):
-    monkeypatch.chdir(tmp_path)
-    write_lines('lines.jsonl', ROWS)
-    tokenizers.Tokenizer(models.WordLevel(vocab, unk_token='a')).save('own.json')
-    said = fails('prepare.py', '--dataset=bad', '--source=lines.jsonl', '--tokenizer=own.json')
-    assert says in said
