@@ -3,7 +3,7 @@ Turns labelled text, or synthetic processes, into uint16 tokens:
 data/<dataset>/<component>/<split>.bin, <split>.idx.npy and meta.json.
 
     python prepare.py                      # ccdv/arxiv-classification from the hub, BPE of 32,000
-    python prepare.py config/cpu.py        # the same papers for a laptop: BPE of 1,024
+    python prepare.py config/cpu.py        # for a laptop, after `make arxiv`: a BPE of 1,024
     python prepare.py --dataset=mine --source=my_texts.jsonl  # or a folder: parquet, jsonl, csv
     python prepare.py --dataset=mine --source=my_folder       # my_folder/<component>/*.txt
     python prepare.py --dataset=arxiv-gpt2 --tokenizer=gpt2   # or the path of a tokenizer.json
