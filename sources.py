@@ -28,6 +28,7 @@ import json
 import logging
 import lzma
 import os
+import pkgutil
 import re
 import zipfile
 
@@ -420,7 +421,9 @@ def open_text(source, config, columns, separator='', quotes=True):
             fail(f'--source={source} cannot be loaded: the ending {kind!r} is none of'
                  f' {", ".join(READERS)}, .hdf5, .h5; .txt files lie in folders, one a component')
         return {'train': read(path)}
-    if kind in (*READERS, '.txt', '.hdf5', '.h5') or not re.fullmatch(HUB_ID, source):
+    readers = [module.name for module in pkgutil.iter_modules(datasets.packaged_modules.__path__)]
+    if (kind in (*READERS, '.txt', '.hdf5', '.h5') or not re.fullmatch(HUB_ID, source)
+            or source in readers):  # datasets would read what lies in the current folder
         fail(f'--source={source}: there is no such file or folder')
     print(f'loading {source} from the hub ...', flush=True)
     return open_hub(source, source, config, columns, read)
