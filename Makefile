@@ -61,7 +61,7 @@ arxiv:
 	@echo "arxiv/ has the eight files"
 
 test: $(INSTALLED)
-	$(PYTHON) -m pytest -q tests
+	$(PYTHON) -m pytest -q -n 2 tests
 
 lint: $(INSTALLED)
 	$(PYTHON) -m ruff check .

@@ -32,8 +32,8 @@ ROOT = os.path.dirname(os.path.abspath(__file__))
 SCRIPTS = ('prepare.py', 'sample_mix.py', 'train.py', 'sweep.py', 'eval_xe.py', 'plot_xe.py')
 
 # Keys of train.py that move none of a run's numbers (epochs does through max_iters, which is
-# recorded), and those in which runs of one setting differ. Every other key is part of a run's
-# setting: a key that you add to train.py counts.
+# recorded), those that --init_from=resume may change besides, and those in which runs of one
+# setting differ. Every other key is part of a run's setting: a key that you add to train.py counts.
 NOT_PART_OF_A_SETTING = {
     'out_dir', 'init_from', 'overwrite', 'epochs', 'log_interval', 'snapshots', 'verify',
     'wandb_log', 'wandb_project', 'wandb_run_name', 'device', 'compile', 'compile_mode', 'backend',
@@ -167,13 +167,14 @@ def safe_name(name):
     digits of a hash tell apart what then looks alike. It is short enough for any file system.
     """
     safe = re.sub(r'[^\w.+=-]', '_', name).lstrip('.-').encode()[:100].decode(errors='ignore')
-    digest = hashlib.sha256(name.encode()).hexdigest()
+    digest = hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()
     return safe if safe == name != '' else f'{safe or "_"}-{digest[:6]}'
 
 
 def lock(path, what, wait=False):
     """
-    Holds a lock file until the process ends, however it ends: a kill releases it. Returns it.
+    Holds a lock file until the process ends, however it ends: a kill releases it. Returns the
+    lock, which must be kept.
     Where another process holds it a line says which, and `what` it writes: then this one waits, or
     fails.
     """
@@ -189,7 +190,7 @@ def lock(path, what, wait=False):
     except filelock.Timeout:
         fail(f'{what} is being written by {lock_holder(path)}: wait for it, or choose another name')
     except OSError as e:
-        fail(f'{path} cannot be written ({e.strerror or e})')
+        fail(f'{e.filename or path} cannot be written ({e.strerror or e})')
     return held
 
 

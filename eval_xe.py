@@ -66,6 +66,7 @@ any_code = False              # True: runs of other code count as of today's, fo
 override(globals())
 
 CHECKPOINT = {'best': 'best.pt', 'last': 'ckpt.pt'}.get(ckpt, f'{ckpt}.pt')
+SHAPES = set()  # of the models that were compiled
 read_meta = functools.cache(sample_mix.read_meta)
 
 
@@ -149,10 +150,10 @@ def evaluate_checkpoint(run, components, autocast, bar):
     if args['vocab_size'] != meta['vocab_size'] + run['tag'] * len(meta['components']):
         fail(f'{run["folder"]} was trained with another vocabulary than data/{run["dataset"]} has'
              ' now: train it again')
-    shapes = get_model.cache_info().misses
+    if compile and tuple(args.items()) not in SHAPES:  # its first batch takes seconds to minutes
+        bar.set_description_str('compiling')
+        SHAPES.add(tuple(args.items()))
     model = get_model(**args | {'dropout': 0.0})
-    if compile and get_model.cache_info().misses > shapes:
-        bar.set_description_str('compiling')  # which the first batch of a shape does
     model.load_state_dict(trained.state_dict())
     tokens = [run_windows(run, c)['tokens'] for c in components]
     sizes = [len(w) for w in tokens]
@@ -354,7 +355,7 @@ def run_columns(run, component):
     """Returns what tells a run's rows of a component apart in the CSV files, a dict."""
     return {key: run[key] for key in ('run', 'dataset', 'k', *SEEDS, 'setting')} | {
         'split': split, 'components': '+'.join(run['mix']['components']), 'component': component,
-        'unfinished': run['unfinished'] > ''}
+        'unfinished': run['unfinished']}
 
 
 def component_rows(run, component, curves):
@@ -434,7 +435,7 @@ def summarise(members, means):
     same = 'dataset', 'k', 'setting', 'token_budget', 'shuffle_components'
     row = {key: run[key] for key in same} | {
         'n_runs': len(members), 'interval': 'runs' if len(members) > 1 else 'documents',
-        'unfinished': sum(run['unfinished'] > '' for run in members),
+        'unfinished': sum(run['unfinished'] for run in members),
         **ci_columns('icl', [c['xe'].at(-1) - c['xe'].at(early) for c in curves])}
     of_any_k = {'xe', 'delta', 'excess'}
     for quantity in of_any_k | {*TERMS, 'bayes_ambiguity', 'specialist_gap'}:
@@ -568,7 +569,7 @@ if __name__ == '__main__':
         parts = match_parts(evaluated, evaluated)
         rows, means = rows_of_runs(evaluated, parts, curves, bar)
         rows |= rows_of_settings(evaluated, parts, means)
-        for run in evaluated:
+        for run in evaluated:  # all was read of one state of the data
             sample_mix.check_unchanged(run['meta'])
 
         # the CSV files and pictures

@@ -3,7 +3,7 @@ Turns labelled text, or synthetic processes, into uint16 tokens:
 data/<dataset>/<component>/<split>.bin, <split>.idx.npy and meta.json.
 
     python prepare.py                      # ccdv/arxiv-classification from the hub, BPE of 32,000
-    python prepare.py config/cpu.py        # the same papers for a laptop: BPE of 1,024
+    python prepare.py config/cpu.py        # for a laptop, after `make arxiv`: a BPE of 1,024
     python prepare.py --dataset=mine --source=my_texts.jsonl  # or a folder: parquet, jsonl, csv
     python prepare.py --dataset=mine --source=my_folder       # my_folder/<component>/*.txt
     python prepare.py --dataset=arxiv-gpt2 --tokenizer=gpt2   # or the path of a tokenizer.json
@@ -37,7 +37,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from configurator import fail, file_hash, lock, override, random_stream, safe_name, split_names
+import configurator
+from configurator import fail, override, random_stream, replace_file, safe_name, split_names
 from processes import build_processes, sample_process
 from sample_mix import data_path, data_table
 from sources import SPLITS, open_hdf5, open_text
@@ -289,12 +290,6 @@ def write_hdf5(folder, meta, T):
             raise target.error
 
 
-def save_tokenizer(tok, folder):
-    """Writes folder/tokenizer.json; where it cannot, OSError says why (tok.save does not)."""
-    with open(os.path.join(folder, 'tokenizer.json'), 'w', encoding='utf-8') as f:
-        f.write(tok.to_str(pretty=True))
-
-
 def draw_documents(folder, meta, T):
     """Draws the components' tokens and training documents' lengths to folder/documents.png."""
     names = list(meta['components'])[::-1]
@@ -335,7 +330,7 @@ def prepare_text(streams, staging, folder):
         tok, n_vocab, bos_id = read_tokenizer(tokenizer)
     components = write_components(staged, staging, folder, encoder(tok, encoding, num_proc, lossy))
     if tok:
-        save_tokenizer(tok, folder)
+        replace_file(os.path.join(folder, 'tokenizer.json'), tok.to_str(pretty=True))
     return {'source_config': source_config, 'tokenizer': tokenizer, 'vocab_size': n_vocab,
             'bos_id': bos_id, 'cut_from_train': cut, **({'lossy': True} if lossy else {}),
             'components': components}
@@ -346,7 +341,7 @@ def prepare_hdf5(streams, staging, folder):
     tok = None
     if tokenizer not in ('bpe', 'gpt2'):
         tok, n_vocab, bos_id = read_tokenizer(tokenizer)
-        save_tokenizer(tok, folder)
+        replace_file(os.path.join(folder, 'tokenizer.json'), tok.to_str(pretty=True))
 
     def to_tokens(doc):
         return np.frombuffer(doc, dtype='<u2')
@@ -411,8 +406,9 @@ def tidy(out, old, work):
 
 def hash_files(folder):
     """Returns {path: sha256} of the files in a folder, pictures aside."""
-    return {path.relative_to(folder): file_hash(path) for path in pathlib.Path(folder).rglob('*')
-            if path.is_file() and path.suffix != '.png'}
+    paths = [path for path in pathlib.Path(folder).rglob('*') if path.suffix != '.png']
+    return {path.relative_to(folder): configurator.file_hash(path) for path in paths
+            if path.is_file()}
 
 
 if __name__ == '__main__':
@@ -427,7 +423,7 @@ if __name__ == '__main__':
     # takes its place: a kill at any moment leaves one of them, and the next call tidies up.
     out = data_path(dataset)
     old, work, lock_file = (f'data/.{dataset}.{ending}' for ending in ('old', 'part', 'lock'))
-    held = lock(lock_file, out)
+    held = configurator.lock(lock_file, out)
     try:
         tidy(out, old, work)
         if os.path.exists(out) and not overwrite:
@@ -452,8 +448,7 @@ if __name__ == '__main__':
         if hdf5:
             write_hdf5(folder, meta, block_size)
         draw_documents(folder, meta, block_size)
-        with open(os.path.join(folder, 'meta.json'), 'w') as f:
-            json.dump(meta, f, indent=1)
+        replace_file(os.path.join(folder, 'meta.json'), json.dumps(meta, indent=1))
 
         # into its place, unless the very same data are there: runs may be reading them
         same = os.path.exists(out) and hash_files(folder) == hash_files(out)

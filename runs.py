@@ -19,12 +19,11 @@ from configurator import fail
 from model import read_checkpoint, run_state
 from sample_mix import held_windows, list_documents, parts_of, read_meta
 
-METADATA = {'versions', 'commit', 'command', 'world_size', 'parameters', 'code'}  # of config.json
-NO_SETTING = configurator.NOT_PART_OF_A_SETTING | configurator.VARIES_IN_A_SETTING | METADATA
+NO_SETTING = configurator.NOT_PART_OF_A_SETTING | configurator.VARIES_IN_A_SETTING
 SEEDS = ('seed', 'mix_seed')
 TRAIN_PY = os.path.join(configurator.ROOT, 'train.py')
-TRAIN_DEFAULTS = {key: json.loads(json.dumps(default))  # as config.json has it: lists, no tuples
-                  for key, (default, _) in configurator.read_settings(TRAIN_PY).items()}
+TRAIN_DEFAULTS = {key: default for key, (default, _) in
+                  configurator.read_settings(TRAIN_PY).items()}
 
 
 def read_run(folder, checkpoint, components, any_code):
@@ -38,8 +37,10 @@ def read_run(folder, checkpoint, components, any_code):
         known          those whose documents it read
         model_code     the hash of its model.py, '' if unknown
         settings       the keys that make its setting, `code` among them: one hash of all its code
-        unfinished     '', or how far it is: '600 of 6,000 steps'
-        left_out       why it is not evaluated whatever is asked for, or ''
+        state          run_state, or 'being trained', or 'ended by a number that is not finite'
+        unfinished     whether that is neither 'finished' nor 'stopped early'
+        steps          how far it is: '600 of 6,000 steps'
+        left_out       why it cannot be evaluated, or ''
 
     Returns None where there is no run. Fails where its data are not the data there are now.
     """
@@ -48,21 +49,21 @@ def read_run(folder, checkpoint, components, any_code):
     if saved is None:
         return None
     try:
-        config, mix = TRAIN_DEFAULTS | json.loads(json.dumps(saved['config'])), saved['mix']
+        config, mix = TRAIN_DEFAULTS | saved['config'], saved['mix']
         trained_on = {c: mix['of_each'][c]['sha256'] for c in mix['components']}
         trained_on = mix.get('dealt_from') or trained_on
         code = {} if any_code else saved.get('code', {})
         model_code = code.get('model.py', '').rpartition('+')[2]  # of the code that trained last
         steps = f'{saved["iter_num"]:,} of {config["max_iters"]:,} steps'
-        unfinished = steps if run_state(saved) == 'unfinished' else ''
+        state = run_state(saved)
     except (KeyError, TypeError, AttributeError) as e:
         fail(f'{path} was written by another version ({e!r}): train the run again, or leave it out'
              ' of --runs')
     not_finite = read_json(os.path.join(folder, 'nonfinite.json')) or {}
-    if unfinished and not_finite.get('step', 0) > saved['iter_num']:
-        unfinished = f'ended by a number that is not finite, {steps}'
+    if state == 'unfinished' and not_finite.get('step', 0) > saved['iter_num']:
+        state = 'ended by a number that is not finite'
     if configurator.lock_holder(os.path.join(folder, 'lock')):
-        unfinished = f'being trained, {steps}'
+        state = 'being trained'
     left_out = ''
     if not os.path.isfile(os.path.join(folder, checkpoint)):
         left_out = f'without {checkpoint}'
@@ -78,7 +79,8 @@ def read_run(folder, checkpoint, components, any_code):
     return config | {'folder': folder, 'run': os.path.basename(folder), 'mix': mix, 'meta': meta,
                      'evaluated': components or mix['components'],
                      'known': sorted(trained_on) if mix.get('dealt_from') else mix['components'],
-                     'model_code': model_code, 'unfinished': unfinished, 'left_out': left_out,
+                     'model_code': model_code, 'state': state, 'steps': steps,
+                     'unfinished': state not in ('finished', 'stopped early'), 'left_out': left_out,
                      'settings': settings | {'code': short_hash(code) if code else ''}}
 
 
@@ -114,8 +116,8 @@ def find_folders(patterns):
     """Returns the folders that match patterns, with commas between, or have that very name."""
     folders = set()
     for pattern in [patterns] if os.path.isdir(patterns) else patterns.split(','):
-        pattern = pattern.strip()
-        folders |= {pattern} if os.path.isdir(pattern) else {*glob.glob(pattern)}
+        is_name = os.path.isdir(pattern.strip())
+        folders |= {pattern.strip()} if is_name else {*glob.glob(pattern.strip())}
     return sorted({os.path.normpath(folder) for folder in folders})
 
 
@@ -128,8 +130,8 @@ def read_runs(patterns, checkpoint, components, any_code=False, unfinished=False
     by today's code.
     """
     runs = [read_run(folder, checkpoint, components, any_code) for folder in find_folders(patterns)]
-    runs = [run if run['left_out'] or unfinished or not run['unfinished'] else
-            run | {'left_out': 'unfinished'} for run in runs if run]
+    runs = [run | {'left_out': 'unfinished'} if run['unfinished'] and not (
+        unfinished or run['left_out']) else run for run in runs if run]
     first = {}
     for run in sorted(runs, key=lambda run: run['left_out'] > ''):  # one that is whole comes first
         key = identity(run), *sorted(run['mix']['components'])
@@ -139,10 +141,10 @@ def read_runs(patterns, checkpoint, components, any_code=False, unfinished=False
     chosen, left_out = ([run for run in runs if (run['left_out'] > '') == out]
                         for out in (False, True))
     for reason in sorted({run['left_out'] for run in left_out}):
-        names = ', '.join(run['folder'] + f' ({run["unfinished"]})' * (run['unfinished'] > '')
+        names = ', '.join(f'{run["folder"]} ({run["state"]}, {run["steps"]})'
                           for run in left_out if run['left_out'] == reason)
         hint = '; --unfinished=True takes them' if reason == 'unfinished' else ''
-        print(f'left out, {reason}: {names}{hint}')
+        print(f'left out, {reason}: {names.replace("(unfinished, ", "(")}{hint}')
     if not chosen:
         fail(f'--runs={patterns}: no {"finished " if left_out else ""}run there; train one first,'
              " or give a pattern such as --runs='out/*'")
@@ -202,19 +204,17 @@ def parts_alone(runs, parts):
 
 def missing_parts(runs, parts, left_out):
     """
-    Returns a list of (run, part, left out, command), one for each run that ΔXE or its terms lack: a
-    run that lacks it, whether it is a specialist, diluted or tagged, the run of left_out that would
-    be it, or None, and the command that trains it, which goes on where that one stands. The command
-    is '' for a run that is being trained. A part whose component holds too few tokens is not
-    listed.
+    Returns a list of (run, part, begun, command), one for each run that ΔXE or its terms lack: a
+    run that lacks it; whether it is a specialist, diluted or tagged; that very run where it is in
+    left_out, or None; and the command that trains it, or goes on with it, '' while it is being
+    trained. A part whose component holds too few tokens is not listed.
     """
-    missing, begun = {}, match_parts(runs, left_out)
+    missing, parts_left_out = {}, match_parts(runs, left_out)
     for run in runs:
         T, settings, meta = run['block_size'], run['settings'], read_meta(run['dataset'])
         for (part, c), (folder, changes) in needed_parts(run).items():
             if c in parts[run['folder']][part]:
                 continue
-            stub = begun[run['folder']][part].get(c)
             if part != 'tagged':
                 docs = list_documents(meta, c, 'train', run['shuffle_components'])
                 if held_windows(docs, T) < changes['token_budget'] // T:
@@ -223,13 +223,14 @@ def missing_parts(runs, parts, left_out):
             values |= {key: run[key] for key in ('candidates', 'compile')} | changes
             defaults = TRAIN_DEFAULTS | {'lr_decay_iters': run['max_iters']}  # which its 0 means
             values = {key: x for key, x in values.items() if x != defaults[key]}
-            values |= {key: run[key] for key in (*SEEDS, 'max_iters')}
+            values |= {key: run[key] for key in (*SEEDS, 'max_iters')} | {'init_from': 'auto'}
             words = tuple(f'--{key}={value}' for key, value in values.items())
-            command = shlex.join(['python', 'train.py', *words, '--init_from=auto',
-                                  f'--out_dir={stub["folder"] if stub else folder}'])
-            if stub and stub['unfinished'].startswith('being trained'):
+            begun = parts_left_out[run['folder']][part].get(c)
+            folder = begun['folder'] if begun else folder
+            command = shlex.join(['python', 'train.py', *words, f'--out_dir={folder}'])
+            if begun and begun['state'] == 'being trained':
                 command = ''
-            missing.setdefault(words, (run, part, stub, command))  # another run may lack the same
+            missing.setdefault(words, (run, part, begun, command))  # another run may lack the same
     return list(missing.values())
 
 
@@ -239,15 +240,13 @@ def write_missing(results_dir, runs, parts, left_out):
     the lines that say which runs are missing.
     """
     missing, path = missing_parts(runs, parts, left_out), os.path.join(results_dir, 'missing.txt')
-    lacks = collections.Counter((run['dataset'], run['k'], part) for run, part, _, _ in missing)
-    begun = collections.Counter((run['dataset'], run['k'], part)
-                                for run, part, stub, _ in missing if stub)
-    lines = []
-    for (dataset, k, part), n in sorted(lacks.items()):
-        lines.append(f'{dataset}: {"ΔXE" if part == "specialist" else "the decomposition"} of K ='
-                     f' {k} lacks {n} {part} run{"s" * (n > 1)}')
-        if begun[dataset, k, part]:
-            lines[-1] += f', {begun[dataset, k, part]} of them begun and not finished'
+    groups = collections.defaultdict(list)
+    for run, part, begun, _ in missing:
+        groups[run['dataset'], run['k'], part].append(begun is not None)
+    lines = [f'{dataset}: {"ΔXE" if part == "specialist" else "the decomposition"} of K = {k} lacks'
+             f' {len(begun)} {part} run{"s" * (len(begun) > 1)}'
+             + f', {sum(begun)} of them begun and not finished' * any(begun)
+             for (dataset, k, part), begun in sorted(groups.items())]
     today = short_hash(configurator.run_code())
     other = sum(run['settings']['code'] != today for run, _, _, _ in missing)
     if other:
@@ -257,8 +256,7 @@ def write_missing(results_dir, runs, parts, left_out):
     if not commands:
         pathlib.Path(path).unlink(missing_ok=True)
         return lines
-    text = ''.join(f'{command}\n' for command in commands)
-    configurator.replace_file(path, text)
+    configurator.replace_file(path, ''.join(f'{command}\n' for command in commands))
     return [*lines, f'The first of {len(commands)} commands that train them, with the budget, steps'
             ' and seeds that they must have:', f'  {commands[0]}', 'All, two at a time:'
             f" tr '\\n' '\\0' < {shlex.quote(path)} | xargs -0 -n1 -P2 sh -c", '']

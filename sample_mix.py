@@ -13,6 +13,7 @@ Documents are drawn without replacement, in an order fixed by mix_seed and compo
 they hold n, and the last one is cut. So what a component gives at a larger K is a prefix of what it
 gives at a smaller one, and the K sets of one mix_seed are nested.
 """
+import contextlib
 import glob
 import itertools
 import json
@@ -106,18 +107,21 @@ def check_unchanged(meta):
         fail(f'{data_path(meta["dataset"])} was replaced while it was read: start again')
 
 
-def fail_on_data(meta, error):
-    """
-    Fails over prepared data that cannot be used: because they were replaced meanwhile, or over the
-    error, an exception or a sentence.
-    """
+def fail_on_data(meta, what):
+    """Fails where data are not what was prepared: they were replaced meanwhile, or `what` is so."""
     check_unchanged(meta)
-    folder = data_path(meta['dataset'])
-    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-        fail(f'{error.filename or folder} cannot be read ({error.strerror or error})')
-    if isinstance(error, Exception):
-        error = f'{folder} is damaged, or of an older version ({error})'
-    fail(f'{error}: {AGAIN}')
+    fail(f'{what}: {AGAIN}')
+
+
+@contextlib.contextmanager
+def reading(meta):
+    """Ends what it holds in one line where a file of a data set cannot be read."""
+    try:
+        yield
+    except (OSError, ValueError, EOFError) as e:
+        if refused := configurator.cause(e):
+            fail(refused)
+        fail_on_data(meta, f'data/{meta["dataset"]} is damaged, or of an older version ({e})')
 
 
 def bin_path(meta, component, split):
@@ -129,10 +133,8 @@ def check_hashes(meta, components, splits):
     """Fails where the tokens of a split of a component do not have meta.json's sha256."""
     for component, split in itertools.product(components, splits):
         path = bin_path(meta, component, split)
-        try:
+        with reading(meta):
             sha256 = configurator.file_hash(path)
-        except OSError as e:
-            fail_on_data(meta, e)
         if sha256 != meta['components'][component][split]['sha256']:
             fail_on_data(meta, f'{path} is not what was prepared (its sha256 is not that in'
                          ' meta.json)')
@@ -158,10 +160,8 @@ def list_documents(meta, component, split, shuffle_components=False):
         return np.split(pool[rng.permutation(len(pool))], ends)[names.index(component)]
 
     path, facts = bin_path(meta, component, split), meta['components'][component][split]
-    try:
+    with reading(meta):
         offsets, size = np.load(path.removesuffix('.bin') + '.idx.npy'), os.path.getsize(path)
-    except (OSError, ValueError, EOFError) as e:
-        fail_on_data(meta, e)
     if offsets.shape != (facts['docs'] + 1,) or size != 2 * facts['tokens'] or (
             offsets[0] != 0 or offsets[-1] != facts['tokens'] or (np.diff(offsets) < 0).any()):
         fail_on_data(meta, f'{path} is not what meta.json says it is ({facts["tokens"]} tokens)')
@@ -174,11 +174,9 @@ def list_documents(meta, component, split, shuffle_components=False):
 def read_tokens(meta, split, docs):
     """Returns the tokens of the documents end to end, int32."""
     names = sorted(meta['components'])
-    try:
+    with reading(meta):
         files = {source: np.memmap(bin_path(meta, names[source], split), dtype='<u2', mode='r')
                  for source in np.unique(docs['source'])}
-    except (OSError, ValueError) as e:
-        fail_on_data(meta, e)
     tokens = np.concatenate([files[source][start:start + length].astype(np.int32) for source, start,
                              length in zip(docs['source'], docs['start'], docs['length'])])
     if tokens.max(initial=0) >= meta['vocab_size']:

@@ -274,6 +274,7 @@ net = model  # what a training step calls
 if world_size > 1:
     backend = backend or ('nccl' if device_type == 'cuda' else 'gloo')
     dist.init_process_group(backend, device_id=torch.device(device) if backend == 'nccl' else None)
+    sys.excepthook = configurator.report_error  # in place of torch's, which keeps its line
     net = DistributedDataParallel(model)  # averages the gradient over processes
 
 # -----------------------------------------------------------------------------
@@ -456,7 +457,7 @@ def show(progress):
 
 seconds_before = 0.0  # of the processes that trained this run before
 if master:
-    old = ['*.pt.*.tmp']  # what killed processes left
+    old = ['*.pt.*.tmp', '*.json.*.tmp', 'log.csv.*.tmp']  # what killed processes left
     if not checkpoint:  # a run that is replaced goes whole, the checkpoint to resume from first
         old += ['ckpt.pt', 'best.pt', 'config.json', 'mix.json', 'log.csv', 'step-*.pt',
                 'losses-*.npz', 'xe_windows.npz', 'nonfinite.json']

@@ -247,10 +247,11 @@ def test_losses_are_kept_until_the_checkpoint_changes(small, trained, monkeypatc
     seen = []
     for change in (None, None, 'out/small-k2-s0/best.pt'):
         if change:
+            os.remove('out2/kept/best.pt')  # ckpt.pt is the same file
             shutil.copy(change, 'out2/kept/best.pt')
         calls, load = [], torch.load
-        monkeypatch.setattr(torch, 'load', lambda *args, **kwargs: (
-            calls.append(1), load(*args, **kwargs))[1])
+        monkeypatch.setattr(torch, 'load', lambda *args, **kwargs: (  # mmap reads no weights
+            kwargs['mmap'] or calls.append(1), load(*args, **kwargs))[1])
         run('eval_xe.py', '--runs=out2/kept', '--results_dir=results7')
         monkeypatch.undo()
         monkeypatch.chdir(small)
@@ -328,23 +329,12 @@ def test_a_component_outside_the_mixture_is_marked(small, trained):
     assert marks == {'a': 'True', 'c': 'False'}
 
 
-def test_an_unfinished_run_is_left_out(small, trained, capsys):
-    run('train.py', *TRAIN, '--k=1', '--max_iters=2', '--out_dir=out2/unfinished')
-    os.remove('out2/unfinished/best.pt')
-    run('eval_xe.py', '--runs=out2/unfinished,out/small-k2-s0', '--results_dir=results6')
-    assert 'out2/unfinished has no best.pt yet: left out' in capsys.readouterr().out
+def test_a_run_without_its_checkpoint_is_left_out(small, trained, capsys):
+    run('train.py', *TRAIN, '--k=1', '--max_iters=2', '--out_dir=out2/no-best')
+    os.remove('out2/no-best/best.pt')
+    run('eval_xe.py', '--runs=out2/no-best,out/small-k2-s0', '--results_dir=results6')
+    assert 'left out, without best.pt: out2/no-best' in capsys.readouterr().out
     assert {r['run'] for r in rows('results6/xe_by_component.csv')} == {'small-k2-s0'}
-
-
-def test_runs_on_other_data_and_broken_checkpoints_are_refused(small, trained, fails):
-    run('train.py', *TRAIN, '--k=1', '--max_iters=2', '--out_dir=out2/broken')
-    with open('out2/broken/best.pt', 'r+b') as f:
-        f.truncate(1000)
-    assert 'is not a checkpoint' in fails('eval_xe.py', '--runs=out2/broken')
-    record = json.load(open('out2/broken/mix.json'))
-    record['of_each'][record['components'][0]]['sha256'] = 'other'
-    json.dump(record, open('out2/broken/mix.json', 'w'))
-    assert 'was trained on other data' in fails('eval_xe.py', '--runs=out2/broken')
 
 
 def test_a_mixture_is_shown_and_continued(small, trained, capsys):

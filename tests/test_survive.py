@@ -158,6 +158,8 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(whole):
     child.join()
     if child.exitcode != 0:
         assert 'nothing to resume' in open('output.txt').read()
+    else:
+        assert not glob.glob(f'{folder}/*.tmp')
     assert differences(whole, folder) == []
 
 
@@ -489,12 +491,13 @@ DAMAGES = {  # what: (the command that meets it, what it says, how it comes to b
         'eval', 'is not of the run', lambda: shutil.copy('out/other/best.pt', BEST)),
     'no checkpoint': ('resume', '--overwrite=True', lambda: os.remove(CKPT)),
     'a config.json cut short': (
-        'eval', 'cannot be used', lambda: os.truncate('out/run/config.json', 20)),
+        'eval', 'no finished run', lambda: os.truncate('out/run/config.json', 20)),
     'a mix.json that is a number': (
-        'eval', 'cannot be used', lambda: put('out/run/mix.json', b'1')),
+        'eval', 'no finished run', lambda: put('out/run/mix.json', b'1')),
     'a folder that is a file': ('file', 'is a file, not a folder', lambda: put('out/file', b'')),
     'a log.csv that is a folder': ('resume', 'log.csv cannot be read', folder_for_log),
-    'a results_dir that is a file': ('eval', '--results_dir=results', lambda: put('results', b'')),
+    'a results_dir that is a file': (
+        'eval', 'results cannot be written (File exists)', lambda: put('results', b'')),
     'a tokenizer that is gone': (
         'show', 'tokenizer.json', lambda: os.remove('data/small/tokenizer.json')),
 }
