@@ -14,8 +14,8 @@ certain is refused, by file and line. These are read, a few megabytes of text at
   .hdf5         the older pipeline's windows of tokens
 
 A source is a file, a folder of such files, or a data set of the hub. Files may be packed (.gz .xz
-.zst .bz2 .zip). Those of a folder whose names, or whose folders' names, hold the word train, val or
-test are of that split; where none does all are train.
+.zst .bz2 .zip), but for .parquet and .hdf5. In a folder, a file whose name, or whose folder's name,
+has the word train, val or test is of that split; where none has one all are train.
 """
 import bz2
 import codecs
@@ -320,7 +320,8 @@ def name_label(label, column, feature):
     if type(label) is tuple:
         label, = label
     if label is None or label == '' or label != label or feature and label == -1:
-        raise ValueError(f'has no label: {column} is {"empty" if label == "" else label}')
+        value = {None: 'null', '': 'empty'}.get(label, label)
+        raise ValueError(f'has no label: {column} is {value}')
     if type(label) not in (str, int, float):
         raise ValueError(f'has no label: {column} is {describe(label)}')
     if feature and label not in feature.names:
@@ -401,6 +402,8 @@ def open_text(source, config, columns, separator='', quotes=True):
     folder, or the id of a data set of the hub, of which config names a configuration. columns are
     those of the texts, and that of the label. Fails where there is nothing to read.
     """
+    if len(columns) < 2:
+        fail('--text_column names no column')
     separator = {'tab': '\t', r'\t': '\t'}.get(separator, separator)
     if len(separator) > 1 or separator in ('"', '\r', '\n'):
         fail(f'--separator={separator!r}: it is one character, such as ";", or tab')
