@@ -91,15 +91,18 @@ def zipped_names(archive):
             and not os.path.basename(name).startswith('.') and not name.endswith('/')]
 
 
+def encoding_of(start):
+    """Returns the encoding of a file that starts with these bytes: UTF-8, or as its mark says."""
+    return next((BYTE_ORDER_MARKS[m] for m in BYTE_ORDER_MARKS if start.startswith(m)), 'utf-8')
+
+
 def open_letters(path, name):
     """
-    Opens a packed or plain file for reading text: UTF-8, or what its byte-order mark says. The ends
-    of lines stay. What is not UTF-8 becomes lone surrogates, which encode() refuses later.
+    Opens a packed or plain file for reading text. The ends of lines stay. What is not UTF-8 becomes
+    lone surrogates, which encode() refuses later.
     """
     file = io.BufferedReader(open_packed(path, name), 1 << 16)
-    mark = file.peek(4)
-    encoding = next((BYTE_ORDER_MARKS[m] for m in BYTE_ORDER_MARKS if mark.startswith(m)), 'utf-8')
-    return io.TextIOWrapper(file, encoding, 'surrogateescape', newline='\n')
+    return io.TextIOWrapper(file, encoding_of(file.peek(4)), 'surrogateescape', newline='\n')
 
 
 def find_files(folder):
@@ -113,19 +116,21 @@ def find_files(folder):
                  if not name.startswith('.')}
         folders[:] = [name for name in below if below[name] not in seen]
         seen.update(below.values())
-        paths += [os.path.relpath(os.path.join(here, name), folder) for name in names
-                  if not name.startswith('.')]
+        inside = os.path.join(os.path.relpath(here, folder), '').removeprefix('./')
+        paths += [inside + name for name in names if not name.startswith('.')]
     return sorted(paths)
 
 
 def kind_of(path):
     """Returns the ending of a file's name that says what it holds: that before .gz, say."""
-    stem, ending = os.path.splitext(path)
+    stem, ending = os.path.splitext(path.lower())
+    if ending not in PACKED:
+        return ending
     inner = os.path.splitext(stem)[1]
-    if ending.lower() == '.zip' and not inner and zipfile.is_zipfile(path):
+    if ending == '.zip' and not inner and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            inner = os.path.splitext((zipped_names(archive) + [''])[0])[1]
-    return (inner if ending.lower() in PACKED and inner else ending).lower()
+            inner = os.path.splitext((zipped_names(archive) + [''])[0].lower())[1]
+    return inner or ending
 
 
 def split_of(path):
@@ -379,15 +384,17 @@ def read_texts(paths):
     """Yields the documents of text files, whose components are the folders that they are in."""
     for path in paths:
         try:
-            with open_letters(path, path) as file:
-                text = file.read()
+            with open_packed(path, path) as file:
+                data = file.read()
+            text = data.decode(encoding_of(data), 'surrogateescape')
             document = text.encode()
         except UnicodeEncodeError as e:
             line = 1 + text.count('\n', 0, e.start)
             fail(f'{path}, line {line} is not UTF-8, at {text[max(e.start - 20, 0):e.end]!r}')
         except Exception as e:
             fail_on_source(path, e)
-        if len(document) > 3 and not (any(document[::2]) and any(document[1::2])):
+        start = document[:1000]
+        if len(start) > 3 and not (any(start[::2]) and any(start[1::2])):
             fail(f'{path}: every other byte is zero; is it UTF-16 without its byte-order mark?')
         yield os.path.basename(os.path.dirname(path)), document
 
