@@ -10,13 +10,13 @@ data/<dataset>/<component>/<split>.bin, <split>.idx.npy and meta.json.
     python prepare.py config/demo.py       # eight Markov chains, whose exact XE is known
     python prepare.py --dataset=mess3 --source=synthetic --processes=mess3:4
 
-A source of text has a text column, a label column that names each document's component, and the
-splits train, validation and test. Where validation or test is missing, a hash of the text deals a
-tenth of train's documents to it. A text that is there twice is kept once, in test or validation
-rather than in train. The documents are first staged on disk by component and split, then a
-tokenizer is trained on train, then they are encoded. Each pass holds a few megabytes of text at a
-time, and some 110 bytes for each document. A component's folder has its label's name, or one like
-it (configurator.safe_name) where a path or a shell would read the label otherwise.
+A source of text (sources.py) has a text column, a label column that names each document's
+component, and the splits train, validation and test. Where validation or test is missing, a hash of
+the text deals a tenth of train's documents to it. A text that is there twice is kept once, in test
+or validation rather than in train. The documents are first staged on disk by component and split,
+then a tokenizer is trained on train, then they are encoded. Each pass holds a few megabytes of text
+at a time, and some 110 bytes for each document. A component's folder has its label's name, or one
+like it (configurator.safe_name) where a path or a shell would read the label otherwise.
 
 A synthetic process is an array T[v, i, j] (see processes.py), saved beside its tokens.
 """

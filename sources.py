@@ -14,8 +14,8 @@ certain is refused, by file and line. These are read, a few megabytes of text at
   .hdf5         the older pipeline's windows of tokens
 
 A source is a file, a folder of such files, or a data set of the hub. Files may be packed (.gz .xz
-.zst .bz2 .zip). Those of a folder whose names, or whose folders' names, hold the word train, val or
-test are of that split; where none does all are train.
+.zst .bz2 .zip), but for .parquet and .hdf5. In a folder, a file whose name, or whose folder's name,
+has the word train, val or test is of that split; where none has one all are train.
 """
 import bz2
 import codecs
@@ -28,6 +28,7 @@ import json
 import logging
 import lzma
 import os
+import pkgutil
 import re
 import zipfile
 
@@ -90,15 +91,18 @@ def zipped_names(archive):
             and not os.path.basename(name).startswith('.') and not name.endswith('/')]
 
 
+def encoding_of(start):
+    """Returns the encoding of a file that starts with these bytes: UTF-8, or as its mark says."""
+    return next((BYTE_ORDER_MARKS[m] for m in BYTE_ORDER_MARKS if start.startswith(m)), 'utf-8')
+
+
 def open_letters(path, name):
     """
-    Opens a packed or plain file for reading text: UTF-8, or what its byte-order mark says. The ends
-    of lines stay. What is not UTF-8 becomes lone surrogates, which encode() refuses later.
+    Opens a packed or plain file for reading text. The ends of lines stay. What is not UTF-8 becomes
+    lone surrogates, which encode() refuses later.
     """
     file = io.BufferedReader(open_packed(path, name), 1 << 16)
-    mark = file.peek(4)
-    encoding = next((BYTE_ORDER_MARKS[m] for m in BYTE_ORDER_MARKS if mark.startswith(m)), 'utf-8')
-    return io.TextIOWrapper(file, encoding, 'surrogateescape', newline='\n')
+    return io.TextIOWrapper(file, encoding_of(file.peek(4)), 'surrogateescape', newline='\n')
 
 
 def find_files(folder):
@@ -112,19 +116,21 @@ def find_files(folder):
                  if not name.startswith('.')}
         folders[:] = [name for name in below if below[name] not in seen]
         seen.update(below.values())
-        paths += [os.path.relpath(os.path.join(here, name), folder) for name in names
-                  if not name.startswith('.')]
+        inside = os.path.join(os.path.relpath(here, folder), '').removeprefix('./')
+        paths += [inside + name for name in names if not name.startswith('.')]
     return sorted(paths)
 
 
 def kind_of(path):
     """Returns the ending of a file's name that says what it holds: that before .gz, say."""
-    stem, ending = os.path.splitext(path)
+    stem, ending = os.path.splitext(path.lower())
+    if ending not in PACKED:
+        return ending
     inner = os.path.splitext(stem)[1]
-    if ending.lower() == '.zip' and not inner and zipfile.is_zipfile(path):
+    if ending == '.zip' and not inner and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            inner = os.path.splitext((zipped_names(archive) + [''])[0])[1]
-    return (inner if ending.lower() in PACKED and inner else ending).lower()
+            inner = os.path.splitext((zipped_names(archive) + [''])[0].lower())[1]
+    return inner or ending
 
 
 def split_of(path):
@@ -319,7 +325,8 @@ def name_label(label, column, feature):
     if type(label) is tuple:
         label, = label
     if label is None or label == '' or label != label or feature and label == -1:
-        raise ValueError(f'has no label: {column} is {"empty" if label == "" else label}')
+        value = {None: 'null', '': 'empty'}.get(label, label)
+        raise ValueError(f'has no label: {column} is {value}')
     if type(label) not in (str, int, float):
         raise ValueError(f'has no label: {column} is {describe(label)}')
     if feature and label not in feature.names:
@@ -377,15 +384,17 @@ def read_texts(paths):
     """Yields the documents of text files, whose components are the folders that they are in."""
     for path in paths:
         try:
-            with open_letters(path, path) as file:
-                text = file.read()
+            with open_packed(path, path) as file:
+                data = file.read()
+            text = data.decode(encoding_of(data), 'surrogateescape')
             document = text.encode()
         except UnicodeEncodeError as e:
             line = 1 + text.count('\n', 0, e.start)
             fail(f'{path}, line {line} is not UTF-8, at {text[max(e.start - 20, 0):e.end]!r}')
         except Exception as e:
             fail_on_source(path, e)
-        if len(document) > 3 and not (any(document[::2]) and any(document[1::2])):
+        start = document[:1000]
+        if len(start) > 3 and not (any(start[::2]) and any(start[1::2])):
             fail(f'{path}: every other byte is zero; is it UTF-16 without its byte-order mark?')
         yield os.path.basename(os.path.dirname(path)), document
 
@@ -400,6 +409,8 @@ def open_text(source, config, columns, separator='', quotes=True):
     folder, or the id of a data set of the hub, of which config names a configuration. columns are
     those of the texts, and that of the label. Fails where there is nothing to read.
     """
+    if len(columns) < 2:
+        fail('--text_column names no column')
     separator = {'tab': '\t', r'\t': '\t'}.get(separator, separator)
     if len(separator) > 1 or separator in ('"', '\r', '\n'):
         fail(f'--separator={separator!r}: it is one character, such as ";", or tab')
@@ -420,7 +431,9 @@ def open_text(source, config, columns, separator='', quotes=True):
             fail(f'--source={source} cannot be loaded: the ending {kind!r} is none of'
                  f' {", ".join(READERS)}, .hdf5, .h5; .txt files lie in folders, one a component')
         return {'train': read(path)}
-    if kind in (*READERS, '.txt', '.hdf5', '.h5') or not re.fullmatch(HUB_ID, source):
+    readers = [module.name for module in pkgutil.iter_modules(datasets.packaged_modules.__path__)]
+    if (kind in (*READERS, '.txt', '.hdf5', '.h5') or not re.fullmatch(HUB_ID, source)
+            or source in readers):  # datasets would read what lies in the current folder
         fail(f'--source={source}: there is no such file or folder')
     print(f'loading {source} from the hub ...', flush=True)
     return open_hub(source, source, config, columns, read)

@@ -122,8 +122,8 @@ JSONL = [
     ('{"text": ["a"], "label": "x"}', 'has no text: text is a list'),
     ('{"text": "a", "label": ["x"]}', 'has no label: label is a list'),
     ('{"text": "a", "label": {"x": 1}}', 'has no label: label is an object'),
-    ('{"text": "a", "label": null}', 'has no label: label is None'),
-    ('{"text": "a", "label": NaN}', 'has no label: label is None'),
+    ('{"text": "a", "label": null}', 'has no label: label is null'),
+    ('{"text": "a", "label": NaN}', 'has no label: label is null'),
     ('{"text": "a", "label": ""}', 'has no label: label is empty'),
     ('{"text": "a"}', "has no column 'label'; it has text"),
     ('{"text": "a", "label": "x", "label": "y"}', 'is no JSON: a name is there twice'),
@@ -192,7 +192,8 @@ def test_separators_and_quotation_marks(keys, end):
 
 
 def test_a_separator_that_is_none(refused):
-    write('some.csv', 'text,label\n')
+    write('some.csv', 'text;label;"more, and, more"\na;x;\n')
+    assert read('some.csv') == {'train': [('x', 'a')]}
     assert 'it is one character, such as ";", or tab' in refused('some.csv', separator='::')
 
 
@@ -206,7 +207,7 @@ def test_a_byte_order_mark_is_no_letter(encoding):
     assert read('texts') == {'train': [('é and so on', 'é\r\n\n'), ('é and so on', 'é\r\n')]}
 
 
-def test_packed_files():
+def test_packed_files(refused):
     def zipped(content, name='inner.csv'):
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, 'w') as archive:
@@ -227,16 +228,22 @@ def test_packed_files():
             assert read(f'all/{ending}.{name}.{ending}') == {'train': rows}
         write(f'texts/x/{ending}.txt.{ending}', pack(b'text'))
     write('all/archive.zip', zipped(delimited(NASTY)))
+    with zipfile.ZipFile('two.csv.zip', 'w') as archive:
+        archive.writestr('a.csv', 'text,label\n')
+        archive.writestr('b.csv', 'text,label\n')
+    assert 'it holds 2 files: unpack it' in refused('two.csv.zip')
     assert read('all') == {'train': rows * 11}
     assert read('texts') == {'train': [('x', 'text')] * 5}
 
 
-def test_a_list_is_read_in_pieces():
+def test_a_list_is_read_in_pieces(refused):
     rows = [(f'{i} \n[]{{}}' * 40, str(i % 3)) for i in range(9000)]  # 4 MB
     objects = [{'text': text, 'label': label} for text, label in rows]
     for indent in (None, 1):
         write('some.json', json.dumps(objects, indent=indent))
         assert read('some.json') == {'train': [(label, text) for text, label in rows]}
+    write('some.json', json.dumps([*objects, {'text': 1, 'label': '1'}], indent=1))
+    assert 'some.json, line 36002 has no text' in refused('some.json')  # each object has four
     write('empty.json', ' [ ] \n')
     assert read('empty.json') == {'train': []}
 
@@ -327,12 +334,13 @@ def test_links():
     write('texts/x/0.txt', 'b')
     os.symlink('../there', 'texts/linked')
     os.symlink('../../there/0.txt', 'texts/x/1.txt')
-    os.symlink('..', 'texts/x/back')
     os.symlink('there/0.txt', 'link.txt')
     assert read('texts') == {'train': [('linked', 'a'), ('x', 'b'), ('x', 'a')]}
-    write('rows.csv', 'text,label\na,x\n')
-    os.symlink('rows.csv', 'link.csv')
-    assert read('link.csv') == {'train': [('x', 'a')]}
+    write('rows/rows.csv', 'text,label\na,x\n')
+    os.symlink('rows/rows.csv', 'link.csv')
+    os.symlink('.', 'rows/again')
+    for source in ('link.csv', 'rows'):
+        assert read(source) == {'train': [('x', 'a')]}
 
 
 @pytest.mark.parametrize('content, says', [
@@ -350,7 +358,9 @@ def test_a_text_file_that_cannot_be_read(refused, content, says):
 
 
 @pytest.mark.parametrize('name', ['csv', 'json', 'parquet', 'text'])
-def test_a_folder_called_as_a_reader(name):
+def test_a_folder_called_as_a_reader(refused, name):
+    write('some.jsonl', lines(('b', 'y')))
+    assert f'--source={name}: there is no such file or folder' in refused(name)
     write(f'{name}/train.jsonl', lines(('a', 'x')))
     assert read(name) == {'train': [('x', 'a')]}
 
@@ -383,15 +393,15 @@ dataset_info:
 
 def test_a_folder_as_on_the_hub(capsys, monkeypatch):
     """Its README.md lists the files; csv has the numbers of classes. And the same from the hub."""
-    write('card/README.md', CARD)
-    write('card/other/a.csv', 'text,label\nother,0\n')
+    write('csv/README.md', CARD)
+    write('csv/other/a.csv', 'text,label\nother,0\n')
     for name, label in (('a', 0), ('b', 1), ('c', -1)):
-        write(f'card/mine/{name}.csv', f'text,label\n{name},{label}\n')
+        write(f'csv/mine/{name}.csv', f'text,label\n{name},{label}\n')
     expected = {'val': [('Sci/Tech', 'b')], 'train': [('01', 'a')]}
     left_out = 'unsupervised (no split train, val or test)\n'
-    assert read('card') == expected
-    assert capsys.readouterr().out == f'left out of card: {left_out}'
-    local, real = os.path.abspath('card'), datasets.load_dataset_builder
+    assert read('csv') == expected
+    assert capsys.readouterr().out == f'left out of csv: {left_out}'
+    local, real = os.path.abspath('csv'), datasets.load_dataset_builder
     monkeypatch.setattr(datasets, 'load_dataset_builder', lambda _, config: real(local, config))
     assert read('someone/something') == expected
     assert capsys.readouterr().out == ('loading someone/something from the hub ...\n'
