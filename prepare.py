@@ -3,50 +3,45 @@ Turns labelled text, or synthetic processes, into uint16 tokens:
 data/<dataset>/<component>/<split>.bin, <split>.idx.npy and meta.json.
 
     python prepare.py                      # ccdv/arxiv-classification from the hub, BPE of 32,000
-    python prepare.py config/cpu.py        # the same papers for a laptop: BPE of 1,024
+    python prepare.py config/cpu.py        # for a laptop, after `make arxiv`: a BPE of 1,024
     python prepare.py --dataset=mine --source=my_texts.jsonl  # or a folder: parquet, jsonl, csv
     python prepare.py --dataset=mine --source=my_folder       # my_folder/<component>/*.txt
     python prepare.py --dataset=arxiv-gpt2 --tokenizer=gpt2   # or the path of a tokenizer.json
     python prepare.py config/demo.py       # eight Markov chains, whose exact XE is known
     python prepare.py --dataset=mess3 --source=synthetic --processes=mess3:4
 
-A source of text has a text column, a label column that names each document's component, and the
-splits train, validation and test. Where validation or test is missing, a hash of the text deals a
-tenth of train's documents to it. A text that is there twice is kept once, in test or validation
-rather than in train. The documents are first staged on disk by component and split, then a
-tokenizer is trained on train, then they are encoded. Each pass holds a few megabytes of text at a
-time, and some 110 bytes for each document. A component's folder has its label's name, or one like
-it (configurator.safe_name) where a path or a shell would read the label otherwise.
+A source of text (sources.py) has a text column, a label column that names each document's
+component, and the splits train, validation and test. Where validation or test is missing, a hash of
+the text deals a tenth of train's documents to it. A text that is there twice is kept once, in test
+or validation rather than in train. The documents are first staged on disk by component and split,
+then a tokenizer is trained on train, then they are encoded. Each pass holds a few megabytes of text
+at a time, and some 110 bytes for each document. A component's folder has its label's name, or one
+like it (configurator.safe_name) where a path or a shell would read the label otherwise.
 
 A synthetic process is an array T[v, i, j] (see processes.py), saved beside its tokens.
 """
 import array
-import glob
 import hashlib
 import io
 import itertools
 import json
-import logging
 import os
 import pathlib
-import re
 import shutil
 import unicodedata
 import warnings
 
-import datasets
 import h5py
-import huggingface_hub
 import matplotlib
 import numpy as np
 import pandas as pd
-import pyarrow.parquet
 from tqdm import tqdm
 
 import configurator
 from configurator import fail, override, random_stream, replace_file, safe_name, split_names
 from processes import build_processes, sample_process
 from sample_mix import data_path, data_table
+from sources import SPLITS, open_hdf5, open_text
 from tokenizer import END_OF_TEXT, encoder, open_gpt2, read_tokenizer, to_tiktoken, train_bpe
 
 matplotlib.use('Agg')
@@ -55,11 +50,14 @@ import matplotlib.pyplot as plt
 # -----------------------------------------------------------------------------
 source = 'ccdv/arxiv-classification'  # a data set on the hub, a local folder or file, or synthetic
 source_config = 'no_ref'      # which of the source's configurations ('' where it has but one)
-text_column = 'text'          # the column that holds a document
+text_column = 'text'          # the column that holds a document, or several: 'title,abstract'
 label_column = 'label'        # the column that names its component
+separator = ''                # between the fields of .csv and .tsv ('' = as the header has it)
+quotes = True                 # False: quotation marks in .csv and .tsv are letters
 labels = ''                   # keep these components only, comma separated ('' = all)
 tokenizer = 'bpe'             # bpe: train one on this text; gpt2; or the path of a tokenizer.json
 vocab_size = 32000            # tokens of the bpe to train, its end-of-text token included
+lossy = False                 # True: take a tokenizer.json that does not give the text back
 bpe_bytes = 20_000_000        # bytes of text that each component gives to its training, at most
 # for --source=synthetic
 processes = 'markov:8'        # of coins:N, mess3:N, markov:N, golden_mean, even, z1r and T.npy
@@ -75,153 +73,8 @@ overwrite = False             # True: replace a data set that is there already
 settings = override(globals(), shared=('dataset', 'block_size'))
 dataset, block_size = settings['dataset'], settings['block_size']
 
-# the source's name of a split: ours, in the order in which they are read
-SPLITS = {'test': 'test', 'validation': 'val', 'train': 'train'}
-HUB_ID = r'[\w.-]+(/[\w.-]+)?'  # name, or owner/name
 BATCH_BYTES = 4_000_000  # documents are read and encoded so many bytes at a time
 BAR = {'leave': False, 'disable': None}  # progress bars go when done, and need a terminal
-
-# -----------------------------------------------------------------------------
-# sources: each gives {source's split: iterator over (component, document in bytes)}
-
-
-def fail_on_source(error):
-    """Fails with a library's message (datasets, pyarrow and the network raise many types)."""
-    if isinstance(error, MemoryError):
-        raise error
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    fail(f'--source={source} cannot be loaded: {line[:300]}'
-         ' (a local folder or file of parquet, json lines, csv or .txt works too)')
-
-
-def open_rows():
-    """Returns the documents of a hub data set, or of local parquet, json lines or csv."""
-    huggingface_hub.logging.set_verbosity_error()  # no line for each retry
-    datasets.logging.set_verbosity(logging.CRITICAL)  # fail_on_source says what goes wrong, once
-    kinds = {'.parquet': 'parquet', '.json': 'json', '.jsonl': 'json', '.csv': 'csv'}
-    local, ending = os.path.exists(source), os.path.splitext(source)[1]
-    if not local and (ending in (*kinds, '.hdf5', '.h5') or not re.fullmatch(HUB_ID, source)):
-        fail(f'--source={source}: there is no such file or folder')
-    if not local:
-        print(f'loading {source} from the hub ...', flush=True)
-    try:
-        if os.path.isfile(source):
-            if ending not in kinds:
-                raise ValueError(f'the ending {ending!r} is none of {", ".join(kinds)}, .hdf5, .h5')
-            builder = datasets.load_dataset_builder(kinds[ending], data_files={'train': source})
-        else:
-            configs = datasets.get_dataset_config_names(source) if local else []
-            config = configs[0] if len(configs) == 1 else source_config
-            builder = datasets.load_dataset_builder(source, config or None)
-        kind = type(builder.config).__name__
-        if local:  # streamed: datasets' cache can serve an old copy of a file
-            if kind == 'CsvConfig':
-                builder.config.chunksize = 100  # not 10,000 rows at a time
-            splits = builder.as_streaming_dataset()
-        else:
-            builder.download_and_prepare()
-            splits = builder.as_dataset()
-        rows = next(iter(splits.values()))
-        columns = rows.column_names or list(next(iter(rows), {}))  # a csv file's, once it is read
-    except Exception as e:
-        fail_on_source(e)
-    if not columns:
-        fail(f'--source={source} has no rows')
-    for column in [c for c in (text_column, label_column) if c not in columns]:
-        fail(f'--source={source} has no column {column!r}; it has {", ".join(columns)}'
-             ' (set --text_column and --label_column)')
-    streams = {}
-    for split in [split for split in SPLITS if split in splits]:
-        batches = splits[split].select_columns([text_column, label_column]).iter(100)
-        if local and kind == 'ParquetConfig':
-            batches = read_parquet(builder.config.data_files[split])
-        feature = (splits[split].features or {}).get(label_column)
-        streams[split] = read_rows(split, batches, feature)
-    return streams
-
-
-def read_parquet(paths):
-    """Yields {column: 100 values}. datasets would hold a row group, 100 MB say, several times."""
-    for path in paths:
-        file = pyarrow.parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
-        for batch in file.iter_batches(100, columns=[text_column, label_column], use_threads=False):
-            yield batch.to_pydict()
-
-
-def read_rows(split, batches, feature):
-    """Yields the documents of batches, {column: values}; feature is the label column's type."""
-    rows = (row for batch in batches for row in zip(batch[text_column], batch[label_column]))
-    try:
-        for n, (text, label) in enumerate(rows, 1):
-            where = f'--source={source}: document {n:,} of {split} has'
-            if type(text) is not str:
-                fail(f'{where} no text: {text_column} is of type {type(text).__name__}')
-            if label is None or label == -1:
-                fail(f'{where} no label: {label_column}={label!r}')
-            if isinstance(feature, datasets.ClassLabel):
-                if not 0 <= label < feature.num_classes:
-                    fail(f'{where} the label {label}; there are 0 .. {feature.num_classes - 1}')
-                label = feature.int2str(label)
-            yield str(label), text.encode(errors='replace')
-    except Exception as e:
-        fail_on_source(e)
-
-
-def open_texts():
-    """
-    Returns the documents of a folder with <component>/*.txt, or <split>/<component>/*.txt, or {}
-    where there are none. What is not UTF-8 becomes U+FFFD.
-    """
-    def read(paths):
-        for path in paths:
-            try:
-                with open(path, 'rb') as f:
-                    text = f.read().decode(errors='replace')
-            except OSError as e:
-                fail_on_source(e)
-            yield os.path.basename(os.path.dirname(path)), text.encode()
-
-    folder = glob.escape(source)
-    paths = {split: sorted(glob.glob(os.path.join(folder, split, '*', '*.txt')))
-             for split in SPLITS}
-    if not paths['train']:
-        paths = {'train': sorted(glob.glob(os.path.join(folder, '*', '*.txt')))}
-    return {split: read(paths[split]) for split in paths if paths[split]}
-
-
-def open_hdf5():
-    """
-    Returns the documents of HDF5 files of the older layout, one file, or a folder with one for each
-    split, or {} where there are none. The bytes of a document are its tokens', uint16.
-    """
-    if os.path.isfile(source):
-        return {'train': read_hdf5(source)} if source.endswith(('.hdf5', '.h5')) else {}
-    paths = {split: [path for ending in (name, split) for path in
-                     glob.glob(os.path.join(glob.escape(source), f'*_{ending}.hdf5'))]
-             for split, name in SPLITS.items()}
-    return {split: read_hdf5(paths[split][0]) for split in paths if paths[split]}
-
-
-def read_hdf5(path):
-    """Yields the documents of a file: runs of chunks of one category and number."""
-    def chunks(f):
-        names = ('token_chunks', 'category_for_chunk', 'doc_idx_for_chunk')
-        all_tokens, category, number = (f[name] for name in names)
-        for i in range(0, len(all_tokens), 10_000):
-            tokens = all_tokens[i:i + 10_000]
-            for extreme in (tokens.min(), tokens.max()):
-                if not 0 <= extreme <= 65534:
-                    fail(f'{path} has the token {extreme}; uint16 holds 0 .. 65,534')
-            yield from zip(category[i:i + 10_000], number[i:i + 10_000], tokens.astype('<u2'))
-
-    try:
-        with h5py.File(path, 'r') as f:
-            for (category, _), run in itertools.groupby(chunks(f), key=lambda chunk: chunk[:2]):
-                yield category.decode(), b''.join(tokens.tobytes() for *_, tokens in run)
-    except (OSError, KeyError, ValueError, AttributeError) as e:
-        fail_on_source(f'{path} is not an HDF5 file of token_chunks, category_for_chunk and'
-                       f' doc_idx_for_chunk ({e})')
-
 
 # -----------------------------------------------------------------------------
 # documents by component and split
@@ -255,22 +108,21 @@ def stage_documents(streams, staging):
     """
     Writes the documents to staging/<component>/<split>, end to end: each once, in the first of
     test, validation and train that has it. Where test or validation is missing, it is cut from
-    train. streams is {source's split: iterable of (component, document in bytes)}.
+    train. streams is {split: iterable of (component, document in bytes)}.
 
     Returns {component: {split: {'lengths': array of the documents' bytes, 'duplicates': how many
     were dropped}}} and the list of splits cut. Fails where a component has no text in a split.
     """
-    cut = [split for source_split, split in SPLITS.items() if source_split not in streams]
+    cut = [split for split in SPLITS if split not in streams]
     keep, seen, staged, buffer, size = split_names(labels), set(), {}, {}, 0
-    documents = ((split, *document) for source_split, split in SPLITS.items()
-                 for document in streams.get(source_split, ()))
+    documents = ((split, *document) for split in SPLITS for document in streams.get(split, ()))
     for split, component, doc in tqdm(documents, desc='reading', unit=' documents', **BAR):
         if keep and component not in keep:
             continue
         if component not in staged:
             check_labels([component])
             staged[component] = {split: {'lengths': array.array('q'), 'duplicates': 0}
-                                 for split in SPLITS.values()}
+                                 for split in SPLITS}
         digest = hashlib.sha256(doc).digest()
         if split == 'train':  # the last digit of the hash deals a tenth to each split that is cut
             dealt = {8: 'val', 9: 'test'}.get(int.from_bytes(digest, 'big') % 10)
@@ -476,11 +328,12 @@ def prepare_text(streams, staging, folder):
         n_vocab, bos_id = encoding.n_vocab, encoding.eot_token
     else:
         tok, n_vocab, bos_id = read_tokenizer(tokenizer)
-    components = write_components(staged, staging, folder, encoder(tok, encoding, num_proc))
+    components = write_components(staged, staging, folder, encoder(tok, encoding, num_proc, lossy))
     if tok:
         replace_file(os.path.join(folder, 'tokenizer.json'), tok.to_str(pretty=True))
     return {'source_config': source_config, 'tokenizer': tokenizer, 'vocab_size': n_vocab,
-            'bos_id': bos_id, 'cut_from_train': cut, 'components': components}
+            'bos_id': bos_id, 'cut_from_train': cut, 'components': components
+            } | ({'lossy': True} if lossy and not encoding else {})
 
 
 def prepare_hdf5(streams, staging, folder):
@@ -585,10 +438,12 @@ if __name__ == '__main__':
         # the components
         if source == 'synthetic':
             meta = prepare_synthetic(folder)
-        elif streams := open_hdf5():
+        elif streams := open_hdf5(source):
             meta = prepare_hdf5(streams, staging, folder)
         else:
-            meta = prepare_text(open_texts() or open_rows(), staging, folder)
+            columns = [*split_names(text_column), label_column]
+            streams = open_text(source, source_config, columns, separator, quotes)
+            meta = prepare_text(streams, staging, folder)
         meta = {'dataset': dataset, 'source': source} | meta
         if hdf5:
             write_hdf5(folder, meta, block_size)

@@ -12,6 +12,7 @@ import numpy as np
 import tiktoken
 import tokenizers
 from tokenizers.pre_tokenizers import ByteLevel
+from tqdm import tqdm
 
 from configurator import fail
 
@@ -68,22 +69,19 @@ def open_gpt2():
 def read_tokenizer(path):
     """
     Returns (tokenizers.Tokenizer, its number of tokens, the id of its end-of-text token) of a
-    tokenizer.json. Fails where it leaves out text, does not fit uint16 or has no such token.
+    tokenizer.json, without its BPE dropout, truncation and padding. Fails where it has no
+    end-of-text token or does not fit uint16.
     """
     try:
-        tok = tokenizers.Tokenizer.from_file(path)
+        tok = tokenizers.Tokenizer.from_file(os.path.expanduser(path))
     except Exception as e:  # the library raises Exception itself
         fail(f'--tokenizer={path} is no tokenizer.json ({e}): write bpe, gpt2 or the path of one')
     tok.no_truncation()
     tok.no_padding()
     tok.encode_special_tokens = True  # text that spells a special token is text
-    spec, vocab = json.loads(tok.to_str()), tok.get_vocab()
-    model, cut_by = spec['model'], json.dumps([spec['pre_tokenizer'], spec['normalizer']])
-    every_byte = 'ByteLevel' in cut_by and vocab.keys() >= set(ByteLevel.alphabet())
-    known = every_byte or model.get('byte_fallback') or model.get('unk_token')
-    if model['type'] == 'BPE' and not known:
-        fail(f'--tokenizer={path} would leave out the letters that it does not know, and not say'
-             ' so: give its model an unk_token')
+    if isinstance(tok.model, tokenizers.models.BPE):
+        tok.model.dropout = None  # it would give other tokens each time
+    vocab = tok.get_vocab()
     n_vocab = 1 + max(vocab.values(), default=0)
     if n_vocab > 65535:
         fail(f'--tokenizer={path} has {n_vocab} tokens; uint16 holds at most 65,535')
@@ -94,28 +92,48 @@ def read_tokenizer(path):
     return tok, n_vocab, ends[0]
 
 
-def encoder(tok, encoding=None, num_proc=0):
+def describe_loss(tok, text, tokens, back):
+    """Returns a sentence on a document that comes back from its tokens as another text, `back`."""
+    model = json.loads(tok.to_str())['model']
+    unknown = tok.token_to_id(model['unk_token']) if model.get('unk_token') else model.get('unk_id')
+    i = len(os.path.commonprefix([text, back]))  # where they part
+    here, there = (ascii(t[max(0, i - 20):i + 20]).replace('  ', r' \x20') for t in (text, back))
+    whys = {f'it maps what it does not know to {tok.id_to_token(unknown or 0)}': unknown in tokens,
+            'it has no decoder': tok.decoder is None,
+            'it puts a space before a document: set its add_prefix_space to false':
+                back == ' ' + text,
+            'its normalizer changes the text':
+                tok.normalizer and tok.normalizer.normalize_str(text) != text,
+            'see its pre_tokenizer and decoder': True}
+    return (f'--tokenizer does not give a document back: {here} comes back as {there}'
+            f' ({next(why for why in whys if whys[why])}; the document begins {text[:40]!r})')
+
+
+def encoder(tok, encoding=None, num_proc=0, lossy=False):
     """
     Returns a function from a list of documents (UTF-8, bytes) to the list of their tokens (uint16
     arrays): by `encoding`, a tiktoken.Encoding, in num_proc threads, or where it is None by tok, a
-    tokenizers.Tokenizer. Fails on text that tok maps to its unknown token.
+    tokenizers.Tokenizer. Fails on a document that does not come back from tok's tokens letter by
+    letter, or where lossy is True prints which is the first.
     """
-    model = json.loads(tok.to_str())['model'] if tok else {}
-    unknown = tok.token_to_id(model['unk_token']) if model.get('unk_token') else model.get('unk_id')
+    first_loss = True
 
     def by_tokenizers(docs):
+        nonlocal first_loss
         texts = [doc.decode() for doc in docs]
         try:
             encodings = tok.encode_batch_fast(texts, add_special_tokens=False)
         except Exception as e:  # the library raises Exception itself
             fail(f'--tokenizer cannot encode a document: {e}')
-        token_lists = [np.array(e.ids, dtype='<u2') for e in encodings]
-        for text, tokens in zip(texts, token_lists):
-            if unknown is not None and (tokens == unknown).any():
-                fail(f'--tokenizer maps part of a document to its unknown token'
-                     f' {tok.id_to_token(unknown)!r}, so its XE would be that of another text;'
-                     f' the document begins {text[:60]!r}')
-        return token_lists
+        ids = [encoding.ids for encoding in encodings]
+        for text, tokens, back in zip(texts, ids, tok.decode_batch(ids, skip_special_tokens=False)):
+            if text != back and first_loss:
+                first_loss, loss = False, describe_loss(tok, text, tokens, back)
+                if not lossy:
+                    fail(f'{loss}; XE and bits per byte would be those of another text'
+                         ' (--lossy=True takes it all the same)')
+                tqdm.write(f'{loss}: XE and bits per byte are those of another text')
+        return [np.array(tokens, dtype='<u2') for tokens in ids]
 
     def by_tiktoken(docs):
         try:

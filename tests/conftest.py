@@ -2,11 +2,11 @@
 Runs the scripts in this process, on a small corpus that is written here: three components,
 documents of many lengths.
 """
+import gc
 import os
 import random
 import runpy
 import signal
-import subprocess
 import sys
 
 os.environ['HF_HUB_OFFLINE'] = '1'  # a missing source fails at once, not after five retries
@@ -35,22 +35,15 @@ def run(script, *args):
     is_set = any(arg.startswith('--compile=') or arg == '--help' for arg in args)
     if script in ('train.py', 'eval_xe.py') and not is_set:
         args = [*args, '--compile=False']  # compiling takes longer than these runs
-    argv, sys.argv = sys.argv, [script, *args]
+    argv, sys.argv, hook = sys.argv, [script, *args], sys.excepthook
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return runpy.run_path(os.path.join(ROOT, script), run_name='__main__')
     finally:
-        sys.argv = argv
+        sys.argv, sys.excepthook = argv, hook
+        gc.collect()  # the locks of the script go
         for number, handler in handlers.items():
             signal.signal(number, handler)
-
-
-def pytest_collection_finish(session):
-    """tests/gpu.py takes most of a minute: it runs beside the tests before the one that waits."""
-    if any(item.name == 'test_it_runs_on_a_cpu' for item in session.items):
-        session.config.tiny_gpu_run = subprocess.Popen(
-            [sys.executable, os.path.join(ROOT, 'tests/gpu.py'), '--device=cpu', '--tiny'],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 import gpu
 import pytest
 import torch
-from conftest import TRAIN, run
+from conftest import ROOT, TRAIN, run
 from torch.overrides import TorchFunctionMode
 
 import model
@@ -21,14 +22,15 @@ TINY = ['--device=cpu', '--tiny']
 
 # ---- tests/gpu.py
 
-def test_it_runs_on_a_cpu(request):
-    out, err = request.config.tiny_gpu_run.communicate()  # conftest.py began it
-    assert request.config.tiny_gpu_run.returncode == 0, out + err
-    rows = {name: out.split(f'{name}: ')[1].split()[0] for name in (
+def test_it_runs_on_a_cpu():
+    command = [sys.executable, os.path.join(ROOT, 'tests/gpu.py'), '--device=cpu', '--tiny']
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {name: done.stdout.split(f'{name}: ')[1].split()[0] for name in (
         row.__name__.replace('_', ' ') for row in gpu.ROWS)}
     skipped = {name for name, status in rows.items() if status == 'skipped'}
     assert skipped == {'no waiting', 'several with mps', 'two gpus'}
-    assert f'{len(rows) - 3} ok, 0 FAULT, 3 skipped' in out
+    assert f'{len(rows) - 3} ok, 0 FAULT, 3 skipped' in done.stdout
 
 
 def test_a_row_that_goes_wrong_is_a_fault_and_the_others_go_on(monkeypatch, capsys):

@@ -11,16 +11,10 @@ import sys
 
 import datasets
 import h5py
-import hypothesis
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-import tiktoken
 import tokenizers
 from conftest import ROOT, run
-from hypothesis import strategies as st
-from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from configurator import lock
 from prepare import check_labels
@@ -35,7 +29,6 @@ from sample_mix import (
     read_meta,
     run_name,
 )
-from tokenizer import encoder, to_tiktoken, train_bpe
 
 NASTY = ['', ' ', '\r\n', 'a\r\nb\r\n', 'emoji 🙂🏽 👩‍👩‍👧', '$\\alpha_{i} \\to \\infty$',
          '<|endoftext|>', '[SEP] [PAD]', 'é\u0301 ﬁ 中文', '\t\x00\x7f', ' leading', 'trailing ',
@@ -109,18 +102,6 @@ def test_every_format_of_the_same_documents_gives_the_same_bytes(tmp_path, monke
     assert np.shape(n) == (2, 3) and np.min(n) > 0 and np.sum(n) == 200
 
 
-@pytest.mark.parametrize('kind', ['lines.jsonl', 'folder'])
-def test_a_changed_source_is_read_anew(tmp_path, monkeypatch, kind):
-    """datasets' cache was seen to serve the old copy of a local folder whose files had changed."""
-    monkeypatch.chdir(tmp_path)
-    os.makedirs('folder')
-    for dataset, rows in (('before', ROWS), ('after', ROWS[:-40])):
-        write_lines('lines.jsonl' if kind == 'lines.jsonl' else 'folder/train.jsonl', rows)
-        run('prepare.py', f'--dataset={dataset}', f'--source={kind}', '--vocab_size=300')
-        components = read_meta(dataset)['components'].values()
-        assert sum(splits[split]['docs'] for splits in components for split in splits) == len(rows)
-
-
 @pytest.fixture
 def texts(tmp_path, monkeypatch):
     """A folder with texts/<component>/*.txt: {component: their bytes in the order of names}."""
@@ -129,8 +110,8 @@ def texts(tmp_path, monkeypatch):
     for name in ('p', 'q'):
         docs = [f'{name} {i} and so on '.encode() * (1 + i % 9) for i in range(120)]
         docs += [f'{name}{text}'.encode() for text in NASTY]
-        if name == 'p':  # an empty one, a broken one, one of a megabyte
-            docs += [b'', b'not \xff UTF-8 \xe9t\xe9', b'word ' * 200_000]
+        if name == 'p':  # an empty one, one of a megabyte
+            docs += [b'', b'word ' * 200_000]
         os.makedirs(f'texts/{name}')
         for i, doc in enumerate(docs):
             with open(f'texts/{name}/{i:04}.txt', 'wb') as f:
@@ -145,7 +126,7 @@ def test_text_files_come_back_byte_for_byte(texts):
     for name, docs in texts.items():
         got = [doc for split in ('train', 'val', 'test')
                for doc in documents('t', name, split, tok.decode)]
-        assert sorted(got) == sorted(doc.decode(errors='replace').encode() for doc in docs)
+        assert sorted(got) == sorted(docs)
 
 
 def test_text_files_in_folders_of_splits(texts):
@@ -243,83 +224,6 @@ def test_the_bytes_of_hdf5_are_those_of_its_text(texts):
         assert facts['bytes'] == (len(text) if args else facts['tokens']) and text
 
 
-# ---- tokenizers
-
-def trained(texts, prefix):
-    """A byte-level BPE as others train it: special tokens, a post-processor, truncation."""
-    special = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]']
-    tok = tokenizers.Tokenizer(models.BPE(unk_token='[UNK]'))
-    tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
-    tok.decoder = decoders.ByteLevel()
-    tok.train_from_iterator(texts, trainers.BpeTrainer(
-        vocab_size=600, special_tokens=special, show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
-    tok.post_processor = tokenizers.processors.TemplateProcessing(
-        single='[CLS] $A [SEP]', special_tokens=[('[CLS]', 2), ('[SEP]', 3)])
-    tok.enable_truncation(8)
-    return tok
-
-
-@pytest.mark.parametrize('prefix', [False, True])
-def test_a_tokenizer_of_ones_own(texts, prefix):
-    all_texts = [doc.decode(errors='replace') for docs in texts.values() for doc in docs]
-    trained(all_texts, prefix).save('own.json')
-    run('prepare.py', '--dataset=t', '--source=texts', '--tokenizer=own.json')
-    meta, tok = read_meta('t'), tokenizers.Tokenizer.from_file('data/t/tokenizer.json')
-    assert (meta['vocab_size'], meta['bos_id']) == (tok.get_vocab_size(), 3)
-    for name, docs in texts.items():
-        got = [doc for split in ('train', 'val', 'test')
-               for doc in documents('t', name, split, tok.decode)]
-        docs = [doc.decode(errors='replace').encode() for doc in docs]
-        assert sorted(got) == sorted(
-            b' ' * (prefix and doc[:1] not in (b'', b' ')) + doc for doc in docs)
-
-
-WORDS = ['the cat sat on the mat, and then that cat sat there again'] * 9 + NASTY + [
-    'aaa aaaa abab banana bananas 111 1111 ... !!!']
-
-
-@pytest.fixture(scope='module')
-def both_ways():
-    """The ids of a text by tiktoken and by tokenizers alone: two functions."""
-    tok = train_bpe(WORDS, 400)
-    encode = encoder(tok, to_tiktoken(tok), 2)
-    return (lambda text: encode([text.encode()])[0].tolist(),
-            lambda text: tok.encode(text, add_special_tokens=False).ids)
-
-
-@hypothesis.settings(max_examples=400, deadline=None,
-                     suppress_health_check=list(hypothesis.HealthCheck))
-@hypothesis.given(text=st.one_of(
-    st.text(), st.text(alphabet='abn 1.!\n\'\u00a0tsle🙂é', max_size=60),
-    st.lists(st.sampled_from(NASTY + WORDS)).map(''.join)))
-def test_tiktoken_gives_the_ids_of_tokenizers(both_ways, text):
-    by_tiktoken, by_tokenizers = both_ways
-    assert by_tiktoken(text) == by_tokenizers(text)
-
-
-def test_a_million_spaces_and_other_long_documents(both_ways):
-    by_tiktoken, by_tokenizers = both_ways
-    for text in (' ' * 10**6, 'a' * 10**6, ' \n' * 10**5 + 'x'):
-        assert by_tiktoken(text) == by_tokenizers(text)
-
-
-def test_gpt2_is_tiktokens(tmp_path, monkeypatch):
-    """Its merges come from the network: here another encoding stands in for them."""
-    monkeypatch.chdir(tmp_path)
-    ranks = {bytes([b]): b for b in range(256)} | {b'th': 256, b'the': 257}
-    fake = tiktoken.Encoding('gpt2', pat_str=r'\w+|\W', mergeable_ranks=ranks,
-                             special_tokens={'<|endoftext|>': 258})
-    monkeypatch.setattr(tiktoken, 'get_encoding', {'gpt2': fake}.get)
-    write_lines('lines.jsonl', ROWS)
-    run('prepare.py', '--dataset=g', '--source=lines.jsonl', '--tokenizer=gpt2')
-    meta = read_meta('g')
-    assert (meta['vocab_size'], meta['bos_id'], meta['tokenizer']) == (259, 258, 'gpt2')
-    got = [doc for name in 'xy' for split in ('train', 'val', 'test')
-           for doc in documents('g', name, split, fake.decode)]
-    assert sorted(got) == sorted(text.encode() for text, _ in ROWS)
-
-
 # ---- interrupted, twice at once, on a full disk
 
 COINS = ['--dataset=coins', '--source=synthetic', '--processes=coins:2', '--document_length=50',
@@ -339,7 +243,7 @@ def fake(*args, **kwargs):
 {function} = fake'''
 
 
-@pytest.mark.parametrize('function, n', [('datasets.logging.set_verbosity', 1), ('numpy.save', 5)])
+@pytest.mark.parametrize('function, n', [('os.walk', 1), ('numpy.save', 5)])
 def test_killed_it_leaves_nothing_that_looks_finished(small, function, n):
     """Before the source is read, and at the fifth file."""
     args = ['--dataset=killed', '--source=corpus', '--vocab_size=300', '--overwrite=True']
@@ -546,90 +450,8 @@ def test_a_mistake_in_preparing_writes_nothing(small, fails, args, says):
     assert not [path for path in glob.glob('data/.*') if not path.endswith('.lock')]
 
 
-@pytest.mark.parametrize('name, content, says', [
-    ('broken.parquet', b'not at all', 'broken.parquet cannot be loaded'),
-    ('broken.jsonl', b'not at all', 'broken.jsonl cannot be loaded'),
-    ('broken.hdf5', b'not at all', 'broken.hdf5 is not an HDF5 file of token_chunks'),
-    ('latin.csv', b'text,label\n\xe9t\xe9,x\n', 'latin.csv cannot be loaded'),
-    ('some.doc', b'word', "the ending '.doc' is none of .parquet, .json, .jsonl, .csv"),
-    ('none.csv', b'text,label\nword,x\nmore,\n', 'document 2 of train has no label: label=None'),
-    ('empty.csv', b'text,label\n', 'empty.csv has no rows'),
-])
-def test_a_file_that_is_not_what_its_ending_says(tmp_path, monkeypatch, fails, name, content, says):
-    monkeypatch.chdir(tmp_path)
-    with open(name, 'wb') as f:
-        f.write(content)
-    assert says in fails('prepare.py', '--dataset=bad', f'--source={name}', '--vocab_size=300')
-    assert not os.path.exists('data')
-
-
-def test_a_hub_source_is_named_before_it_is_fetched(small, capsys):
-    """The hub's retries take half a minute where it cannot be reached."""
-    with pytest.raises(SystemExit):
-        run('prepare.py', '--dataset=bad', '--source=someone/something')
-    assert capsys.readouterr().out == 'loading someone/something from the hub ...\n'
-
-
-@pytest.mark.parametrize('label, says', [
-    (7, 'document 3 of train has the label 7; there are 0 .. 1'),
-    (-1, 'document 3 of train has no label'),
-    (None, 'document 3 of train has no label')])
-def test_a_label_out_of_range(tmp_path, monkeypatch, fails, label, says):
-    monkeypatch.chdir(tmp_path)
-    features = datasets.Features({'text': datasets.Value('string'),
-                                  'label': datasets.ClassLabel(names=['x', 'y'])})
-    rows = {'text': ['a', 'b', 'c'], 'label': [0, 1, 1]}
-    table = datasets.Dataset.from_dict(rows, features=features).data.table
-    labels = pa.array([0, 1, label], pa.int64())
-    changed = table.set_column(1, table.schema.field('label'), labels)
-    pq.write_table(changed.replace_schema_metadata(table.schema.metadata), 'some.parquet')
-    assert says in fails('prepare.py', '--dataset=bad', '--source=some.parquet', '--vocab_size=300')
-
-
 def test_an_empty_component_is_named(tmp_path, monkeypatch, fails):
     monkeypatch.chdir(tmp_path)
     write_lines('few.jsonl', [(f'some text {i}', 'many' if i else 'one') for i in range(200)])
     said = fails('prepare.py', '--dataset=bad', '--source=few.jsonl', '--vocab_size=260')
     assert 'component one has no text in' in said and 'leave it out: --labels=many' in said
-
-
-def test_a_tokenizer_that_maps_text_to_unknown(tmp_path, monkeypatch, fails):
-    monkeypatch.chdir(tmp_path)
-    write_lines('lines.jsonl', ROWS)
-    vocab = {'[UNK]': 0, '</s>': 1, 'text': 2, 'x0': 3}
-    tok = tokenizers.Tokenizer(models.WordLevel(vocab, unk_token='[UNK]'))
-    tok.pre_tokenizer = pre_tokenizers.Whitespace()
-    tok.save('words.json')
-    said = fails('prepare.py', '--dataset=bad', '--source=lines.jsonl', '--tokenizer=words.json')
-    assert "to its unknown token '[UNK]'" in said
-
-
-@pytest.mark.parametrize('words', [pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel()])
-def test_a_tokenizer_that_drops_what_it_does_not_know(tmp_path, monkeypatch, fails, words):
-    monkeypatch.chdir(tmp_path)
-    write_lines('lines.jsonl', ROWS)
-    vocab = {letter: i for i, letter in enumerate(['</s>', *'etx'])}
-    tok = tokenizers.Tokenizer(models.BPE(vocab, []))
-    tok.pre_tokenizer = words
-    assert len(tok.encode('text 7').ids) == len('text')  # the library says nothing of the 7
-    tok.save('letters.json')
-    said = fails('prepare.py', '--dataset=bad', '--source=lines.jsonl', '--tokenizer=letters.json')
-    assert 'give its model an unk_token' in said
-
-
-def test_a_text_file_that_cannot_be_read(texts, fails):
-    os.remove('texts/p/0003.txt')
-    os.mkdir('texts/p/0003.txt')
-    said = fails('prepare.py', '--dataset=bad', '--source=texts', '--vocab_size=300')
-    assert 'cannot be loaded' in said and 'texts/p/0003.txt' in said
-
-
-@pytest.mark.parametrize('vocab, says', [
-    ({'a': 0, '</s>': 65535}, 'has 65536 tokens; uint16 holds'),
-    ({'a': 0}, 'has no end-of-text token'), ({}, 'has no end-of-text token')])
-def test_a_tokenizer_that_will_not_do(tmp_path, monkeypatch, fails, vocab, says):
-    monkeypatch.chdir(tmp_path)
-    write_lines('lines.jsonl', ROWS)
-    tokenizers.Tokenizer(models.WordLevel(vocab, unk_token='a')).save('own.json')
-    said = fails('prepare.py', '--dataset=bad', '--source=lines.jsonl', '--tokenizer=own.json')
-    assert says in said
