@@ -162,7 +162,7 @@ def looked_in(path):
     the folder of the scripts has it.
     """
     here, there = os.getcwd(), os.path.join(ROOT, path)
-    is_there = not os.path.samefile(here, ROOT) and not os.path.isabs(path) and os.path.exists(there)
+    is_there = os.path.exists(there) and not os.path.exists(path)  # an absolute path is itself
     return f'in {here}' + f' ({there} is there: cd {shlex.quote(ROOT)} first)' * is_there
 
 

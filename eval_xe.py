@@ -13,12 +13,12 @@ says what M, P_c, D_c and M_tag are, and which runs are compared; plot_xe.py pri
 draws.
 """
 import functools
+import hashlib
 import inspect
 import math
 import os
 import re
 import shlex
-import zipfile
 from contextlib import nullcontext
 
 # first, so that Ctrl-C ends in one line while the others are imported
@@ -56,7 +56,7 @@ windows_per_component = 4096  # evaluation windows of each component; 0 = all
 eval_components = ''          # evaluate on exactly these, comma separated; '' = each run's own
 results_dir = 'results'       # where the CSV files and pictures go
 dump = False                  # True: also write out/<run>/xe_windows.npz, the loss of every token
-batch_size = 256              # windows that go through the model at once
+batch_size = 256              # windows that go through the model at once, fewer where they are long
 device = ''                   # cuda, mps or cpu; '' = the best there is
 dtype = ''                    # of matrix products, float32 or bfloat16; '' = as in training
 compile = True                # torch.compile: some 10 s at first, then faster
@@ -66,6 +66,7 @@ any_code = False              # True: runs of other code count as of today's, fo
 override(globals())
 
 CHECKPOINT = {'best': 'best.pt', 'last': 'ckpt.pt'}.get(ckpt, f'{ckpt}.pt')
+TOKENS_AT_ONCE = 25_600  # at most; on a CPU, which holds all scores of attention, T of each
 SHAPES = set()  # of the models that were compiled
 read_meta = functools.cache(sample_mix.read_meta)
 
@@ -119,6 +120,11 @@ def get_model(**model_args):
     return model
 
 
+def windows_at_once(T):
+    """Returns how many windows of T tokens go through the model at once."""
+    return min(batch_size, max(1, TOKENS_AT_ONCE // T))
+
+
 @torch.no_grad()
 def window_losses(model, tokens, first, autocast=nullcontext()):
     """
@@ -126,13 +132,13 @@ def window_losses(model, tokens, first, autocast=nullcontext()):
     -ln p(w_t | first, w_0 .. w_{t-1}).
 
     tokens is (N, T), integers; first is the id that each window begins with, (N,). The last batch
-    is filled up to batch_size windows, as a compiled model knows one shape.
+    is filled up to windows_at_once, as a compiled model knows one shape.
     """
-    N, device = len(tokens), model.lm_head.weight.device
-    padding = ((0, -N % batch_size), (0, 0))
+    (N, T), device = tokens.shape, model.lm_head.weight.device
+    padding = ((0, -N % windows_at_once(T)), (0, 0))
     inputs = torch.from_numpy(np.pad(np.column_stack((first, tokens)), padding)).to(device)
     with autocast:
-        losses = [model(x[:, :-1], x[:, 1:]) for x in inputs.split(batch_size)]
+        losses = [model(x[:, :-1], x[:, 1:]) for x in inputs.split(windows_at_once(T))]
     return torch.cat(losses)[:N].cpu().numpy()
 
 
@@ -159,12 +165,44 @@ def evaluate_checkpoint(run, components, autocast, bar):
     sizes = [len(w) for w in tokens]
     first = np.repeat(sample_mix.first_tokens(meta, components, run['tag']), sizes)
     tokens, losses = np.concatenate(tokens), []
-    for i in range(0, len(tokens), batch_size):
-        batch = slice(i, i + batch_size)
+    for i in range(0, len(tokens), windows_at_once(run['block_size'])):
+        batch = slice(i, i + windows_at_once(run['block_size']))
         losses.append(window_losses(model, tokens[batch], first[batch], autocast))
         bar.set_description_str('evaluating')
         bar.update(len(components) * len(losses[-1]) / len(tokens))
     return dict(zip(components, np.split(np.concatenate(losses), np.cumsum(sizes)[:-1])))
+
+
+def digest_of(arrays):
+    """Returns the sha256 of the names and contents of arrays, {name: array}, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f'{name} {arrays[name].dtype} {arrays[name].shape}'.encode())
+        digest.update(arrays[name].tobytes())
+    return digest.hexdigest()
+
+
+def read_cache(path, source, shapes):
+    """
+    Returns (the losses in a cache whose names begin with source, {name: (N, T) float32}; whether it
+    is damaged, and they are left out). `shapes` are those of the losses wanted, by name. A cache
+    without a digest, of an older version, is passed over.
+    """
+    try:
+        with np.load(path) as f:
+            arrays = {name: f[name] for name in f.files}
+        if 'digest' not in arrays:
+            return {}, False
+        digest = str(arrays.pop('digest'))
+        cached = {name: x for name, x in arrays.items() if name.startswith(source)}
+        is_whole = digest == digest_of(arrays) and all(
+            x.dtype == np.float32 and x.shape == shapes.get(name, x.shape) and np.isfinite(x).all()
+            for name, x in cached.items())
+    except FileNotFoundError:
+        return {}, False
+    except Exception:  # numpy and zipfile each raise their own types
+        return {}, True
+    return (cached, False) if is_whole else ({}, True)
 
 
 def run_losses(run, components, bar):
@@ -182,11 +220,10 @@ def run_losses(run, components, bar):
                          code_hash('sample_mix.py'), inspect.getsource(window_losses)])
     keys = {c: f'{source} {windows_per_component} {kind} {c}' for c in components}
     path = os.path.join(run['folder'], f'losses-{split}-{ckpt}.npz')
-    try:
-        with np.load(path) as f:
-            cached = {key: f[key] for key in f.files if key.startswith(source)}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile):  # none, or one that is damaged
-        cached = {}
+    shapes = {keys[c]: run_windows(run, c)['tokens'].shape for c in components}
+    cached, is_damaged = read_cache(path, source, shapes)
+    if is_damaged:
+        bar.write(f'{path} is damaged: its losses are computed anew')
     new = [c for c in components if keys[c] not in cached]
     if new and run['model_code'] not in ('', today):
         bar.update(len(components))
@@ -197,7 +234,7 @@ def run_losses(run, components, bar):
         cached |= {keys[c]: losses[c] for c in new}
         is_same = file_hash(os.path.join(run['folder'], CHECKPOINT)) == weights  # not trained on
         if is_same and os.access(run['folder'], os.W_OK):
-            replace_file(path, lambda f: np.savez(f, **cached))
+            replace_file(path, lambda f: np.savez(f, digest=digest_of(cached), **cached))
     return {c: cached[keys[c]] for c in components}
 
 
@@ -476,6 +513,15 @@ def curve_rows(row, curves):
                                                       *curves[quantity].band()))]
 
 
+def untrained_lines(evaluated):
+    """Returns the lines under the table that name runs which have learned nothing."""
+    folders = [run['folder'] for run in evaluated if run['untrained'] and ckpt == 'best']
+    return [] if not folders else [
+        '', f'untrained: the best step of {len(folders)} of {len(evaluated)} runs is 0, so their'
+        ' learning_rate or data are wrong, and the', f'table has what they began with:'
+        f' {", ".join(folders)}']
+
+
 # -----------------------------------------------------------------------------
 # the work in its order
 
@@ -585,7 +631,7 @@ if __name__ == '__main__':
         print('decomposition.csv has no rows: it needs a run of K > 1 and its parts')
     text = '\n'.join([f'{split} split, {ckpt} checkpoint; XE in nats per token, with 95% intervals'
                       ' over documents where K has', 'one run, else over runs',
-                      *plot_xe.table(results_dir), ''])
+                      *plot_xe.table(results_dir), *untrained_lines(evaluated), ''])
     replace_file(os.path.join(results_dir, 'table.txt'), text)
     print(f'{text}\n{results_dir}/ has this table, {len(COLUMNS)} CSV files and {len(pictures)}'
           ' pictures')

@@ -278,8 +278,9 @@ def compile_model(model, device, mode='default'):
 
 def read_checkpoint(path, device='cpu', mmap=True):
     """
-    Returns a checkpoint of train.py as a dict, or None where there is no such file. With mmap its tensors stay on the disk (milliseconds,
-    whatever its size). Fails on what is not a checkpoint: tensors and plain values are read and
+    Returns a checkpoint of train.py as a dict, or None where there is no such file. With mmap its
+    tensors stay on the disk (milliseconds, whatever its size). Fails on what is not a checkpoint,
+    or has a setting or number of another type or range. Tensors and plain values are read and
     nothing else, so a file that was made to run code is refused too.
     """
     if not os.path.exists(path):

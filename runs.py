@@ -21,9 +21,7 @@ from sample_mix import held_windows, list_documents, parts_of, read_meta
 
 NO_SETTING = configurator.NOT_PART_OF_A_SETTING | configurator.VARIES_IN_A_SETTING
 SEEDS = ('seed', 'mix_seed')
-TRAIN_PY = os.path.join(configurator.ROOT, 'train.py')
-TRAIN_DEFAULTS = {key: default for key, (default, _) in
-                  configurator.read_settings(TRAIN_PY).items()}
+TRAIN_DEFAULTS = configurator.train_defaults()
 
 
 def read_run(folder, checkpoint, components, any_code):
@@ -37,6 +35,7 @@ def read_run(folder, checkpoint, components, any_code):
         known          those whose documents it read
         model_code     the hash of its model.py, '' if unknown
         settings       the keys that make its setting, `code` among them: one hash of all its code
+        untrained      whether its best step is 0: best.pt has the weights that it began with
         state          run_state, or 'being trained', or 'ended by a number that is not finite'
         unfinished     whether that is neither 'finished' nor 'stopped early'
         steps          how far it is: '600 of 6,000 steps'
@@ -59,8 +58,8 @@ def read_run(folder, checkpoint, components, any_code):
     except (KeyError, TypeError, AttributeError) as e:
         fail(f'{path} was written by another version ({e!r}): train the run again, or leave it out'
              ' of --runs')
-    not_finite = read_json(os.path.join(folder, 'nonfinite.json')) or {}
-    if state == 'unfinished' and not_finite.get('step', 0) > saved['iter_num']:
+    bad_step = (read_json(os.path.join(folder, 'nonfinite.json')) or {}).get('step')
+    if state == 'unfinished' and configurator.is_count(bad_step) and bad_step > saved['iter_num']:
         state = 'ended by a number that is not finite'
     if configurator.lock_holder(os.path.join(folder, 'lock')):
         state = 'being trained'
@@ -80,6 +79,7 @@ def read_run(folder, checkpoint, components, any_code):
                      'evaluated': components or mix['components'],
                      'known': sorted(trained_on) if mix.get('dealt_from') else mix['components'],
                      'model_code': model_code, 'state': state, 'steps': steps,
+                     'untrained': saved['best_iter'] == 0,
                      'unfinished': state not in ('finished', 'stopped early'), 'left_out': left_out,
                      'settings': settings | {'code': short_hash(code) if code else ''}}
 
@@ -87,11 +87,11 @@ def read_run(folder, checkpoint, components, any_code):
 def read_json(path):
     """Returns the dict in a JSON file, None where there is no file, {} where it cannot be used."""
     try:
-        content = json.loads(pathlib.Path(path).read_text())
+        content = json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
         return content if isinstance(content, dict) else {}
     except FileNotFoundError:
         return None
-    except ValueError:
+    except (OSError, ValueError, RecursionError):  # it may not be read, or is damaged
         return {}
 
 
@@ -146,8 +146,9 @@ def read_runs(patterns, checkpoint, components, any_code=False, unfinished=False
         hint = '; --unfinished=True takes them' if reason == 'unfinished' else ''
         print(f'left out, {reason}: {names.replace("(unfinished, ", "(")}{hint}')
     if not chosen:
-        fail(f'--runs={patterns}: no {"finished " if left_out else ""}run there; train one first,'
-             " or give a pattern such as --runs='out/*'")
+        fail(f'--runs={patterns}: no {"finished " * bool(left_out)}run there,'
+             f' {configurator.looked_in("out")}; train one first, or give a pattern such as'
+             " --runs='out/*'")
     silent = sum(not run['model_code'] for run in chosen)
     if any_code:
         print("any_code: all runs are evaluated with today's model.py, and those of other code are"
@@ -257,6 +258,7 @@ def write_missing(results_dir, runs, parts, left_out):
         pathlib.Path(path).unlink(missing_ok=True)
         return lines
     configurator.replace_file(path, ''.join(f'{command}\n' for command in commands))
-    return [*lines, f'The first of {len(commands)} commands that train them, with the budget, steps'
-            ' and seeds that they must have:', f'  {commands[0]}', 'All, two at a time:'
+    return [*lines, f'{path} has the {len(commands)} commands that train them, with the budget,'
+            ' steps and seeds that they must have:', *(f'  {command}' for command in commands[:3]),
+            *['  ..'] * (len(commands) > 3), 'All, two at a time:'
             f" tr '\\n' '\\0' < {shlex.quote(path)} | xargs -0 -n1 -P2 sh -c", '']

@@ -189,7 +189,8 @@ def list_documents(meta, component, split, shuffle_components=False):
     path, facts = bin_path(meta, component, split), meta['components'][component][split]
     with reading(meta):
         offsets, size = np.load(path.removesuffix('.bin') + '.idx.npy'), os.path.getsize(path)
-    if offsets.shape != (facts['docs'] + 1,) or offsets.dtype.kind not in 'iu' or size != 2 * facts['tokens'] or (
+    right_shape = offsets.shape == (facts['docs'] + 1,) and offsets.dtype.kind in 'iu'
+    if not right_shape or size != 2 * facts['tokens'] or (
             offsets[0] != 0 or offsets[-1] != facts['tokens'] or (np.diff(offsets) < 0).any()):
         fail_on_data(meta, f'{path} is not what meta.json says it is ({facts["tokens"]} tokens)')
     docs = np.zeros(facts['docs'], [(key, 'i8') for key in ('source', 'doc', 'start', 'length')])

@@ -27,7 +27,7 @@ import sys
 import time
 
 # first, so that Ctrl-C ends in one line while the others are imported
-from configurator import ROOT, fail, lock_holder, override, read_settings
+from configurator import ROOT, fail, lock_holder, override, read_settings, train_defaults
 
 # isort: split
 import torch
@@ -51,8 +51,7 @@ settings = override(globals(), shared='all')
 # overwrite a sweep replaces the runs of other settings
 SET_BY_SWEEP = ('components', 'seed', 'mix_seed', 'shuffle_components', 'constant_per_component',
                 'tag', 'out_dir', 'init_from')
-TRAIN_DEFAULTS = {key: default for key, (default, _)
-                  in read_settings(os.path.join(ROOT, 'train.py')).items()}
+TRAIN_DEFAULTS = train_defaults()
 SIGNALS = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP')
            if hasattr(signal, name)]
 
@@ -184,7 +183,7 @@ def start(words, gpu='', share=1, output=None):
 
 def last_line(path):
     """Returns the last line of a log, without what a progress bar wrote over, or ''."""
-    with open(path, errors='replace') as f:
+    with open(path, encoding='utf-8', errors='replace') as f:
         lines = f.read().replace('\r', '\n').split('\n')
     return next((line for line in reversed(lines) if line.strip()), '')
 

@@ -467,7 +467,7 @@ if master:
     rows = []
     if checkpoint and os.path.exists(log_path):  # whole rows up to the checkpoint stay
         try:
-            with open(log_path, newline='') as f:
+            with open(log_path, newline='', encoding='utf-8') as f:
                 rows = [row for row in csv.DictReader(f)
                         if None not in (*row, *row.values()) and int(row['iter']) <= iter_num]
             seconds_before = float(rows[-1]['seconds']) if rows else 0.0
@@ -475,7 +475,7 @@ if master:
             fail(f'{log_path} cannot be read ({e!r}): move it away, and --init_from=resume starts'
                  ' another')
     replace_file(log_path, pd.DataFrame(rows, columns=columns).to_csv(index=False))
-    log_file = open(log_path, 'a', newline='')
+    log_file = open(log_path, 'a', newline='', encoding='utf-8')
     log = csv.DictWriter(log_file, columns, lineterminator='\n')
     print(f'K = {k} ({", ".join(names)}): {record["windows"]:,} windows of {T} tokens an epoch,'
           f' {record["tokens"]:,} tokens\n'
