@@ -12,9 +12,10 @@ import os
 import pathlib
 import shlex
 import textwrap
+import warnings
 
 # first, so that Ctrl-C ends in one line while the others are imported
-from configurator import cause, fail, lock, override, replace_file, safe_name
+from configurator import cause, fail, lock, looked_in, override, replace_file, safe_name, say
 
 # isort: split
 import matplotlib
@@ -23,7 +24,9 @@ import pandas as pd
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib import font_manager  # noqa: E402
 
+matplotlib.rcdefaults()  # the same pictures whatever a matplotlibrc says
 plt.rcParams.update({
     'figure.constrained_layout.use': True, 'savefig.dpi': 160, 'grid.alpha': 0.3,
     'legend.fontsize': 8, 'legend.framealpha': 0.7, 'legend.edgecolor': 'none'})
@@ -65,7 +68,8 @@ def read_csv(folder, name):
         return frame.fillna({'setting': ''})
     except (OSError, ValueError, KeyError) as e:  # pandas' own errors are ValueErrors
         reason = getattr(e, 'strerror', None) or e
-        fail(cause(e) or f'{path} cannot be read ({reason}): write it with python eval_xe.py')
+        fail(cause(e) or f'{path} cannot be read ({reason}), {looked_in(path)}: write it with'
+             ' python eval_xe.py')
 
 
 def read_settings_shown(folder):
@@ -87,6 +91,53 @@ def read_settings_shown(folder):
                 name: frame[(frame['dataset'] == dataset) & (frame['setting'] == setting)]
                 for name, frame in frames.items()}
     return shown
+
+
+# -----------------------------------------------------------------------------
+# fonts
+
+
+def letters_of(path):
+    """Returns the letters that a font file has, a set; empty where it cannot be read."""
+    try:
+        return {chr(code) for code in font_manager.get_font(path).get_charmap()}
+    except (OSError, RuntimeError):
+        return set()
+
+
+def choose_fonts(labels):
+    """
+    Has pictures drawn in matplotlib's font, and for letters of the labels that it lacks in others
+    of this machine. Returns {label: the letters that no font has}.
+    """
+    manager, families = font_manager.fontManager, ['DejaVu Sans']
+    needed = {letter for letter in ''.join(labels) if letter.isprintable()}
+    needed -= letters_of(manager.findfont('DejaVu Sans'))
+    if needed:  # the list of fonts may be older than one of them
+        listed = {font.fname for font in manager.ttflist}
+        for path in sorted({*font_manager.findSystemFonts()} - listed):
+            try:
+                manager.addfont(path)
+            except Exception:  # one that matplotlib cannot draw: each kind raises its own type
+                pass
+    # upright and of usual weight first; the last resort has a box for each letter
+    for font in sorted(manager.ttflist, key=lambda font: (
+            font.style != 'normal', str(font.weight) not in ('400', 'normal'), font.name)):
+        has = set() if not needed or 'Last Resort' in font.name else letters_of(font.fname) & needed
+        families += [font.name] * bool(has)
+        needed -= has
+    plt.rcParams['font.family'] = families
+    return {label: ''.join(sorted(needed & {*label})) for label in labels if needed & {*label}}
+
+
+def say_what_lacks(lacking):
+    """Says which labels of choose_fonts have letters that no font has, and what to install."""
+    if lacking:
+        label, letters = next(iter(lacking.items()))
+        others = f' (and of {len(lacking) - 1} more labels)' * (len(lacking) > 1)
+        say(f'no font here has the letters {letters[:20]} of {label}{others}: pictures have boxes'
+            ' there. Install one, such as fonts-noto-cjk (Chinese, Japanese, Korean),'
+            ' fonts-noto-core (other scripts) or fonts-symbola (emoji), then python plot_xe.py')
 
 
 # -----------------------------------------------------------------------------
@@ -269,6 +320,9 @@ def draw(folder, advance=lambda share: None):
     """
     shown, paths = read_settings_shown(folder), []
     several = len({dataset for dataset, _ in shown}) > 1
+    labels = [word for (dataset, _), (words, tables) in shown.items()
+              for word in (dataset, *words, *tables['xe_by_component']['component'])]
+    say_what_lacks(choose_fonts(list(dict.fromkeys(labels))))
     for (dataset, _), (words, tables) in shown.items():
         row, split = tables['xe_vs_k'].iloc[0], tables['xe_by_component']['split'].iloc[0]
         title = ', '.join([dataset, f'{split} split', f'{row["token_budget"]:,} tokens an epoch',
@@ -277,11 +331,13 @@ def draw(folder, advance=lambda share: None):
         names = [dataset] * several + [word for word in words if not word.endswith('=False')]
         suffix = f'-{safe_name("-".join(names))}' if names else ''
         for kind, plot in PICTURES.items():
-            fig = plot(title, tables)
-            if fig:
-                paths.append(os.path.join(folder, f'{kind}{suffix}.png'))
-                replace_file(paths[-1], lambda f: fig.savefig(f, format='png'))
-                plt.close(fig)
+            with warnings.catch_warnings():  # of boxes: say_what_lacks has said it
+                warnings.simplefilter('ignore')
+                fig = plot(title, tables)
+                if fig:
+                    paths.append(os.path.join(folder, f'{kind}{suffix}.png'))
+                    replace_file(paths[-1], lambda f: fig.savefig(f, format='png'))
+                    plt.close(fig)
             advance(1 / len(shown) / len(PICTURES))
     remove_old(folder, [os.path.basename(path) for path in paths])
     return paths
@@ -291,7 +347,7 @@ def remove_old(folder, names):
     """Removes the pictures that pictures.json lists but for `names`, which it lists from now on."""
     record = os.path.join(folder, 'pictures.json')
     try:
-        with open(record) as f:
+        with open(record, encoding='utf-8') as f:
             drawn_before = {os.path.basename(name) for name in json.load(f)}
     except (OSError, ValueError, TypeError):  # none, or one that is damaged
         drawn_before = set()
