@@ -66,7 +66,6 @@ any_code = False              # True: runs of other code count as of today's, fo
 override(globals())
 
 CHECKPOINT = {'best': 'best.pt', 'last': 'ckpt.pt'}.get(ckpt, f'{ckpt}.pt')
-TOKENS_AT_ONCE = 25_600  # at most; on a CPU, which holds all scores of attention, T of each
 SHAPES = set()  # of the models that were compiled
 read_meta = functools.cache(sample_mix.read_meta)
 
@@ -121,8 +120,12 @@ def get_model(**model_args):
 
 
 def windows_at_once(T):
-    """Returns how many windows of T tokens go through the model at once."""
-    return min(batch_size, max(1, TOKENS_AT_ONCE // T))
+    """
+    Returns how many windows of T tokens go through the model at once: batch_size, but no more than
+    25,600 tokens, and no more than 2^24 pairs of tokens: a CPU holds a score of attention for
+    each.
+    """
+    return max(1, min(batch_size, 25_600 // T, 2**24 // T**2))
 
 
 @torch.no_grad()

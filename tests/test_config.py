@@ -6,7 +6,7 @@ import os
 import shutil
 
 import pytest
-from conftest import ROOT, TRAIN, run
+from conftest import ROOT, SMALL, TRAIN, run
 
 import configurator
 from configurator import SCRIPTS, read_settings
@@ -181,6 +181,8 @@ def test_help_lists_every_key_with_its_comment(script, capsys):
     ('train.py', ['--n_head=3'], '--n_embd=256 does not divide into --n_head=3 heads'),
     ('eval_xe.py', ['--runs=out/a,out/b'], 'no run there'),
     ('train.py', [], 'run python prepare.py first'),
+    ('train.py', ['--learning_rate=1e999'], '--learning_rate=inf: expected a number'),
+    ('train.py', [f'--seed={10**20}'], 'expected a number, of less than 2^63'),
 ])
 def test_a_mistake_ends_in_one_line(here, fails, script, args, says):
     (here / 'typo.py').write_text('batchsize = 3\n')
@@ -190,3 +192,29 @@ def test_a_mistake_ends_in_one_line(here, fails, script, args, says):
     before = sorted(os.listdir())
     assert says in fails(script, *args)
     assert sorted(os.listdir()) == before
+
+
+@pytest.mark.parametrize('script, args', [
+    ('train.py', ['--dataset=there']), ('eval_xe.py', []), ('plot_xe.py', [])])
+def test_the_folder_that_was_looked_in_is_named(here, tmp_path, monkeypatch, fails, script, args):
+    project = tmp_path / 'project'
+    for path in glob.glob(os.path.join(ROOT, '*.py')):
+        os.makedirs(project, exist_ok=True)
+        shutil.copy(path, project)
+    monkeypatch.setattr(configurator, 'ROOT', str(project))
+    assert f'in {here}' in (said := fails(script, *args)) and 'cd ' not in said
+    for name in ('data/there', 'out', 'results'):
+        os.makedirs(project / name)
+    (project / 'results/curves.csv').write_text('')
+    assert f' is there: cd {project} first)' in fails(script, *args)
+
+
+def test_a_compiler_cache_that_cannot_be_written_is_passed_over(
+        small, tmp_path, monkeypatch, capsys):
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setenv('TORCHINDUCTOR_CACHE_DIR', f'{tmp_path}/file/cache')
+    run('sample_mix.py', *SMALL, '--num_samples=0')
+    assert capsys.readouterr().err == (
+        f'sample_mix.py: TORCHINDUCTOR_CACHE_DIR={tmp_path}/file/cache cannot be written (Not a'
+        ' directory): going on without\n')
+    assert 'TORCHINDUCTOR_CACHE_DIR' not in os.environ

@@ -386,6 +386,61 @@ def test_a_run_is_what_its_checkpoint_says(one_run, capsys):
     assert 'left out, without best.pt: out/first' in out
 
 
+@pytest.mark.parametrize('content', [b'\xff\xfe', b'{"seed": NaN}', b'[' * 10**5])
+def test_a_config_json_that_cannot_be_read_is_of_another_run(one_run, capsys, content):
+    one_run('odd', seed=1)
+    with open('out/odd/config.json', 'wb') as f:
+        f.write(content)
+    with open('out/first/nonfinite.json', 'w') as f:
+        f.write('{"step": "x"}')
+    _, by_component = evaluate()
+    assert [row['run'] for row in by_component] == ['first']
+    assert 'another run than their ckpt.pt: out/odd' in capsys.readouterr().out
+
+
+def test_a_run_whose_best_step_is_0_is_named_under_the_table(one_run, capsys):
+    one_run('untrained', seed=1)
+    assert 'untrained' not in '\n'.join(map(str, evaluate('--runs=out/first')))
+    capsys.readouterr()
+    for name in ('ckpt.pt', 'best.pt'):
+        checkpoint = torch.load(f'out/untrained/{name}', weights_only=True)
+        torch.save(checkpoint | {'best_iter': 0}, f'out/untrained/{name}')
+    vs_k, _ = evaluate()
+    assert vs_k[0]['n_runs'] == '2'
+    with open('results/table.txt', encoding='utf-8') as f:
+        table = f.read()
+    assert table in capsys.readouterr().out
+    assert 'the best step of 1 of 2 runs is 0' in table and table.endswith(': out/untrained\n')
+
+
+def test_losses_that_are_not_what_was_written_are_computed_anew(one_run, capsys):
+    """Zeros, NaN, whole numbers, another shape, a cut file: one line, and the same results."""
+    _, before = evaluate()
+    path = 'out/first/losses-test-best.npz'
+    with np.load(path) as f:
+        cached = dict(f)
+    name, = cached.keys() - {'digest'}
+    right = eval_xe.digest_of({name: cached[name]})
+    assert right == cached['digest']
+    changes = [lambda x: 0 * x, lambda x: np.nan * x, lambda x: x.astype(int), lambda x: x[:, :3]]
+    wrong = [(change(cached[name]), right) for change in changes]
+    wrong += [(x, eval_xe.digest_of({name: x})) for x, _ in wrong[1:]]  # with a digest of its own
+    for x, digest in wrong:
+        np.savez(path, **{name: x, 'digest': digest})
+        _, after = evaluate()
+        assert after == before and f'{path} is damaged' in capsys.readouterr().out
+    os.truncate(path, 100)
+    _, after = evaluate()
+    assert after == before and f'{path} is damaged' in capsys.readouterr().out
+    _, after = evaluate()
+    assert after == before and 'damaged' not in capsys.readouterr().out
+
+
+def test_long_windows_go_through_the_model_a_few_at_a_time():
+    """At 1,024 tokens 256 windows took over 6 GB on a CPU."""
+    assert [eval_xe.windows_at_once(T) for T in (16, 100, 1024, 10**5)] == [256, 256, 16, 1]
+
+
 def test_a_folder_that_cannot_be_written_is_evaluated(one_run, monkeypatch, capsys):
     access = os.access
     monkeypatch.setattr(os, 'access', lambda path, mode: path != 'out/first' and access(path, mode))
@@ -475,7 +530,8 @@ def test_missing_runs_are_trained_by_their_commands(small, tmp_path, monkeypatch
     assert out.index('python train.py') < out.index('icl_score')
     with open('results/missing.txt') as f:
         commands = f.read().splitlines()
-    assert len(commands) == 5 and commands[0] in out
+    assert len(commands) == 5 and 'results/missing.txt has the 5 commands' in out
+    assert [f'  {command}' in out for command in commands] == [True] * 3 + [False] * 2
     for command in commands:
         run('train.py', *shlex.split(command)[2:])
     os.rename('eval/a mixture-tag', 'eval/a mixture, too')

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 
 import plot_xe
 from curves import COLUMNS
@@ -56,17 +58,68 @@ def write_results(folder, settings=('',), same_components=False, shuffled=False)
 KINDS = ['xe_by_position', 'xe_vs_k', 'parts', 'posterior', 'delta_by_component']
 
 
-def test_pictures_are_drawn_without_torch(tmp_path):
-    write_results(tmp_path / 'results')
+def test_pictures_are_drawn_without_torch_and_alike_everywhere(tmp_path):
+    """In a notebook, with a matplotlibrc, on a terminal that has no Δ."""
+    for name in ('results', 'here'):
+        write_results(tmp_path / name)
+    plot_xe.draw(str(tmp_path / 'here'))
+    (tmp_path / 'matplotlibrc').write_text('text.usetex: True\nfont.family: serif\nno.key: 1\n'
+                                           'font.size: x\nlines.linewidth: 9\n')
     code = ("import runpy, sys; sys.modules['torch'] = None; sys.argv = ['plot_xe.py'];"
             f" runpy.run_path({os.path.join(ROOT, 'plot_xe.py')!r}, run_name='__main__')")
+    env = os.environ | {'PYTHONPATH': ROOT, 'PYTHONIOENCODING': 'cp1252',
+                        'MPLBACKEND': 'module://matplotlib_inline.backend_inline'}
     done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True,
-                          text=True, env=os.environ | {'PYTHONPATH': ROOT})
-    assert done.returncode == 0, done.stderr
+                          text=True, env=env, encoding='cp1252')
+    assert done.returncode == 0 and done.stderr == '', done.stderr
     for kind in KINDS:
-        assert os.path.getsize(tmp_path / f'results/{kind}.png') > 10000
+        drawn = (tmp_path / f'results/{kind}.png').read_bytes()
+        assert len(drawn) > 10000 and drawn == (tmp_path / f'here/{kind}.png').read_bytes()
         assert f'results/{kind}.png' in done.stdout
-    assert '2.0000 [1.9000, 2.1000]' in done.stdout
+    assert '2.0000 [1.9000, 2.1000]' in done.stdout and '\\u0394XE' in done.stdout
+
+
+def make_font(path, name, letters):
+    """Writes a font whose every letter is a square."""
+    glyphs = ['.notdef', *(f'u{ord(letter):x}' for letter in letters)]
+    pen = TTGlyphPen(None)
+    for i, corner in enumerate([(0, 0), (0, 800), (800, 800), (800, 0)]):
+        pen.lineTo(corner) if i else pen.moveTo(corner)
+    pen.closePath()
+    font = FontBuilder(1000)
+    font.setupGlyphOrder(glyphs)
+    font.setupCharacterMap(dict(zip(map(ord, letters), glyphs[1:])))
+    font.setupGlyf(dict.fromkeys(glyphs, pen.glyph()))
+    font.setupHorizontalMetrics(dict.fromkeys(glyphs, (900, 50)))
+    font.setupHorizontalHeader(ascent=800, descent=-200)
+    font.setupNameTable({'familyName': name, 'styleName': 'Regular'})
+    font.setupOS2()
+    font.setupPost()
+    font.save(path)
+
+
+def test_labels_in_other_letters_are_drawn_in_fonts_of_the_machine(
+        tmp_path, one_kind, monkeypatch, capsys, recwarn):
+    write_results(str(tmp_path))
+    frame = plot_xe.read_csv(str(tmp_path), 'xe_by_component')
+    frame.replace({'component': {'a': '中文', 'b': 'Ψυχή'}}).to_csv(
+        tmp_path / 'xe_by_component.csv', index=False)
+    fonts = [font for font in plot_xe.font_manager.fontManager.ttflist
+             if 'DejaVu' in font.name or 'Last' in font.name]
+    monkeypatch.setattr(plot_xe.font_manager.fontManager, 'ttflist', fonts)
+    installed = []
+    monkeypatch.setattr(plot_xe.font_manager, 'findSystemFonts', lambda: installed)
+    monkeypatch.setitem(plot_xe.plt.rcParams, 'font.family', ['DejaVu Sans'])
+    plot_xe.draw(str(tmp_path))
+    err = capsys.readouterr().err
+    assert 'no font here has the letters 中文 of 中文: ' in err and len(err.splitlines()) == 1
+    assert 'fonts-noto-cjk' in err and plot_xe.plt.rcParams['font.family'] == ['DejaVu Sans']
+    for name, letters in (('Two', '中文'), ('None', 'x')):
+        make_font(tmp_path / f'{name}.ttf', name, letters)
+        installed.append(str(tmp_path / f'{name}.ttf'))
+    plot_xe.draw(str(tmp_path))
+    assert capsys.readouterr().err == '' and not recwarn.list
+    assert plot_xe.plt.rcParams['font.family'] == ['DejaVu Sans', 'Two']
 
 
 def test_what_the_user_drew_stays_and_what_is_of_no_setting_goes(tmp_path):

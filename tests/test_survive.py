@@ -7,6 +7,7 @@ import functools
 import glob
 import io
 import json
+import math
 import os
 import pickle
 import random
@@ -435,6 +436,25 @@ def other_data():
     change_meta(lambda meta: meta['components']['a']['train'].update(sha256='0' * 64))
 
 
+def change_checkpoint(change):
+    checkpoint = load(CKPT)
+    change(checkpoint)
+    torch.save(checkpoint, CKPT)
+
+
+def of_meta(command, says, component='', **fields):
+    """A row of DAMAGES: fields of meta.json, or of a component's test split, with other values."""
+    def damage(meta):
+        (meta['components'][component]['test'] if component else meta).update(fields)
+    return command, f'meta.json: {says}', lambda: change_meta(damage)
+
+
+def of_checkpoint(command, says, part='', **fields):
+    """A row of DAMAGES: fields of a checkpoint, or of a part of it, with other values."""
+    return command, f'ckpt.pt: {says}', lambda: change_checkpoint(
+        lambda checkpoint: (checkpoint[part] if part else checkpoint).update(fields))
+
+
 def swap_offsets():
     x = np.load(IDX)
     np.save(IDX, np.concatenate((x[:1], x[1:-1][::-1], x[-1:])))
@@ -498,6 +518,30 @@ DAMAGES = {  # what: (the command that meets it, what it says, how it comes to b
     'a log.csv that is a folder': ('resume', 'log.csv cannot be read', folder_for_log),
     'a results_dir that is a file': (
         'eval', 'results cannot be written (File exists)', lambda: put('results', b'')),
+    'a vocabulary that is a word': of_meta('train', "vocab_size cannot be 'x'", vocab_size='x'),
+    'a vocabulary that is huge': of_meta('show', 'vocab_size cannot be 1000', vocab_size=10**30),
+    'a vocabulary that is NaN': of_meta('eval', 'vocab_size cannot be nan', vocab_size=math.nan),
+    'a BOS below 0': of_meta('train', 'bos_id cannot be -5', bos_id=-5),
+    'bytes below 0': of_meta('eval', 'bytes of a in test cannot be -9', 'a', bytes=-9),
+    'a hash that is a number': of_meta('eval', 'sha256 of a in test cannot be 3', 'a', sha256=3),
+    'no components': of_meta('show', 'components cannot be {}', components={}),
+    'offsets that are no whole numbers': (
+        'train', 'is not what meta.json says it is',
+        lambda: np.save(IDX, np.load(IDX).astype(np.float64))),
+    'a length that is a word': of_checkpoint(
+        'eval', "block_size cannot be 'x'", 'config', block_size='x'),
+    'a rate that is a word': of_checkpoint(
+        'eval', "learning_rate='x; rm': expected", 'config', learning_rate='x; rm'),
+    'a seed that is NaN': of_checkpoint('eval', 'seed=nan: expected', 'config', seed=math.nan),
+    'a budget below 0': of_checkpoint(
+        'resume', 'token_budget=-5: at least 0', 'config', token_budget=-5),
+    'steps that are huge': of_checkpoint(
+        'resume', 'max_iters cannot be 1000', 'config', max_iters=10**40),
+    'a step that is a word': of_checkpoint('resume', "iter_num cannot be 'x'", iter_num='x'),
+    'components that are a word': of_checkpoint(
+        'eval', "components cannot be 'a'", 'mix', components='a'),
+    'tokens below 0': of_checkpoint('eval', 'tokens cannot be -1', 'mix', tokens=-1),
+    'code that is a number': of_checkpoint('eval', 'code cannot be', code={'model.py': 3}),
     'a tokenizer that is gone': (
         'show', 'tokenizer.json', lambda: os.remove('data/small/tokenizer.json')),
 }
