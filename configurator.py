@@ -158,12 +158,13 @@ def check_compiler_cache():
 
 def looked_in(path):
     """
-    Returns 'in <the current folder>', where a relative path was looked for; with what to do where
-    the folder of the scripts has it.
+    Returns '(looked in <the current folder>)', of a relative path that is not there, and what to do
+    where it is in the folder of the scripts.
     """
-    here, there = os.getcwd(), os.path.join(ROOT, path)
-    is_there = os.path.exists(there) and not os.path.exists(path)  # an absolute path is itself
-    return f'in {here}' + f' ({there} is there: cd {shlex.quote(ROOT)} first)' * is_there
+    there = os.path.join(ROOT, path)  # of an absolute path the path itself
+    is_there = os.path.exists(there) and not os.path.exists(path)
+    return f'(looked in {os.getcwd()}' + (
+        f'; {there} is there: cd {shlex.quote(ROOT)} first)' if is_there else ')')
 
 
 def replace_file(path, content):
@@ -360,8 +361,9 @@ def checked(key, value, default, where):
         value = str(value)
     if {type(default), type(value)} == {tuple, list}:  # JSON knows lists alone
         value = type(default)(value)
-    if type(value) in (int, float) and not abs(value) < 2**63:  # nor is it nan
-        fail(f'{where}{key}={str(value)[:30]}: expected a number, of less than 2^63')
+    if type(value) is float and not np.isfinite(value) or type(value) is int and (
+            abs(value) >= 2**63):
+        fail(f'{where}{key}={str(value)[:30]}: expected a finite number, whole ones below 2^63')
     if default is not None and type(value) is not type(default):
         is_bool = type(default) is bool
         kind = 'True or False' if is_bool else f'a value of type {type(default).__name__}'

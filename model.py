@@ -327,7 +327,7 @@ def load_checkpoint(path, device='cpu'):
     """Returns (the model in evaluation mode on the device, the checkpoint). Fails without one."""
     checkpoint = read_checkpoint(path, device, mmap=False)
     if not checkpoint:
-        fail(f'{path} is not there, {looked_in(path)}: train the run first')
+        fail(f'{path} is not there: train the run first {looked_in(path)}')
     try:
         model = GPT(**checkpoint['model_args'])
         model.load_state_dict(checkpoint['model'])

@@ -68,8 +68,8 @@ def read_csv(folder, name):
         return frame.fillna({'setting': ''})
     except (OSError, ValueError, KeyError) as e:  # pandas' own errors are ValueErrors
         reason = getattr(e, 'strerror', None) or e
-        fail(cause(e) or f'{path} cannot be read ({reason}), {looked_in(path)}: write it with'
-             ' python eval_xe.py')
+        fail(cause(e) or f'{path} cannot be read ({reason}): write it with python eval_xe.py'
+             f' {looked_in(path)}')
 
 
 def read_settings_shown(folder):

@@ -146,7 +146,7 @@ def read_runs(patterns, checkpoint, components, any_code=False, unfinished=False
         hint = '; --unfinished=True takes them' if reason == 'unfinished' else ''
         print(f'left out, {reason}: {names.replace("(unfinished, ", "(")}{hint}')
     if not chosen:
-        fail(f'--runs={patterns}: no {"finished " * bool(left_out)}run there,'
+        fail(f'--runs={patterns}: no {"finished " * bool(left_out)}run there'
              f' {configurator.looked_in("out")}; train one first, or give a pattern such as'
              " --runs='out/*'")
     silent = sum(not run['model_code'] for run in chosen)

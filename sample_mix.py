@@ -123,9 +123,9 @@ def why_not_there(dataset):
     command = f'python prepare.py --dataset={dataset}'
     if os.path.basename(sys.argv[0]) in ('sample_mix.py', 'train.py', 'sweep.py'):
         command = configurator.same_command('prepare.py')  # it names the config files
-    return (f'{folder} is not a prepared data set {configurator.looked_in(folder)}; data/ has'
-            f' {", ".join(there) or "none"}{configurator.nearest(dataset, there)}: run {command}'
-            ' first')
+    return (f'{folder} is not a prepared data set (data/ has {", ".join(there) or "none"}'
+            f'{configurator.nearest(dataset, there)}): run {command} first'
+            f' {configurator.looked_in(folder)}')
 
 
 def check_unchanged(meta):

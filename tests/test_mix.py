@@ -219,7 +219,7 @@ def test_a_missing_data_set_is_named_with_those_there_and_what_makes_it(small, t
     for script in ('sample_mix.py', 'sweep.py'):
         assert fails(script, mine, '--token_budget=800', '--candidates=') == (
             f'{script}: data/smal is not a prepared data set (data/ has small; did you mean'
-            f' small?): run python prepare.py {mine} first')
+            f' small?): run python prepare.py {mine} first (looked in {os.getcwd()})')
     os.chdir(tmp_path)
     assert fails('sample_mix.py', mine).endswith(
         f'a prepared data set (data/ has none): run python prepare.py {mine} first')
