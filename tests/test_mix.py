@@ -222,7 +222,8 @@ def test_a_missing_data_set_is_named_with_those_there_and_what_makes_it(small, t
             f' small?): run python prepare.py {mine} first (looked in {os.getcwd()})')
     os.chdir(tmp_path)
     assert fails('sample_mix.py', mine).endswith(
-        f'a prepared data set (data/ has none): run python prepare.py {mine} first')
+        f'a prepared data set (data/ has none): run python prepare.py {mine} first (looked in'
+        f' {tmp_path})')
 
 
 def test_the_table_names_the_largest_budgets(small):
