@@ -29,7 +29,15 @@ import time
 import torch
 from tqdm import tqdm
 
-from configurator import ROOT, fail, lock_holder, override, read_settings
+from configurator import (
+    ROOT,
+    fail,
+    join_names,
+    lock_holder,
+    override,
+    read_settings,
+    split_names,
+)
 from model import choose_device, read_checkpoint, run_state, why_not_resume
 from sample_mix import (
     choose_components,
@@ -101,7 +109,8 @@ def list_runs(meta, ks, seeds, control, budget):
             parts_of_run = {('specialist', c): (
                 'out/' + run_name(dataset, 1, seed, seed, shuffled,
                                   only=name_components([c], tokens)),
-                {'components': c, 'token_budget': tokens}) for c in (pool if parts else chosen)}
+                {'components': join_names([c]), 'token_budget': tokens})
+                for c in (pool if parts else chosen)}
         for (part, c), (folder, keys) in parts_of_run.items():
             if K > 1 and not parts:
                 continue
@@ -256,7 +265,7 @@ if __name__ == '__main__':
     # what is there already: runs that are done, runs to resume, and other runs in their folders
     same = {key: settings[key] for key in TRAIN_DEFAULTS} | {
         'max_iters': max_iters, 'lr_decay_iters': settings['lr_decay_iters'] or max_iters}
-    config = {folder: same | keys | {'k': keys.get('k') or len(keys['components'].split(','))}
+    config = {folder: same | keys | {'k': keys.get('k') or len(split_names(keys['components']))}
               for folder, keys in runs.items()}
     is_done, steps, difference = (dict(zip(runs, column)) for column in zip(
         *(read_state(folder, meta, config[folder]) for folder in runs)))
