@@ -341,8 +341,8 @@ def prepare_text(streams, staging, folder):
     if tok:
         replace_file(os.path.join(folder, 'tokenizer.json'), tok.to_str(pretty=True))
     return {'source_config': source_config, 'tokenizer': tokenizer, 'vocab_size': n_vocab,
-            'bos_id': bos_id, 'cut_from_train': cut, **({'lossy': True} if lossy else {}),
-            'components': components}
+            'bos_id': bos_id, 'cut_from_train': cut, 'components': components
+            } | ({'lossy': True} if lossy and not encoding else {})
 
 
 def prepare_hdf5(streams, staging, folder):

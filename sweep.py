@@ -26,9 +26,7 @@ import subprocess
 import sys
 import time
 
-import torch
-from tqdm import tqdm
-
+# first, so that Ctrl-C ends in one line while the others are imported
 from configurator import (
     ROOT,
     fail,
@@ -38,17 +36,13 @@ from configurator import (
     read_settings,
     split_names,
 )
+
+# isort: split
+import torch
+from tqdm import tqdm
+
+import sample_mix
 from model import choose_device, read_checkpoint, run_state, why_not_resume
-from sample_mix import (
-    choose_components,
-    draw_mix,
-    held_windows,
-    list_documents,
-    name_components,
-    parts_of,
-    read_meta,
-    run_name,
-)
 
 # -----------------------------------------------------------------------------
 k = '1 2 3 4 5'          # K of the mixtures; 1 = the specialists of all candidates
@@ -97,27 +91,28 @@ def list_runs(meta, ks, seeds, control, budget):
     runs, too_small = {}, {}
     kinds = [(K, False) for K in ks] + [(control, True)] * (control > 0)
     for seed, (K, shuffled) in [(seed, kind) for seed in seeds for kind in kinds]:
-        chosen, pool = choose_components(meta, K, candidates, '', seed)
+        chosen, pool = sample_mix.choose_components(meta, K, candidates, '', seed)
         same = {'seed': seed, 'mix_seed': seed, 'shuffle_components': shuffled}
-        if K > 1:
-            folder = 'out/' + run_name(dataset, K, seed, seed, shuffled)
-            _, record = draw_mix(dataset, T, K, candidates, '', budget, seed, shuffled)
-            runs[folder] = {'k': K, 'token_budget': budget, **same}
-            parts_of_run = parts_of(folder, record, settings | same | {'token_budget': budget})
-        else:  # each candidate's specialist, or one where no mixture is compared with them
+        needed = {}  # {(part, component): (folder, keys)}
+        if K == 1:  # each candidate's specialist, or one where no mixture is compared with them
             tokens = budget // T * T
-            parts_of_run = {('specialist', c): (
-                'out/' + run_name(dataset, 1, seed, seed, shuffled,
-                                  only=name_components([c], tokens)),
-                {'components': join_names([c]), 'token_budget': tokens})
-                for c in (pool if parts else chosen)}
-        for (part, c), (folder, keys) in parts_of_run.items():
-            if K > 1 and not parts:
-                continue
+            for c in pool if parts else chosen:
+                name = sample_mix.run_name(dataset, 1, seed, seed, shuffled,
+                                           only=sample_mix.name_components([c], tokens))
+                needed['specialist', c] = f'out/{name}', {'components': join_names([c]),
+                                                          'token_budget': tokens}
+        else:
+            folder = f'out/{sample_mix.run_name(dataset, K, seed, seed, shuffled)}'
+            _, record = sample_mix.draw_mix(dataset, T, K, candidates, '', budget, seed, shuffled)
+            runs[folder] = {'k': K, 'token_budget': budget} | same
+            if parts:
+                needed = sample_mix.parts_of(folder, record, settings | runs[folder])
+        for (part, c), (folder, keys) in needed.items():
             if part != 'tagged':
-                tokens = T * held_windows(list_documents(meta, c, 'train', shuffled), T)
-                if keys['token_budget'] > tokens:
-                    too_small[c + ' (shuffled)' * shuffled] = tokens
+                docs = sample_mix.list_documents(meta, c, 'train', shuffled)
+                held = T * sample_mix.held_windows(docs, T)
+                if keys['token_budget'] > held:
+                    too_small[c + ' (shuffled)' * shuffled] = held
                     continue
             runs[folder] = keys | same
     return runs, too_small
@@ -223,7 +218,7 @@ def steps_in_log(folder, since):
 
 if __name__ == '__main__':
     dataset, T = settings['dataset'], settings['block_size']
-    meta = read_meta(dataset)
+    meta = sample_mix.read_meta(dataset)
 
     # the settings that a mistake would break
     for key in SET_BY_SWEEP:
@@ -238,9 +233,10 @@ if __name__ == '__main__':
         fail(f'--control={control} is not among --k={settings["k"]}')
 
     # the same budget and steps for all; an automatic budget is what all have, the control's too
-    records = [draw_mix(dataset, T, 1, settings['candidates'], shuffle_components=shuffled)[1]
-               for shuffled in {False, control > 0} if settings['token_budget'] == 0]
-    budget = settings['token_budget'] or min(record['token_budget'] for record in records)
+    budget = settings['token_budget'] or min(
+        sample_mix.draw_mix(dataset, T, 1, settings['candidates'],
+                            shuffle_components=shuffled)[1]['token_budget']
+        for shuffled in {False, control > 0})
     windows_per_step = settings['gradient_accumulation_steps'] * settings['batch_size']
     max_iters = settings['max_iters'] or settings['epochs'] * (budget // T) // windows_per_step
     if max_iters < 1 or budget < T:

@@ -6,6 +6,6 @@
 #
 # The steps stay those of the budget B = token_budget, epochs x B / (block_size x windows a step),
 # so an epoch is read 1/K as often. Nothing is diluted: D_c is the K = 1 run with B tokens, and
-# what is left is transfer and ambiguity. For config/cpu.py with K = 2: 2 x 252,000 tokens, at most
-# 9,450 steps x 16 windows x 100 tokens = 15,120,000 tokens, 30 epochs.
+# what is left is transfer and ambiguity. For config/cpu.py with K = 2: 2 x 84,000 tokens, at most
+# 3,150 steps x 16 windows x 100 tokens = 5,040,000 tokens, 30 epochs.
 constant_per_component = True
