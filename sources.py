@@ -65,7 +65,7 @@ def check_columns(name, columns, present, also=''):
     for column in columns:
         if present.count(column) != 1:
             fail(f'{name} has {"more than one" if column in present else "no"} column {column!r};'
-                 f' it has {", ".join(present)[:200]} (set --text_column, --label_column{also})')
+                 f' it has {", ".join(present)[:200] or "none"} (set --text_column, --label_column{also})')
 
 
 # -----------------------------------------------------------------------------
