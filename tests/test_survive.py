@@ -284,7 +284,8 @@ def test_a_run_on_components_of_any_name_stays_in_its_folder(tmp_path, monkeypat
     args = ['--dataset=n', '--candidates=', *TRAIN[2:], '--log_interval=1', '--lr_decay_iters=2']
     for label in ('../../../x', '$(touch pwned)', 'x' * 300):
         run('train.py', *args, f'--components={label}', '--max_iters=1')
-    args += [f'--components={",".join(LABELS)}', f'--token_budget={16 * len(LABELS)}']
+    args += [f'--components={configurator.join_names(LABELS)}',
+             f'--token_budget={16 * len(LABELS)}']
     run('train.py', *args, '--max_iters=1')
     run('train.py', *args, '--max_iters=2', '--init_from=resume')
     assert len(glob.glob('out/*/best.pt')) == 4
