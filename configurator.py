@@ -9,6 +9,7 @@ be any expression. A config file is Python that assigns to those names; it may c
 """
 import ast
 import atexit
+import csv
 import difflib
 import errno
 import functools
@@ -199,11 +200,22 @@ def random_stream(*name):
 
 
 def split_names(text):
-    """'a,b' -> ['a', 'b']; fails where a name is there twice."""
-    names = [name.strip() for name in text.split(',') if name.strip()]
+    """
+    'a,b' -> ['a', 'b'], and '"a,b",c' -> ['a,b', 'c'], as a line of csv; spaces around a name are
+    dropped. Fails where a name is there twice.
+    """
+    names = [name.strip() for row in csv.reader(text.splitlines(), skipinitialspace=True)
+             for name in row if name.strip()]
     if len(set(names)) < len(names):
-        fail(f'{text}: a component is named twice')
+        fail(f'{text}: one of these is named twice')
     return names
+
+
+def join_names(names):
+    """Returns the text that split_names takes for the names: one with a comma is in marks."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator='').writerow(names)
+    return line.getvalue()
 
 
 def safe_name(name):

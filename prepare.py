@@ -27,6 +27,7 @@ import itertools
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import unicodedata
 import warnings
@@ -38,7 +39,15 @@ import pandas as pd
 from tqdm import tqdm
 
 import configurator
-from configurator import fail, override, random_stream, replace_file, safe_name, split_names
+from configurator import (
+    fail,
+    join_names,
+    override,
+    random_stream,
+    replace_file,
+    safe_name,
+    split_names,
+)
 from processes import build_processes, sample_process
 from sample_mix import data_path, data_table
 from sources import SPLITS, open_hdf5, open_text
@@ -93,7 +102,6 @@ def check_labels(labels):
         folder = '' if unprintable else unicodedata.normalize('NFC', safe_name(label)).casefold()
         reasons = {
             'it is empty': not label,
-            'lists of components have commas between': ',' in label,
             'lists of components lose the spaces around a name': label != label.strip(),
             'it has a character that cannot be printed': unprintable,
             'a file of the data set is called so': folder.endswith('.hdf5') or folder in (
@@ -149,7 +157,8 @@ def stage_documents(streams, staging):
     full = [component for component in empty if not empty[component]]
     for component in [component for component in empty if empty[component]]:
         fail(f'component {component} has no text in {", ".join(empty[component])}; '
-             + (f'leave it out: --labels={",".join(full)}' if full else 'no component has'))
+             + (f'leave it out: --labels={shlex.quote(join_names(full))}' if full else
+                'no component has'))
     return {component: staged[component] for component in full}, cut
 
 

@@ -31,6 +31,7 @@ from configurator import (
     check_parts,
     fail,
     is_count,
+    join_names,
     override,
     random_stream,
     safe_name,
@@ -178,7 +179,7 @@ def list_documents(meta, component, split, shuffle_components=False):
     """
     names = sorted(meta['components'])
     if component not in names:
-        fail(f'component {component!r} is not in data/{meta["dataset"]}; it has {",".join(names)}'
+        fail(f'component {component!r} is not in data/{meta["dataset"]}; it has {join_names(names)}'
              ' (--candidates= chooses from all of them)')
     if shuffle_components:
         pool = np.concatenate([list_documents(meta, name, split) for name in names])
@@ -268,7 +269,7 @@ def choose_components(meta, k, candidates, components, mix_seed):
         return chosen, pool if set(chosen) <= set(pool) else chosen
     if not 1 <= k <= len(pool):
         are = 'is 1 candidate' if len(pool) == 1 else f'are {len(pool)} candidates'
-        fail(f'--k={k}: there {are} ({",".join(pool)})')
+        fail(f'--k={k}: there {are} ({join_names(pool)})')
     order = random_stream('components', mix_seed).permutation(len(pool))
     return [pool[i] for i in order[:k]], pool
 
@@ -473,12 +474,12 @@ def parts_of(run_folder, record, settings):
         name = name_components([component], tokens)
         usual = run_name(settings['dataset'], 1, *seeds, only=name)
         return os.path.join(parent, usual if M in usual_names else f'{M}-{name}'), {
-            'components': component, 'token_budget': tokens, 'constant_per_component': False,
-            'tag': False}
+            'components': join_names([component]), 'token_budget': tokens,
+            'constant_per_component': False, 'tag': False}
     parts = {}
     if K > 1 and not tag:
         parts['tagged', ''] = os.path.join(parent, usual_names.get(M, f'{M}-tag')), {
-            'components': ','.join(components), 'token_budget': settings['token_budget'],
+            'components': join_names(components), 'token_budget': settings['token_budget'],
             'constant_per_component': constant, 'tag': True}
         parts |= {('diluted', c): alone(c, record['of_each'][c]['tokens']) for c in components}
     if K > 1 or tag:

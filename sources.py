@@ -65,7 +65,8 @@ def check_columns(name, columns, present, also=''):
     for column in columns:
         if present.count(column) != 1:
             fail(f'{name} has {"more than one" if column in present else "no"} column {column!r};'
-                 f' it has {", ".join(present)[:200]} (set --text_column, --label_column{also})')
+                 f' it has {", ".join(present)[:200] or "none"}'
+                 f' (set --text_column, --label_column{also})')
 
 
 # -----------------------------------------------------------------------------
@@ -254,7 +255,7 @@ def json_lines(name, file, start, number):
     """Yields (line, value) of a file of which `start`, the beginning of line `number`, is read."""
     rest = '' if start.endswith('\n') else file.readline()
     for number, line in enumerate(itertools.chain([start + rest], file), number):
-        if not line.isspace():
+        if line and not line.isspace():
             try:
                 value = JSON.decode(line)
             except ValueError as e:

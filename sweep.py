@@ -27,7 +27,16 @@ import sys
 import time
 
 # first, so that Ctrl-C ends in one line while the others are imported
-from configurator import ROOT, fail, lock_holder, override, read_settings, train_defaults
+from configurator import (
+    ROOT,
+    fail,
+    join_names,
+    lock_holder,
+    override,
+    read_settings,
+    split_names,
+    train_defaults,
+)
 
 # isort: split
 import torch
@@ -90,7 +99,8 @@ def list_runs(meta, ks, seeds, control, budget):
             for c in pool if parts else chosen:
                 name = sample_mix.run_name(dataset, 1, seed, seed, shuffled,
                                            only=sample_mix.name_components([c], tokens))
-                needed['specialist', c] = f'out/{name}', {'components': c, 'token_budget': tokens}
+                needed['specialist', c] = f'out/{name}', {'components': join_names([c]),
+                                                          'token_budget': tokens}
         else:
             folder = f'out/{sample_mix.run_name(dataset, K, seed, seed, shuffled)}'
             _, record = sample_mix.draw_mix(dataset, T, K, candidates, '', budget, seed, shuffled)
@@ -251,7 +261,7 @@ if __name__ == '__main__':
     # what is there already: runs that are done, runs to resume, and other runs in their folders
     same = {key: settings[key] for key in TRAIN_DEFAULTS} | {
         'max_iters': max_iters, 'lr_decay_iters': settings['lr_decay_iters'] or max_iters}
-    config = {folder: same | keys | {'k': keys.get('k') or len(keys['components'].split(','))}
+    config = {folder: same | keys | {'k': keys.get('k') or len(split_names(keys['components']))}
               for folder, keys in runs.items()}
     is_done, steps, difference = (dict(zip(runs, column)) for column in zip(
         *(read_state(folder, meta, config[folder]) for folder in runs)))

@@ -11,12 +11,14 @@ import sys
 
 import datasets
 import h5py
+import hypothesis
 import numpy as np
 import pytest
 import tokenizers
 from conftest import ROOT, run
+from hypothesis import strategies as st
 
-from configurator import lock
+from configurator import join_names, lock, split_names
 from prepare import check_labels
 from sample_mix import (
     bin_path,
@@ -356,7 +358,13 @@ def test_a_full_disk_ends_in_one_line(small, fails, room):
 
 LABELS = ['World News', 'R&D', "it's", '100%', 'a:b', 'a(b)', '[abc]', '$(touch pwned)',
           '`touch pwned`', '$\\bad$', 'C++', '../../../x', 'a/b', 'x' * 300, '中文', '-rf',
-          '.hidden', 'a"b', 'a\\b', '#1', '*', 'k=1', 'CON', 'train', '👩‍👩‍👧']
+          '.hidden', 'a"b', 'a,b', '"a" b', 'a\\b', '#1', '*', 'k=1', 'CON', 'train', '👩‍👩‍👧']
+
+
+@hypothesis.given(st.lists(st.text(st.characters(blacklist_categories=('Cc', 'Cs', 'Zl', 'Zp')),
+                                   min_size=1).filter(lambda s: s == s.strip()), unique=True))
+def test_lists_of_names(names):
+    assert split_names(join_names(names)) == names
 
 
 def test_any_name_works_from_the_text_to_a_mixture(tmp_path, monkeypatch, capfd, recwarn):
@@ -376,7 +384,7 @@ def test_any_name_works_from_the_text_to_a_mixture(tmp_path, monkeypatch, capfd,
         meta = read_meta(dataset)
         assert sorted(meta['components']) == sorted(LABELS)
         for j, label in enumerate(LABELS):
-            _, record = draw_mix(dataset, 8, components=label)
+            _, record = draw_mix(dataset, 8, components=join_names([label]))
             assert record['components'] == [label]
             folder = os.path.basename(os.path.dirname(bin_path(meta, label, 'val')))
             assert re.fullmatch(r'[\w+=][\w.+=-]*', folder) and len(folder.encode()) < 120
@@ -384,7 +392,7 @@ def test_any_name_works_from_the_text_to_a_mixture(tmp_path, monkeypatch, capfd,
             expected = [f'{j} {i} validation is what it says'.encode() for i in range(3)]
             assert all(text.startswith(doc) for text, doc in zip(expected, docs, strict=True))
             assert docs == expected or dataset == 'back'  # whole windows alone
-        _, record = draw_mix(dataset, 8, components=','.join(LABELS))
+        _, record = draw_mix(dataset, 8, components=join_names(LABELS))
         settings = {key: record[key] for key in (
             'dataset', 'block_size', 'mix_seed', 'token_budget', 'shuffle_components',
             'constant_per_component')}
@@ -394,7 +402,7 @@ def test_any_name_works_from_the_text_to_a_mixture(tmp_path, monkeypatch, capfd,
         folders = {folder for folder, _ in parts.values()}
         assert len(folders) == len(parts) == 1 + 2 * len(LABELS)
         assert all(re.fullmatch(r'out/[\w.+=-]{1,250}', folder) for folder in folders)
-        run('sample_mix.py', f'--dataset={dataset}', f'--components={",".join(LABELS)}',
+        run('sample_mix.py', f'--dataset={dataset}', f'--components={join_names(LABELS)}',
             '--block_size=8', '--show_dataset=True')
     out, _ = capfd.readouterr()
     assert all(out.count(label) >= 4 for label in LABELS)
@@ -405,7 +413,7 @@ def test_any_name_works_from_the_text_to_a_mixture(tmp_path, monkeypatch, capfd,
 
 
 @pytest.mark.parametrize('labels, reason', [
-    ([''], 'it is empty'), (['a,b'], 'have commas between'), ([' a'], 'lose the spaces'),
+    ([''], 'it is empty'), ([' a'], 'lose the spaces'),
     (['a\0b'], 'cannot be printed'), (['a\nb'], 'cannot be printed'),
     (['\ud800'], 'cannot be printed'), (['tokenizer.json'], 'a file of the data set'),
     (['Meta.json'], 'a file of the data set'), (['cs', 'CS'], "takes it for 'cs'"),

@@ -244,8 +244,9 @@ def test_a_list_is_read_in_pieces(refused):
         assert read('some.json') == {'train': [(label, text) for text, label in rows]}
     write('some.json', json.dumps([*objects, {'text': 1, 'label': '1'}], indent=1))
     assert 'some.json, line 36002 has no text' in refused('some.json')  # each object has four
-    write('empty.json', ' [ ] \n')
-    assert read('empty.json') == {'train': []}
+    for empty in (' [ ] \n', '', '\n \n'):
+        write('empty.json', empty)
+        assert read('empty.json') == {'train': []}
 
 
 def test_several_text_columns():

@@ -285,7 +285,8 @@ def test_a_run_on_components_of_any_name_stays_in_its_folder(tmp_path, monkeypat
     args = ['--dataset=n', '--candidates=', *TRAIN[2:], '--log_interval=1', '--lr_decay_iters=2']
     for label in ('../../../x', '$(touch pwned)', 'x' * 300):
         run('train.py', *args, f'--components={label}', '--max_iters=1')
-    args += [f'--components={",".join(LABELS)}', f'--token_budget={16 * len(LABELS)}']
+    args += [f'--components={configurator.join_names(LABELS)}',
+             f'--token_budget={16 * len(LABELS)}']
     run('train.py', *args, '--max_iters=1')
     run('train.py', *args, '--max_iters=2', '--init_from=resume')
     assert len(glob.glob('out/*/best.pt')) == 4
@@ -364,15 +365,17 @@ def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(whole, fails, m
 
 def test_a_signal_that_breaks_a_step_is_named_and_not_what_it_broke(small, monkeypatch, capsys):
     """Ctrl-C kills the compiler too, which torch.compile then complains of."""
+    hooks = []
+
     def broken(self, *args):
+        hooks.append(sys.excepthook)
         os.kill(os.getpid(), signal.SIGINT)
         raise RuntimeError('g++ died with <Signals.SIGINT: 2>')
     monkeypatch.setattr(model.GPT, 'forward', broken)
-    monkeypatch.setattr(sys, 'excepthook', sys.excepthook)
     with pytest.raises(RuntimeError) as e:
         run('train.py', *ARGS, '--out_dir=survive/broken')
     with pytest.raises(SystemExit) as end:
-        sys.excepthook(e.type, e.value, e.tb)
+        hooks[0](e.type, e.value, e.tb)
     assert end.value.code == 128 + signal.SIGINT
     assert 'interrupted by SIGINT in step 1; survive/broken goes on' in capsys.readouterr().err
 
