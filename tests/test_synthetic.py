@@ -309,7 +309,7 @@ def test_the_parts_of_delta_xe(tmp_path, monkeypatch, capsys):
     assert {'parts.png', 'posterior.png', 'delta_by_component.png'} <= set(os.listdir('results'))
     diluted = next(name for name in names if 'tokens' in name)
     with np.load(f'out/{diluted}/losses-test-best.npz') as cache:
-        assert len(cache.files) in (1, 2)
+        assert len({*cache.files} - {'digest'}) in (1, 2)
 
     # twice the steps: the table says whether a term moves
     for name, config in configs.items():
