@@ -383,12 +383,41 @@ def checked(key, value, default, where):
     return value
 
 
+def read_json(path):
+    """Returns the dict in a JSON file, None where there is no file, {} where it cannot be used."""
+    try:
+        with open(path, encoding='utf-8') as f:
+            content = json.load(f)
+        return content if isinstance(content, dict) else {}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError):  # it may not be read, or is damaged
+        return {}
+
+
+def cpu_cores():
+    """Returns how many cores this process may use."""
+    has_affinity = hasattr(os, 'sched_getaffinity')  # not on a Mac
+    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
+
+
+def show(progress):
+    """Calls a method of a bar. The work goes on without one where stderr cannot be written."""
+    try:
+        progress()
+    except OSError:
+        silence(sys.stderr)
+
+
 def check_ranges(config, where='--'):
     """Fails where a key of train.py is outside the range that RULES gives it."""
     for rule, holds, keys in RULES:
         for key in keys.split():
             if key in config and not holds(config[key]):
                 fail(f'{where}{key}={config[key]}: {rule}')
+    if {'n_embd', 'n_head'} <= config.keys() and config['n_embd'] % config['n_head']:
+        fail(f'{where}n_embd={config["n_embd"]} does not divide into {where}n_head='
+             f'{config["n_head"]} heads')
 
 
 def is_count(x, below=2**63):

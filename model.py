@@ -23,6 +23,7 @@ from configurator import (
     check_ranges,
     checked,
     code_hash,
+    cpu_cores,
     fail,
     is_count,
     looked_in,
@@ -254,7 +255,7 @@ def compile_model(model, device, mode='default'):
     torch._dynamo.config.recompile_limit = 10_000  # one for each shape of model
     torch._dynamo.config.accumulated_recompile_limit = 10_000
     torch._dynamo.config.optimize_ddp = False  # one graph, the same for one process and for several
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    cores = cpu_cores()
     processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # on this machine
     if 'TORCHINDUCTOR_COMPILE_THREADS' not in os.environ:
         torch._inductor.config.compile_threads = max(1, min(32, cores // processes))
@@ -293,8 +294,8 @@ def read_checkpoint(path, device='cpu', mmap=True):
             raise KeyError(min(missing))
         check_parts(path, checkpoint_parts(checkpoint), 'train the run again')
     except Exception as e:  # torch, pickle and zipfile each raise their own types
-        fail(cause(e) or f'{path} is not a checkpoint of train.py ({type(e).__name__}): train the'
-             ' run again')
+        fail(cause(e) or f'{path} is not a checkpoint of train.py ({type(e).__name__}): delete it,'
+             ' and train the run again')
     config = checkpoint['config']
     for key, default in train_defaults().items():
         if key in config:
@@ -348,26 +349,27 @@ def run_state(checkpoint):
     return 'stopped early' if 0 < patience <= step - checkpoint['best_iter'] else 'unfinished'
 
 
-def why_not_resume(checkpoint, config, defaults, mix=None, may_change=frozenset()):
+def why_not_resume(checkpoint, config, defaults, components, mix=None, may_change=frozenset()):
     """
-    Returns why train.py with the settings `config`, all of them, cannot go on from a checkpoint:
-    a clause ('was trained with seed=0, not 1: ..'), or '' where it can.
+    Returns why train.py with the settings `config`, all of them, cannot go on from a checkpoint of
+    a run: a clause ('was trained with seed=0, not 1'), or '' where it can.
 
-    `may_change` are the keys that may differ besides NOT_PART_OF_A_SETTING. A key that the
-    checkpoint does not know had its default, of {key: default}. dtype '' is the checkpoint's. `mix`
-    is the record of sample_mix.draw_mix, which is left uncompared where it is None.
+    `components` are those of its mixture, which say more than the keys that choose them. `mix` is
+    the record of sample_mix.draw_mix, which is left uncompared where it is None. `may_change` are
+    the keys that may differ besides NOT_PART_OF_A_SETTING. A key that the checkpoint does not know
+    had its default, of {key: default}. dtype '' is the checkpoint's.
     """
-    before = defaults | checkpoint['config']
-    changed = [f'{key}={before[key]!r}, not {config[key]!r}'
-               for key in config.keys() - NOT_PART_OF_A_SETTING - may_change
-               if config[key] != before[key] and (key, config[key]) != ('dtype', '')]
+    before = defaults | checkpoint['config'] | {'components': checkpoint['mix']['components']}
+    now = config | {'components': components}
+    ignored = NOT_PART_OF_A_SETTING | may_change | {'candidates', 'k'}
+    changed = [f'{key}={before[key]!r}, not {now[key]!r}' for key in sorted(now.keys() - ignored)
+               if now[key] != before[key] and (key, now[key]) != ('dtype', '')]
     if changed:
-        return (f'was trained with {", ".join(sorted(changed))}: set that back, or choose another'
-                ' --out_dir, or --overwrite=True')
+        return f'was trained with {", ".join(changed)}'
     if mix is not None and mix != checkpoint['mix']:
         return f'was trained on other data than data/{config["dataset"]} holds now'
     code_before, today = checkpoint.get('code', {}).get('model.py', ''), code_hash('model.py')
     if code_before and not code_before.endswith(today) and not config['any_code']:
-        return (f'was trained with another model.py ({code_before}, now {today}): set it back,'
-                ' start anew, or, where it computes the same, --any_code=True')
+        return (f'was trained with another model.py ({code_before}, now {today}; where it computes'
+                ' the same, --any_code=True)')
     return ''

@@ -32,12 +32,7 @@ import shutil
 import unicodedata
 import warnings
 
-import h5py
-import matplotlib
-import numpy as np
-import pandas as pd
-from tqdm import tqdm
-
+# first, so that Ctrl-C ends in one line while the others are imported
 import configurator
 from configurator import (
     fail,
@@ -48,6 +43,14 @@ from configurator import (
     safe_name,
     split_names,
 )
+
+# isort: split
+import h5py
+import matplotlib
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
 from processes import build_processes, sample_process
 from sample_mix import data_path, data_table
 from sources import SPLITS, open_hdf5, open_text

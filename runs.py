@@ -58,7 +58,7 @@ def read_run(folder, checkpoint, components, any_code):
     except (KeyError, TypeError, AttributeError) as e:
         fail(f'{path} was written by another version ({e!r}): train the run again, or leave it out'
              ' of --runs')
-    bad_step = (read_json(os.path.join(folder, 'nonfinite.json')) or {}).get('step')
+    bad_step = (configurator.read_json(os.path.join(folder, 'nonfinite.json')) or {}).get('step')
     if state == 'unfinished' and configurator.is_count(bad_step) and bad_step > saved['iter_num']:
         state = 'ended by a number that is not finite'
     if configurator.lock_holder(os.path.join(folder, 'lock')):
@@ -84,20 +84,9 @@ def read_run(folder, checkpoint, components, any_code):
                      'settings': settings | {'code': short_hash(code) if code else ''}}
 
 
-def read_json(path):
-    """Returns the dict in a JSON file, None where there is no file, {} where it cannot be used."""
-    try:
-        content = json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
-        return content if isinstance(content, dict) else {}
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError):  # it may not be read, or is damaged
-        return {}
-
-
 def says_the_same(path, content):
     """Returns whether a JSON file has the keys and values of a dict, or is not there."""
-    recorded = read_json(path)
+    recorded = configurator.read_json(path)
     return recorded is None or recorded == recorded | json.loads(json.dumps(content))
 
 

@@ -21,11 +21,7 @@ import math
 import os
 import sys
 
-import numpy as np
-import pandas as pd
-import torch
-from scipy.special import entr, rel_entr
-
+# first, so that Ctrl-C ends in one line while the others are imported
 import configurator
 from configurator import (
     check_parts,
@@ -37,6 +33,13 @@ from configurator import (
     safe_name,
     split_names,
 )
+
+# isort: split
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import entr, rel_entr
+
 from model import load_checkpoint
 from tokenizer import decoder
 
@@ -150,6 +153,13 @@ def reading(meta):
         if refused := configurator.cause(e):
             fail(refused)
         fail_on_data(meta, f'data/{meta["dataset"]} is damaged, or of an older version ({e})')
+
+
+def same_data(record, meta):
+    """Returns whether a mixture, the content of mix.json, was drawn from the data of meta."""
+    now = {name: splits['train']['sha256'] for name, splits in meta['components'].items()}
+    drawn = {name: facts['sha256'] for name, facts in record['of_each'].items()}
+    return record.get('dealt_from', now) == now and drawn == {name: now.get(name) for name in drawn}
 
 
 def bin_path(meta, component, split):
@@ -403,6 +413,21 @@ def first_tokens(meta, components, tag):
 def with_first(windows, first):
     """Returns the model's inputs [first, w_0 .. w_{T-2}], (B, T), for its targets (B, T)."""
     return torch.cat((first[:, None], windows[:, :-1]), dim=1)
+
+
+def count_steps(settings, token_budget):
+    """
+    Returns max_iters, or where it is 0 the steps of train.py that its epochs of a budget are. They
+    follow from the budget, not from what a K can use of it: every K takes the same. Fails where
+    that is less than one step.
+    """
+    windows = token_budget // settings['block_size']
+    windows_per_step = settings['gradient_accumulation_steps'] * settings['batch_size']
+    steps = settings['max_iters'] or settings['epochs'] * windows // windows_per_step
+    if steps < 1 or windows < 1:
+        fail(f'{settings["epochs"]} epochs of {windows} windows are less than one step of'
+             f' {windows_per_step}: lower --batch_size or raise --epochs')
+    return steps
 
 
 # -----------------------------------------------------------------------------

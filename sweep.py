@@ -8,14 +8,15 @@ shuffled documents too, the control.
     python sweep.py config/demo.py --k='1 2 4 8' --seeds=0 --parts=False    # the mixtures alone
     python sweep.py config/cpu.py --list=True    # prints the runs' commands, for a shell or sbatch
 
-It takes every key of train.py and hands it on to every run; the number of steps follows from them
-as it does there, and is the same for all runs. seed and mix_seed of a run are the same number. What
-a run prints goes to out/<run>.log. Where a component is too small for its specialist, that run is
-left out and named.
+It takes the keys of train.py, but for those that each run has a value of its own of, and hands them
+on to every run. The number of steps follows from them as it does there, and is the same for all
+runs. seed and mix_seed of a run are the same number. What a run prints goes to out/<run>.log. Where
+a component is too small for its specialist, that run is left out and named.
 
 The same command goes on where it was stopped: what is done is left, what is begun is resumed. A run
-is done when its ckpt.pt says so, for these settings, data and code. Ctrl-C and SIGTERM reach the
-runs, which save. Two sweeps at once share the runs: none is trained twice.
+is done when its ckpt.pt says so, for these settings, data and code. Runs of other settings in the
+same folders end the sweep before it begins, or are replaced by --overwrite=True. Ctrl-C and SIGTERM
+reach the runs, which save. Two sweeps at once share the runs: none is trained twice.
 """
 import ctypes
 import os
@@ -29,14 +30,18 @@ import time
 # first, so that Ctrl-C ends in one line while the others are imported
 from configurator import (
     ROOT,
+    check_ranges,
+    cpu_cores,
     fail,
     join_names,
     lock_holder,
     override,
     read_settings,
-    split_names,
+    show,
     train_defaults,
 )
+
+PARENT = os.getppid()  # noted before the imports that take seconds
 
 # isort: split
 import torch
@@ -56,13 +61,14 @@ list = False             # True: print the runs' commands, one a line, and run n
 # -----------------------------------------------------------------------------
 settings = override(globals(), shared='all')
 
-# keys of train.py that each run has its own value of, so that they cannot be handed on; with
-# overwrite a sweep replaces the runs of other settings
+# keys of train.py that each run has its own value of, so that they cannot be handed on
 SET_BY_SWEEP = ('components', 'seed', 'mix_seed', 'shuffle_components', 'constant_per_component',
                 'tag', 'out_dir', 'init_from')
 TRAIN_DEFAULTS = train_defaults()
-SIGNALS = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP')
-           if hasattr(signal, name)]
+
+# what runs now: {folder: (process, slot, age of its log.csv when it began)}
+running = {}
+stop_signal = 0  # the number of one that asks the sweep to end
 
 
 def parse_numbers(key):
@@ -82,13 +88,13 @@ def parse_numbers(key):
 
 def list_runs(meta, ks, seeds, control, budget):
     """
-    Returns ({folder: keys}, {component: the tokens that it holds}): the sweep's runs in order, each
-    with the keys of train.py, {key: value}, that are its own, and the components that are too small
-    for a run that the sweep should have. The mixtures have a budget of so many tokens an epoch.
-    Fails where a mixture cannot be had.
+    Returns ({folder: keys}, {folder: components}, {component: the tokens that it holds}): the
+    sweep's runs in order, each with the keys of train.py, {key: value}, that are its own, and the
+    components of its mixture; and the components that are too small for a run that the sweep should
+    have. The mixtures have a budget of so many tokens an epoch. Fails where one cannot be had.
     """
     dataset, candidates, T = (settings[key] for key in ('dataset', 'candidates', 'block_size'))
-    runs, too_small = {}, {}
+    runs, components, too_small = {}, {}, {}
     kinds = [(K, False) for K in ks] + [(control, True)] * (control > 0)
     for seed, (K, shuffled) in [(seed, kind) for seed in seeds for kind in kinds]:
         chosen, pool = sample_mix.choose_components(meta, K, candidates, '', seed)
@@ -105,6 +111,7 @@ def list_runs(meta, ks, seeds, control, budget):
             folder = f'out/{sample_mix.run_name(dataset, K, seed, seed, shuffled)}'
             _, record = sample_mix.draw_mix(dataset, T, K, candidates, '', budget, seed, shuffled)
             runs[folder] = {'k': K, 'token_budget': budget} | same
+            components[folder] = chosen
             if parts:
                 needed = sample_mix.parts_of(folder, record, settings | runs[folder])
         for (part, c), (folder, keys) in needed.items():
@@ -114,8 +121,8 @@ def list_runs(meta, ks, seeds, control, budget):
                 if keys['token_budget'] > held:
                     too_small[c + ' (shuffled)' * shuffled] = held
                     continue
-            runs[folder] = keys | same
-    return runs, too_small
+            runs[folder], components[folder] = keys | same, [c] if c else chosen
+    return runs, components, too_small
 
 
 def run_words(folder, keys, passed_on, max_iters):
@@ -127,28 +134,40 @@ def run_words(folder, keys, passed_on, max_iters):
             *(f'--{key}={value}' for key, value in shown.items())]
 
 
-def read_state(folder, meta, config):
+def read_state(folder, meta, config, components):
     """
     Returns (is_done, steps, difference) of a run's folder: whether its run has ended, how many
     steps its checkpoint has seen, and in what it is another run than that of `config`, all the
-    settings of train.py, '' where it is the same.
+    settings of train.py, on `components`; '' where it is the same.
     """
     checkpoint = read_checkpoint(os.path.join(folder, 'ckpt.pt'))
     if not checkpoint:
         return False, 0, ''
-    difference = why_not_resume(checkpoint, config, TRAIN_DEFAULTS)
-    mix, data = checkpoint['mix'], {name: splits['train']['sha256']
-                                    for name, splits in meta['components'].items()}
-    if mix.get('dealt_from', data) != data or any(
-            data.get(c) != facts['sha256'] for c, facts in mix['of_each'].items()):
+    difference = why_not_resume(checkpoint, config, TRAIN_DEFAULTS, components)
+    if not sample_mix.same_data(checkpoint['mix'], meta):
         difference = f'was trained on other data than data/{meta["dataset"]} holds now'
-    # a run whose best.pt is missing is trained again
-    has_ended = run_state(checkpoint) != 'unfinished' and os.path.exists(f'{folder}/best.pt')
-    return has_ended and not difference, checkpoint['iter_num'], difference
+    if difference:
+        return False, 0, difference
+    has_best = os.path.exists(os.path.join(folder, 'best.pt'))  # without it, it is trained again
+    return run_state(checkpoint) != 'unfinished' and has_best, checkpoint['iter_num'], ''
 
 
 # -----------------------------------------------------------------------------
 # running them
+
+
+def end_with_parent():
+    """Has the kernel send SIGTERM to this process when its parent ends, a kill included."""
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def request_stop(number, frame):
+    """Hands a signal on to what runs. A second one ends it at once."""
+    global stop_signal
+    stop_signal = number
+    for process, *_ in running.values():
+        process.send_signal(signal.SIGTERM)
 
 
 def list_slots():
@@ -175,77 +194,81 @@ def list_slots():
     return (gpus or [str(i) for i in range(torch.cuda.device_count())]) * jobs
 
 
-def end_with_parent():
-    """Has the kernel send SIGTERM to this process when its parent ends, a kill included."""
-    if sys.platform == 'linux':
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-
-def start(words, gpu='', share=1, output=None):
-    """Starts a script with a share of the cores; returns the process. It gets our signals alone."""
-    cores = max(1, len(os.sched_getaffinity(0)) // share)
-    env = {'OMP_NUM_THREADS': str(cores), 'TORCHINDUCTOR_COMPILE_THREADS': str(cores)} | os.environ
-    env |= {'CUDA_VISIBLE_DEVICES': gpu} if gpu else {}
+def start(name, words, slot=(0, ''), share=1, log=None):
+    """
+    Starts a script and notes it in `running`: with a share of the cores, on the GPU of a slot, its
+    output in a log. It gets signals from us alone, and ends when we do.
+    """
+    cores = str(max(1, cpu_cores() // share))
+    env = {'OMP_NUM_THREADS': cores, 'TORCHINDUCTOR_COMPILE_THREADS': cores} | os.environ
+    env |= {'CUDA_VISIBLE_DEVICES': slot[1]} if slot[1] else {}
     words = [sys.executable, os.path.join(ROOT, words[0]), *words[1:]]
-    return subprocess.Popen(words, env=env, stdout=output, stderr=output, process_group=0,
-                            preexec_fn=end_with_parent)
+    process = subprocess.Popen(words, env=env, stdout=log, stderr=log, process_group=0,
+                               preexec_fn=end_with_parent)
+    running[name] = process, slot, log_age(name)
+    if stop_signal:  # it came while the process began
+        process.send_signal(signal.SIGTERM)
 
 
-def last_line(path):
-    """Returns the last line of a log, without what a progress bar wrote over, or ''."""
-    with open(path, encoding='utf-8', errors='replace') as f:
-        lines = f.read().replace('\r', '\n').split('\n')
-    return next((line for line in reversed(lines) if line.strip()), '')
-
-
-def progress(is_done, steps, max_iters):
-    """Returns how many runs are done, a float: what is under way counts by its share of steps."""
-    return sum(1 if is_done[folder] else steps[folder] / max_iters for folder in steps)
-
-
-def steps_in_log(folder, since):
-    """Returns the steps that a run has taken, as its log.csv says if it is younger than `since`."""
+def log_age(folder):
+    """Returns when a run's log.csv was last written, or 0."""
     path = os.path.join(folder, 'log.csv')
+    return os.path.getmtime(path) if os.path.exists(path) else 0
+
+
+def steps_in_log(folder):
+    """Returns the steps that a run has taken, as the last row of its log.csv says."""
     try:
-        if os.path.getmtime(path) < since:
-            return 0
-        with open(path, 'rb') as f:
-            f.seek(max(0, os.path.getsize(path) - 4000))
+        with open(os.path.join(folder, 'log.csv'), 'rb') as f:
+            f.seek(max(0, os.path.getsize(f.name) - 4000))
             return int(f.read().split(b'\n')[-2].partition(b',')[0])
     except (OSError, ValueError, IndexError):  # none yet, or a header alone
         return 0
 
 
+def last_line(path):
+    """Returns the last line of a log that is no progress bar, or ''."""
+    with open(path, errors='replace') as f:
+        lines = f.read().replace('\r', '\n').split('\n')
+    return next((line for line in reversed(lines) if line.strip() and '%|' not in line), '')
+
+
 if __name__ == '__main__':
-    dataset, T = settings['dataset'], settings['block_size']
-    meta = sample_mix.read_meta(dataset)
+    if 'MAKELEVEL' in os.environ:  # make sweep: it ends with make
+        end_with_parent()
+        if os.getppid() != PARENT:  # it has ended already
+            sys.exit(128 + signal.SIGTERM)
 
     # the settings that a mistake would break
+    dataset, T = settings['dataset'], settings['block_size']
     for key in SET_BY_SWEEP:
         if settings[key] != TRAIN_DEFAULTS[key]:
             fail(f'--{key}={settings[key]}: a sweep chooses {key} of each run itself: leave it out')
-    for key in ('block_size', 'batch_size', 'gradient_accumulation_steps', 'jobs'):
-        if settings[key] < 1:
-            fail(f'--{key}={settings[key]}: at least 1')
+    check_ranges(settings)
+    for key, lowest in (('block_size', 2), ('jobs', 1), ('control', -1)):
+        if settings[key] < lowest:
+            fail(f'--{key}={settings[key]}: at least {lowest}')
     ks, seeds = parse_numbers('k'), parse_numbers('seeds')
-    control = ks[-1] if control < 0 else control
+    if control < 0:
+        control = ks[-1] if ks[-1] > 1 else 0
     if control and control not in ks:
         fail(f'--control={control} is not among --k={settings["k"]}')
+    if not results_dir:
+        files = [word for word in sys.argv[1:] if word.endswith('.py') and word[:2] != '--']
+        name = os.path.basename(files[0]).removesuffix('.py') if files else dataset
+        results_dir = os.path.join('results', name)
 
     # the same budget and steps for all; an automatic budget is what all have, the control's too
+    meta = sample_mix.read_meta(dataset)
     budget = settings['token_budget'] or min(
         sample_mix.draw_mix(dataset, T, 1, settings['candidates'],
                             shuffle_components=shuffled)[1]['token_budget']
         for shuffled in {False, control > 0})
-    windows_per_step = settings['gradient_accumulation_steps'] * settings['batch_size']
-    max_iters = settings['max_iters'] or settings['epochs'] * (budget // T) // windows_per_step
-    if max_iters < 1 or budget < T:
-        fail(f'{settings["epochs"]} epochs of {budget // T} windows are less than one step of'
-             f' {windows_per_step}: lower --batch_size or raise --epochs')
+    max_iters = sample_mix.count_steps(settings, budget)
 
     # the runs, and their commands
-    runs, too_small = list_runs(meta, ks, seeds, control, budget)
-    replaced = {*read_settings(__file__), 'token_budget', 'max_iters', 'overwrite', *SET_BY_SWEEP}
+    runs, components, too_small = list_runs(meta, ks, seeds, control, budget)
+    replaced = {*read_settings(__file__), 'token_budget', 'max_iters', *SET_BY_SWEEP}
     passed_on = [word for word in sys.argv[1:]
                  if not word.startswith('--') or word[2:].partition('=')[0] not in replaced]
     words = {folder: run_words(folder, keys, passed_on, max_iters) for folder, keys in runs.items()}
@@ -258,112 +281,101 @@ if __name__ == '__main__':
     if list:
         sys.exit()
 
-    # what is there already: runs that are done, runs to resume, and other runs in their folders
-    same = {key: settings[key] for key in TRAIN_DEFAULTS} | {
+    # what is there already
+    of_all = {key: settings[key] for key in TRAIN_DEFAULTS} | {
         'max_iters': max_iters, 'lr_decay_iters': settings['lr_decay_iters'] or max_iters}
-    config = {folder: same | keys | {'k': keys.get('k') or len(split_names(keys['components']))}
-              for folder, keys in runs.items()}
-    is_done, steps, difference = (dict(zip(runs, column)) for column in zip(
-        *(read_state(folder, meta, config[folder]) for folder in runs)))
-    others = [folder for folder in runs if difference[folder]]
+
+    def look(folder):
+        """Returns read_state of one of the runs."""
+        return read_state(folder, meta, of_all | runs[folder], components[folder])
+    state = {folder: look(folder) for folder in runs}
+    others = [folder for folder in runs if state[folder][2]]
     if others and not settings['overwrite']:
         fail(f'{len(others)} of {len(runs)} folders hold another run: {others[0]}'
-             f' {difference[others[0]]}. --overwrite=True replaces these runs')
-    for folder in others:
-        words[folder] += ['--init_from=scratch', '--overwrite=True']
-        steps[folder] = 0
+             f' {state[others[0]][2]}. Set that back, or replace these runs by --overwrite=True')
 
     # run them
-    pending = [folder for folder in runs if not is_done[folder]]
-    slots, running, failed, compiled = list_slots(), {}, {}, set()
-    free, stop_signal = sorted(enumerate(slots)), 0
-    shape = {folder: keys.get('tag', False) for folder, keys in runs.items()}  # of the model
-
-    def request_stop(number, frame):
-        """Hands a signal on to the runs, or to eval_xe.py. A second one ends them at once."""
-        global stop_signal
-        stop_signal = number
-        for process, *_ in running.values():
-            process.send_signal(signal.SIGTERM)
-
-    for number in SIGNALS:
-        signal.signal(number, request_stop)
-    if 'MAKELEVEL' in os.environ:  # make sweep: it ends with make
-        end_with_parent()
+    for number in ('SIGINT', 'SIGTERM', 'SIGHUP'):
+        number = getattr(signal, number, None)
+        if number and signal.getsignal(number) != signal.SIG_IGN:  # as nohup has SIGHUP
+            signal.signal(number, request_stop)
     os.makedirs('out', exist_ok=True)
-    bar = tqdm(total=len(runs), initial=progress(is_done, steps, max_iters), disable=not pending,
-               bar_format='{desc}{bar} {n:.1f}/{total} [{elapsed}<{remaining}]', smoothing=0,
-               miniters=0, mininterval=0.2 if sys.stderr.isatty() else 30, dynamic_ncols=True)
+    pending = [folder for folder in runs if not state[folder][0]]
+    slots, failed, compiled = list_slots(), {}, set()
+    free = sorted(enumerate(slots))
+    tagged = {folder: keys.get('tag', False) for folder, keys in runs.items()}  # a shape of its own
+
+    def count_done():
+        """Returns how many runs are done, a float: others count by their share of the steps."""
+        return sum(1 if is_done else steps / max_iters for is_done, steps, _ in state.values())
+    bar = tqdm(total=len(runs), initial=count_done(), disable=not pending, smoothing=0, miniters=0,
+               bar_format='{desc}{bar} {n:.1f}/{total} [{elapsed}<{remaining}]', dynamic_ncols=True,
+               mininterval=0.2 if sys.stderr.isatty() else 30)
     while running or pending and not stop_signal:
 
         # start what can start; one run of a shape goes first, so that others find it compiled
         for folder in pending.copy():
-            first_of_shape = not settings['compile'] or shape[folder] in compiled or (
-                shape[folder] not in [shape[other] for other in running])
-            if stop_signal or not free or not first_of_shape or lock_holder(f'{folder}/lock'):
+            waits = settings['compile'] and tagged[folder] not in compiled and (
+                tagged[folder] in [tagged[other] for other in running])
+            if stop_signal or not free or waits or lock_holder(os.path.join(folder, 'lock')):
                 continue
             pending.remove(folder)
-            is_done[folder] = folder not in others and read_state(folder, meta, config[folder])[0]
-            if not is_done[folder]:  # nor has another sweep done it meanwhile
-                slot = free.pop(0)
+            state[folder] = look(folder)
+            if not state[folder][0]:  # nor has another sweep done it meanwhile
                 with open(f'{folder}.log', 'a') as log:
-                    process = start(words[folder], slot[1], len(slots), log)
-                running[folder] = process, slot, time.time()
+                    start(folder, words[folder], free.pop(0), len(slots), log)
         if not running:  # all that is left is in the hands of other processes
             break
         time.sleep(0.1)
 
         # look at what runs, and at what has ended
-        for folder, (process, slot, began) in running.copy().items():
-            steps_now = steps_in_log(folder, began)
-            if steps_now > steps[folder]:
-                compiled.add(shape[folder])
-                steps[folder] = steps_now
+        for folder, (process, slot, age) in running.copy().items():
+            steps = steps_in_log(folder) if log_age(folder) != age else 0
+            if steps > state[folder][1]:
+                compiled.add(tagged[folder])
+                state[folder] = False, steps, ''
             if process.poll() is None:
                 continue
             del running[folder]
             free = sorted([*free, slot])
-            is_done[folder], steps[folder], _ = read_state(folder, meta, config[folder])
-            if stop_signal or is_done[folder]:
+            state[folder] = look(folder)
+            is_done, _, difference = state[folder]
+            if is_done or stop_signal:
                 continue
-            if lock_holder(f'{folder}/lock'):  # another process was faster
+            if lock_holder(os.path.join(folder, 'lock')):  # another process was faster
                 pending.append(folder)
                 continue
-            failed[folder] = (f'{folder} failed (status {process.returncode}), {folder}.log ends:'
+            failed[folder] = (f'{folder} {difference}' if difference else
+                              f'{folder} failed (status {process.returncode}), {folder}.log ends:'
                               f' {last_line(folder + ".log")}')
-            tqdm.write(failed[folder], file=sys.stderr)
-        bar.set_description_str(f'{sum(is_done.values())} done, {len(running)} running,'
-                                f' {len(failed)} failed ', refresh=False)
-        bar.update(progress(is_done, steps, max_iters) - bar.n)
-    bar.close()
+            show(lambda: tqdm.write(failed[folder], file=sys.stderr))
+        bar.set_description_str(f'{sum(is_done for is_done, *_ in state.values())} done,'
+                                f' {len(running)} running, {len(failed)} failed ', refresh=False)
+        show(lambda: bar.update(count_done() - bar.n))
+    show(bar.close)
 
-    # evaluate them
-    status = 0
-    if any(is_done.values()) and not stop_signal:
-        results_dir = results_dir or os.path.join('results', next(
-            (os.path.basename(word).removesuffix('.py') for word in sys.argv[1:]
-             if word.endswith('.py') and not word.startswith('--')), dataset))
+    # evaluate what is done
+    state |= {folder: look(folder) for folder in pending}  # another process may have ended
+    status, n_done = 0, sum(is_done for is_done, *_ in state.values())
+    if n_done and not stop_signal:
         machine = [f'--{key}={settings[key]}' for key in ('device', 'compile', 'any_code')
                    if settings[key] != TRAIN_DEFAULTS[key]]
-        process = start(['eval_xe.py', f'--runs={",".join(runs)}', f'--results_dir={results_dir}',
-                         *machine])
-        running['eval_xe.py'] = process, None, time.time()
-        status = process.wait()
+        start('eval_xe.py', ['eval_xe.py', f'--runs={",".join(runs)}',
+                             f'--results_dir={results_dir}', *machine])
+        status = running['eval_xe.py'][0].wait()
 
     # the end
     if stop_signal:
-        print(f'interrupted by {signal.Signals(stop_signal).name}: {sum(is_done.values())} of'
-              f' {len(runs)} runs are done, and those under way have saved; the same command goes'
-              ' on', file=sys.stderr)
-        sys.exit(128 + stop_signal)
-    for line in failed.values():
-        print(line, file=sys.stderr)
-    if pending:
-        holder = lock_holder(os.path.join(pending[0], 'lock'))
-        print(f'{len(pending)} of {len(runs)} runs are being trained by another process, such as'
-              f' {pending[0]} by {holder}: the same command evaluates all once it has ended',
-              file=sys.stderr)
+        fail(f'interrupted by {signal.Signals(stop_signal).name}: {n_done} of {len(runs)} runs are'
+             ' done, and those under way have saved; the same command goes on', 128 + stop_signal)
+    lines = [*failed.values()]
     if failed:
-        print(f'{len(failed)} of {len(runs)} runs failed; the same command tries them again',
-              file=sys.stderr)
-    sys.exit(1 if failed or pending else status)
+        lines.append(f'{len(failed)} of {len(runs)} runs failed: mend what these lines say, and the'
+                     ' same command tries them again')
+    elsewhere = [folder for folder in pending if not state[folder][0]]
+    if elsewhere:
+        lines.append(f'{len(elsewhere)} of {len(runs)} runs are being trained by another process,'
+                     f' such as {elsewhere[0]}: the same command evaluates all when it has ended')
+    for line in lines:
+        print(line, file=sys.stderr)
+    sys.exit(1 if lines else status)

@@ -14,7 +14,7 @@ import tokenizers
 from tokenizers.pre_tokenizers import ByteLevel
 from tqdm import tqdm
 
-from configurator import fail
+from configurator import cpu_cores, fail
 
 END_OF_TEXT = '<|endoftext|>'
 # how GPT-2 splits text into words (Radford et al. 2019, encoder.py)
@@ -145,7 +145,7 @@ def encoder(tok, encoding=None, num_proc=0, lossy=False):
 
     if not encoding:
         return by_tokenizers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    cores = cpu_cores()
     pool = ThreadPool(min(num_proc or cores, cores))  # tiktoken works outside Python's lock
     return by_tiktoken
 

@@ -35,7 +35,7 @@ from contextlib import nullcontext
 
 # first, so that Ctrl-C ends in one line while the others are imported
 import configurator
-from configurator import fail, override, replace_file, say
+from configurator import fail, override, replace_file, say, show
 
 # isort: split
 import numpy as np
@@ -115,8 +115,6 @@ backend = ''                # of torchrun's processes: nccl or gloo; '' = what f
 config = override(globals())
 
 configurator.check_ranges(config)
-if n_embd % n_head:
-    fail(f'--n_embd={n_embd} does not divide into --n_head={n_head} heads')
 if wandb_log:
     try:
         import wandb
@@ -141,11 +139,7 @@ mix, record = sample_mix.draw_mix(dataset, block_size, k, candidates, components
 names, T = record['components'], block_size
 k, token_budget = len(names), record['token_budget']
 windows_per_step = gradient_accumulation_steps * batch_size
-if max_iters == 0:  # from the budget, not from what a K can use of it: every K takes the same steps
-    max_iters = epochs * (token_budget // T) // windows_per_step
-if max_iters < 1:
-    fail(f'{epochs} epochs of {token_budget // T} windows are less than one step of'
-         f' {windows_per_step}: lower --batch_size or raise --epochs')
+max_iters = sample_mix.count_steps(config, token_budget)
 lr_decay_iters = lr_decay_iters or max_iters
 train_tokens = torch.from_numpy(mix['tokens']).to(device)  # (N,) int32
 first = sample_mix.first_tokens(meta, names, tag)
@@ -187,6 +181,7 @@ if init_from == 'scratch' and there_already and not overwrite:
 
 # the checkpoint to go on from, where it is one of the same run
 checkpoint, is_auto = None, init_from == 'auto'
+may_replace = is_auto and overwrite  # what is there if it is another run
 if init_from != 'scratch' and os.path.exists(ckpt_path):
     model, checkpoint = load_checkpoint(ckpt_path)
     if not wanted_dtype:  # then the run's: another machine would choose another
@@ -195,11 +190,16 @@ config = {key: globals()[key] for key in config}  # with what was derived above
 code = configurator.run_code()
 if checkpoint:
     defaults = {key: default for key, (default, _) in configurator.read_settings(__file__).items()}
-    reason = why_not_resume(checkpoint, config, defaults, record,
+    reason = why_not_resume(checkpoint, config, defaults, names, record,
                             set() if is_auto else configurator.MAY_CHANGE_ON_RESUME)
-    if reason:
-        fail(f'--init_from={init_from}: {out_dir} {reason}')
-    if not os.path.exists(best_path):
+    if reason and may_replace:
+        if master:
+            print(f'{out_dir} {reason}: it is replaced')
+        checkpoint = None
+    elif reason:
+        fail(f'--init_from={init_from}: {out_dir} {reason}: set that back, or choose another'
+             ' --out_dir, or --overwrite=True')
+    elif not os.path.exists(best_path):
         if not is_auto:
             fail(f'--init_from=resume: there is no {best_path}, and only training gives it back;'
                  ' start the run anew by --init_from=scratch --overwrite=True')
@@ -212,6 +212,11 @@ if checkpoint:
         if not is_auto:
             fail(f'{done}: nothing to resume (raise --epochs, --max_iters or --patience)')
         if master:
+            for name in ('config', 'mix'):  # a kill may have left those of before the last resume
+                path = os.path.join(out_dir, f'{name}.json')
+                content = configurator.read_json(path) or {}
+                if content | checkpoint[name] != content:
+                    replace_file(path, json.dumps(content | checkpoint[name], indent=1))
             print(done)
         sys.exit(0)
     code_before = code | checkpoint.get('code', {})  # '+' joins the code before and after a resume
@@ -429,14 +434,6 @@ def end_on_error(kind, error, trace):
         fail(f'interrupted by {signal.Signals(stop_signal).name} in step {iter_num + 1}; {go_on}',
              128 + stop_signal)
     configurator.report_error(kind, error, trace)
-
-
-def show(progress):
-    """Calls a method of the bar. The run goes on without one where stderr cannot be written."""
-    try:
-        progress()
-    except OSError:
-        configurator.silence(sys.stderr)
 
 
 # -----------------------------------------------------------------------------

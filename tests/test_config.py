@@ -100,7 +100,7 @@ def test_the_hash_of_code_is_of_code_alone(edit):
     edit('train.py', '# one step\n', '# one step of AdamW\n')
     edit('train.py', 'Trains one model', 'Trains a model')
     assert configurator.code_hash('train.py') == before
-    edit('train.py', 'max_iters < 1:', 'max_iters < 2:')
+    edit('train.py', 'iter_num == max_iters:', 'iter_num == max_iters + 1:')
     changed = configurator.code_hash('train.py')
     edit('train.py', 'bias = False ', '_scale = 3\nbias = False ')  # no setting, so it is code
     assert len({before, changed, configurator.code_hash('train.py')}) == 3

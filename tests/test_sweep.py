@@ -179,7 +179,9 @@ def test_defaults_edited_in_train_change_the_steps(project, listed, monkeypatch)
     (['--k=2', '--seed=1'], 'seed of each run itself: leave it out'),
     (['--k=2', '--max_iters=0', '--batch_size=800'], 'less than one step of 800'),
     (['--k=1', '--token_budget=15'], '2 epochs of 0 windows are less than one step'),
-    (['--k=1', '--block_size=0'], '--block_size=0: at least 1'),
+    (['--k=1', '--block_size=0'], '--block_size=0: at least 2'),
+    (['--k=2', '--n_head=3'], 'does not divide into --n_head=3 heads'),
+    (['--k=2', '--max_iters=-3'], '--max_iters=-3: at least 0'),
     (['--jobs=0'], '--jobs=0: at least 1'),
     (['--k=2', '--device=cuda:1'], 'CUDA_VISIBLE_DEVICES says which it may use'),
     (['--n_layers=4'], 'did you mean --n_layer?'),
@@ -321,7 +323,7 @@ def test_no_run_goes_on_without_its_sweep(project):
         time.sleep(0.1)
     sweep.kill()
     end(sweep)
-    for _ in range(100):
+    for _ in range(300):
         if runs_alive():
             time.sleep(0.1)
     assert not runs_alive()
