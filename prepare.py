@@ -47,17 +47,16 @@ from configurator import (
 # isort: split
 import h5py
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+import plot_xe
 from processes import build_processes, sample_process
 from sample_mix import data_path, data_table
 from sources import SPLITS, open_hdf5, open_text
 from tokenizer import END_OF_TEXT, encoder, open_gpt2, read_tokenizer, to_tiktoken, train_bpe
-
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt
 
 # -----------------------------------------------------------------------------
 source = 'ccdv/arxiv-classification'  # a data set on the hub, a local folder or file, or synthetic
@@ -305,8 +304,9 @@ def write_hdf5(folder, meta, T):
 def draw_documents(folder, meta, T):
     """Draws the components' tokens and training documents' lengths to folder/documents.png."""
     names = list(meta['components'])[::-1]
-    labels = [name[:40].replace('$', r'\$') for name in names]  # a $ would begin a formula
-    warnings.filterwarnings('ignore', 'Glyph')  # where the font lacks a letter there is a box
+    labels = [plot_xe.plain(name[:40]) for name in names]
+    plot_xe.say_what_lacks(plot_xe.choose_fonts(names))
+    warnings.filterwarnings('ignore', 'Glyph')  # of boxes: that line has said it
     fig, (left, right) = plt.subplots(1, 2, figsize=(11, 1.4 + 0.28 * len(names)),
                                       layout='constrained', sharey=True)
     tokens = pd.DataFrame([{split: meta['components'][name][split]['tokens']
