@@ -317,6 +317,7 @@ def draw_documents(folder, meta, T):
                   orientation='horizontal', showfliers=False, manage_ticks=False)
     right.axvline(T, color='black', ls=':', label=f'a window, {T} tokens')
     right.set(xscale='log', xlabel='tokens of a training document (5, 25, 50, 75, 95%)')
+    right.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
     for ax in (left, right):
         ax.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=''))
         ax.grid(alpha=0.3, axis='x')
