@@ -19,6 +19,7 @@ import math
 import os
 import re
 import shlex
+import sys
 from contextlib import nullcontext
 
 # first, so that Ctrl-C ends in one line while the others are imported
@@ -610,6 +611,7 @@ if __name__ == '__main__':
     mixed = sum(run['k']**2 for run in all_runs
                 if len(parts[run['folder']]['diluted']) == run['k'] > 1)
     with tqdm(total=3 * work + mixed + 1e-6, leave=False, dynamic_ncols=True, miniters=0,
+              mininterval=0.1 if sys.stderr.isatty() else 10,
               bar_format='{desc:10}{bar} {percentage:3.0f}% [{elapsed}<{remaining}]') as bar:
         curves = evaluate_runs(all_runs, bar)
         evaluated = name_settings([run for run in all_runs if run['folder'] in curves])

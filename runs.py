@@ -232,13 +232,16 @@ def write_missing(results_dir, runs, parts, left_out):
     missing, path = missing_parts(runs, parts, left_out), os.path.join(results_dir, 'missing.txt')
     groups = collections.defaultdict(list)
     for run, part, begun, _ in missing:
-        groups[run['dataset'], run['k'], part].append(begun is not None)
-    lines = [f'{dataset}: {"ΔXE" if part == "specialist" else "the decomposition"} of K = {k} lacks'
-             f' {len(begun)} {part} run{"s" * (len(begun) > 1)}'
-             + f', {sum(begun)} of them begun and not finished' * any(begun)
-             for (dataset, k, part), begun in sorted(groups.items())]
+        groups[run['dataset'], part].append((run['k'], begun is not None))
+    lines = []
+    for (dataset, part), lacking in sorted(groups.items()):
+        n, n_begun = len(lacking), sum(begun for _, begun in lacking)
+        ks = ', '.join(str(k) for k in sorted({k for k, _ in lacking}))
+        lines.append(f'{dataset}: {"ΔXE" if part == "specialist" else "the decomposition"} of K ='
+                     f' {ks} lacks {n} {part} run{"s" * (n > 1)}'
+                     + f', {n_begun} of them begun and not finished' * (n_begun > 0))
     today = short_hash(configurator.run_code())
-    other = sum(run['settings']['code'] != today for run, _, _, _ in missing)
+    other = sum(run['settings']['code'] not in ('', today) for run, _, _, _ in missing)
     if other:
         lines.append(f'{other} of them belong to runs of other code than today: runs are compared'
                      ' only where their code is the same')
@@ -250,4 +253,4 @@ def write_missing(results_dir, runs, parts, left_out):
     return [*lines, f'{path} has the {len(commands)} commands that train them, with the budget,'
             ' steps and seeds that they must have:', *(f'  {command}' for command in commands[:3]),
             *['  ..'] * (len(commands) > 3), 'All, two at a time:'
-            f" tr '\\n' '\\0' < {shlex.quote(path)} | xargs -0 -n1 -P2 sh -c", '']
+            f" tr '\\n' '\\0' < {shlex.quote(path)} | OMP_NUM_THREADS=1 xargs -0 -n1 -P2 sh -c", '']

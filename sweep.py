@@ -292,7 +292,8 @@ if __name__ == '__main__':
     others = [folder for folder in runs if state[folder][2]]
     if others and not settings['overwrite']:
         fail(f'{len(others)} of {len(runs)} folders hold another run: {others[0]}'
-             f' {state[others[0]][2]}. Set that back, or replace these runs by --overwrite=True')
+             f' {state[others[0]][2]}. Set that back, move these'
+             ' folders away, or replace their runs by --overwrite=True')
 
     # run them
     for number in ('SIGINT', 'SIGTERM', 'SIGHUP'):
@@ -349,8 +350,10 @@ if __name__ == '__main__':
                               f'{folder} failed (status {process.returncode}), {folder}.log ends:'
                               f' {last_line(folder + ".log")}')
             show(lambda: tqdm.write(failed[folder], file=sys.stderr))
-        bar.set_description_str(f'{sum(is_done for is_done, *_ in state.values())} done,'
-                                f' {len(running)} running, {len(failed)} failed ', refresh=False)
+        n_done = sum(is_done for is_done, *_ in state.values())
+        bar.set_description_str(f'stopping, {len(running)} to save ' if stop_signal else
+                                f'{n_done} done, {len(running)} running, {len(failed)} failed ',
+                                refresh=False)
         show(lambda: bar.update(count_done() - bar.n))
     show(bar.close)
 
