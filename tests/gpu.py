@@ -36,7 +36,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 import model as model_file
-from configurator import fail, read_settings, replace_file
+from configurator import fail, file_hash, read_settings, replace_file
 from model import GPT, TokenXE, choose_device, choose_dtype, compile_model
 
 BUDGET, ROW_LIMIT = 600, 180  # seconds: of all rows, of one
@@ -63,9 +63,11 @@ def write_data_set(name, vocab_size, T):
     os.makedirs(os.path.join(folder, 'a'))
     for split, docs in (('train', 2000), ('val', 100), ('test', 100)):
         tokens = (7 * rng.integers(0, 8, docs * 10 * T)).cumsum() % (vocab_size - 1)
-        tokens.astype('<u2').tofile(os.path.join(folder, 'a', f'{split}.bin'))
+        path = os.path.join(folder, 'a', f'{split}.bin')
+        tokens.astype('<u2').tofile(path)
         np.save(os.path.join(folder, 'a', f'{split}.idx.npy'), np.arange(docs + 1) * 10 * T)
-        splits[split] = {'docs': docs, 'tokens': len(tokens), 'bytes': 0, 'sha256': ''}
+        splits[split] = {'docs': docs, 'tokens': len(tokens), 'bytes': len(tokens),
+                         'sha256': file_hash(path)}
     with open(os.path.join(folder, 'meta.json'), 'w') as f:
         json.dump({'dataset': name, 'source': 'random', 'tokenizer': 'none', 'components':
                    {'a': splits}, 'vocab_size': vocab_size, 'bos_id': vocab_size - 1}, f)

@@ -390,7 +390,7 @@ def test_make_sweep_hands_its_variables_on(project):
 
 
 def make(*args):
-    return subprocess.run(['make', *args], capture_output=True, text=True)
+    return subprocess.run(['make', '--no-print-directory', *args], capture_output=True, text=True)
 
 
 def test_make_alone_lists_its_targets_and_knows_its_variables(project):
