@@ -1,9 +1,8 @@
-"""tests/gpu.py without a GPU, and the choice of a device where torch believes in some GPUs."""
+"""tests/gpu.py without a GPU (.ci/run has the whole of it), and the choice of a device where torch believes in some GPUs."""
 import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from types import SimpleNamespace
@@ -11,7 +10,7 @@ from types import SimpleNamespace
 import gpu
 import pytest
 import torch
-from conftest import ROOT, TRAIN, run
+from conftest import TRAIN, run
 from torch.overrides import TorchFunctionMode
 
 import model
@@ -21,17 +20,6 @@ TINY = ['--device=cpu', '--tiny']
 
 
 # ---- tests/gpu.py
-
-def test_it_runs_on_a_cpu():
-    command = [sys.executable, os.path.join(ROOT, 'tests/gpu.py'), '--device=cpu', '--tiny']
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    rows = {name: done.stdout.split(f'{name}: ')[1].split()[0] for name in (
-        row.__name__.replace('_', ' ') for row in gpu.ROWS)}
-    skipped = {name for name, status in rows.items() if status == 'skipped'}
-    assert skipped == {'no waiting', 'several with mps', 'two gpus'}
-    assert f'{len(rows) - 3} ok, 0 FAULT, 3 skipped' in done.stdout
-
 
 def test_a_row_that_goes_wrong_is_a_fault_and_the_others_go_on(monkeypatch, capsys):
     def raises():

@@ -34,7 +34,7 @@ import model
 import sample_mix
 from model import run_state
 
-KILLS = int(os.environ.get('KILLS', 8))  # `make torture` sets it higher
+KILLS = int(os.environ.get('KILLS', 4))  # `make torture` sets it higher
 ARGS = [*TRAIN, '--k=2', '--dropout=0.1', '--max_iters=47', '--log_interval=4', '--eval_interval=9',
         '--compile=False']
 
@@ -720,7 +720,7 @@ def test_the_keys_that_are_held_small_or_left_out_are_keys():
     assert {*SIZES, *ELSEWHERE} <= {key for script in FIXED for key in keys_of(script)}
 
 
-@settings(max_examples=int(os.environ.get('EXAMPLES', 60)), deadline=None,
+@settings(max_examples=int(os.environ.get('EXAMPLES', 24)), deadline=None,
           derandomize='EXAMPLES' not in os.environ, database=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())

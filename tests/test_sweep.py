@@ -340,7 +340,7 @@ def test_a_sweep_that_is_killed_at_random_goes_on_bit_for_bit(project):
     assert len(undisturbed) == 2
     shutil.rmtree('out')
     signals = signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP
-    for i in range(int(os.environ.get('KILLS', 8)) // 4):
+    for i in range(int(os.environ.get('KILLS', 4)) // 4):
         sweep, number = begin(*args), signals[i % 4]
         while not runs_alive() and sweep.poll() is None:
             time.sleep(0.1)
