@@ -1,4 +1,7 @@
-"""tests/gpu.py without a GPU (.ci/run has the whole of it), and the choice of a device where torch believes in some GPUs."""
+"""
+tests/gpu.py without a GPU (.ci/run runs the whole of it), and the choice of a device where torch
+believes in some GPUs.
+"""
 import contextlib
 import json
 import os
