@@ -610,6 +610,7 @@ if __name__ == '__main__':
     work = sum(len(run['evaluated']) for run in all_runs)
     mixed = sum(run['k']**2 for run in all_runs
                 if len(parts[run['folder']]['diluted']) == run['k'] > 1)
+    # (a little more, as shares of a component may sum to over 1, and past its end a bar is lost)
     with tqdm(total=3 * work + mixed + 1e-6, leave=False, dynamic_ncols=True, miniters=0,
               mininterval=0.1 if sys.stderr.isatty() else 10,
               bar_format='{desc:10}{bar} {percentage:3.0f}% [{elapsed}<{remaining}]') as bar:

@@ -239,10 +239,10 @@ def draw_vs_k(title, tables):
     runs = runs.groupby(['run', 'k']).filter(lambda rows: len(rows) == rows['k'].iloc[0])
     shares = [dict(rows['component'].value_counts(normalize=True)) for _, rows in runs.groupby('k')]
     comparable = all(share == shares[0] for share in shares)
-    note = INTERVALS if comparable else (
-        f'{INTERVALS}. XE at different K is of different components: it says nothing of K.'
-        ' ΔXE compares the same components')
-    panels = panels_of(tables)
+    panels, note = panels_of(tables), INTERVALS
+    if not comparable:
+        note += '. XE at different K is of different components: by itself it says nothing of K'
+        note += '. ΔXE compares the same components' * ('delta' in panels)
     fig, axes = figure(title, note, len(panels), 4.5)
     for ax, quantity in zip(axes, panels):
         column, ci, label = PANELS[quantity]

@@ -17,7 +17,7 @@ import shlex
 import configurator
 from configurator import fail
 from model import read_checkpoint, run_state
-from sample_mix import held_windows, list_documents, parts_of, read_meta
+from sample_mix import held_windows, list_documents, parts_of, read_meta, same_data
 
 NO_SETTING = configurator.NOT_PART_OF_A_SETTING | configurator.VARIES_IN_A_SETTING
 SEEDS = ('seed', 'mix_seed')
@@ -26,8 +26,8 @@ TRAIN_DEFAULTS = configurator.train_defaults()
 
 def read_run(folder, checkpoint, components, any_code):
     """
-    Returns a run as a dict: the config of its ckpt.pt (a key that it lacks has train.py's default),
-    and
+    Returns a run as a dict: the config of its ckpt.pt, where a key that it lacks has train.py's
+    default, and
 
         folder, run    its path, and the folder's name
         mix, meta      what its components gave, and its data set's meta.json
@@ -70,10 +70,9 @@ def read_run(folder, checkpoint, components, any_code):
               and says_the_same(os.path.join(folder, 'mix.json'), mix)):
         left_out = 'with a config.json or mix.json of another run than their ckpt.pt'
     meta = read_meta(config['dataset'])
-    for c, sha256 in trained_on.items():
-        if meta['components'].get(c, {}).get('train', {}).get('sha256') != sha256:
-            fail(f'{folder} was trained on other data than data/{config["dataset"]} holds for {c}'
-                 ' now: train it again, or leave it out of --runs')
+    if not same_data(mix, meta):
+        fail(f'{folder} was trained on other data than data/{config["dataset"]} holds now: train it'
+             ' again, or leave it out of --runs')
     settings = {key: value for key, value in config.items() if key not in NO_SETTING}
     return config | {'folder': folder, 'run': os.path.basename(folder), 'mix': mix, 'meta': meta,
                      'evaluated': components or mix['components'],
