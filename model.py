@@ -5,6 +5,7 @@ Parameter names and shapes are those of nanoGPT's model.py (and so of GPT-2), so
 loads in the other. Letters in shape comments: B windows, T tokens in each, C = n_embd channels,
 V = vocab_size.
 """
+import ctypes
 import glob
 import math
 import os
@@ -33,6 +34,9 @@ from configurator import (
 # The most logits that exist at one time, by device: 67 MB in float32 on a CPU; on a GPU, where
 # small products are slow, as many as 32-bit indices reach, 4.3 GB in bfloat16. See TokenXE.
 HEAD_LOGITS = {'cpu': 2**24, 'mps': 2**24, 'cuda': 2**31 - 1}
+# The same for a compiled training step on a CPU, .5 GB in bfloat16: to write them and read them
+# again costs less than to compute them twice (LOG.md 2026-11-25).
+KEPT_LOGITS = 2**28
 
 
 class Block(nn.Module):
@@ -115,7 +119,10 @@ class GPT(nn.Module):
         """
         h = self.hidden(idx).flatten(0, 1)  # (B * T, C)
         y = targets.flatten().long()  # (B * T,)
-        return TokenXE.apply(h, self.lm_head.weight, y).view(targets.shape)
+        is_step = torch.compiler.is_compiling() and torch.is_grad_enabled()
+        kind = h.device.type
+        max_logits = KEPT_LOGITS if is_step and kind == 'cpu' else HEAD_LOGITS[kind]
+        return TokenXE.apply(h, self.lm_head.weight, y, max_logits).view(targets.shape)
 
 
 class TokenXE(torch.autograd.Function):
@@ -123,17 +130,17 @@ class TokenXE(torch.autograd.Function):
     Cross entropy in nats, float32 (N,), of targets y (N,) under softmax(h weight^T); h is (N, C),
     weight (V, C). Products are in autocast's type where that is on, the softmax is in float32.
 
-    A chunk of tokens has at most HEAD_LOGITS logits. Where a batch fits in one chunk its logits are
+    A chunk of tokens has at most max_logits logits. Where a batch fits in one chunk its logits are
     kept for the backward pass, in the products' type. Where it does not, backward recomputes them
     chunk by chunk: one more matmul, and no (N, V) tensor (LOG.md 2026-11-25 has the measurements).
     """
 
     @staticmethod
-    def forward(ctx, h, weight, y):
+    def forward(ctx, h, weight, y, max_logits):
         kind = h.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else h.dtype
         h, weight, types = h.to(dtype), weight.to(dtype), (h.dtype, weight.dtype)
-        rows = max(1, HEAD_LOGITS[kind] // len(weight))
+        rows = max(1, max_logits // len(weight))
         losses, lse = [], []
         for h_chunk, y_chunk in zip(h.split(rows), y.split(rows)):
             logits = h_chunk @ weight.T  # (rows, V)
@@ -157,7 +164,7 @@ class TokenXE(torch.autograd.Function):
             grad_logits = ((p - one_hot) * grad_chunk[:, None]).to(weight.dtype)
             grad_h.append(grad_logits @ weight)
             grad_weight = grad_weight + (grad_logits.T @ h_chunk).float()
-        return torch.cat(grad_h).to(ctx.types[0]), grad_weight.to(ctx.types[1]), None
+        return torch.cat(grad_h).to(ctx.types[0]), grad_weight.to(ctx.types[1]), None, None
 
 
 # -----------------------------------------------------------------------------
@@ -188,6 +195,8 @@ def choose_device(device=''):
     kind, _, number = (device or kinds[0]).partition(':')
     if kind not in kinds or (number and kind != 'cuda'):
         fail(f'--device={device}: this machine has {", ".join(kinds)}')
+    if kind == 'cpu':
+        keep_freed_memory()
     if kind != 'cuda':
         return kind
     count, local_rank = torch.cuda.device_count(), int(os.environ.get('LOCAL_RANK', 0))
@@ -203,25 +212,45 @@ def choose_device(device=''):
     return f'cuda:{number}'
 
 
-def product_seconds(dtype):
-    """Returns the seconds of a product of 256 x 256 on the CPU: the least of ten times."""
-    a = torch.ones(256, 256, dtype=dtype)
-    return min(timeit.repeat(lambda: a @ a, number=1, repeat=10))
+def keep_freed_memory():
+    """
+    Has glibc keep what is freed for the next step. By default it gives large blocks back to the
+    system, which clears every page when it is asked for them again: a sixth to a fourth of a small
+    step (LOG.md 2026-11-25). Where there is no glibc nothing happens.
+    """
+    try:
+        mallopt = ctypes.CDLL('libc.so.6').mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(-3, 2**30)  # M_MMAP_THRESHOLD: smaller blocks come from the heap,
+    mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: whose end stays with the process
 
 
-def choose_dtype(dtype, device):
+def product_seconds(dtype, tokens, n_embd):
+    """
+    Returns the seconds that the CPU takes for the product of an MLP, (tokens, n_embd) by
+    (n_embd, 4 n_embd): the least of five times.
+    """
+    x, weight = torch.ones(tokens, n_embd, dtype=dtype), torch.ones(n_embd, 4 * n_embd, dtype=dtype)
+    return min(timeit.repeat(lambda: x @ weight, number=1, repeat=6)[1:])
+
+
+def choose_dtype(dtype, device, tokens=1600, n_embd=128):
     """
     Returns (the number type of matrix products, float32 or bfloat16; the context that a forward
-    pass runs in). '' stands for bfloat16 where the device is faster with it. Weights, and the
-    softmax of TokenXE, are float32 in either. float32 is float32 on a GPU too, not TF32. On CUDA
-    the question is put to the current device: call choose_device first.
+    pass runs in). '' stands for bfloat16 where the device is faster with it; on a CPU that is
+    measured on products of the run's shapes: n_embd channels, and its tokens in a batch. Weights,
+    and the softmax of TokenXE, are float32 in either. float32 is float32 on a GPU too, not TF32.
+    On CUDA the question is put to the current device: call choose_device first.
     """
     kind = device.partition(':')[0]
     if not dtype:
         fast = kind == 'cuda' and torch.cuda.is_bf16_supported(including_emulation=False)
         if kind == 'cpu':  # some have instructions for it and take twice as long (LOG.md)
             fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-            fast = fast and product_seconds(torch.bfloat16) < 0.8 * product_seconds(torch.float32)
+            shape = min(tokens, 4096), n_embd
+            fast = fast and (product_seconds(torch.bfloat16, *shape)
+                             < 0.8 * product_seconds(torch.float32, *shape))
         dtype = 'bfloat16' if fast else 'float32'
     if dtype not in ('float32', 'bfloat16'):
         fail(f'--dtype={dtype}: choose float32 or bfloat16')

@@ -128,7 +128,7 @@ if batch_size % world_size:
     fail(f'--batch_size={batch_size} does not divide among {world_size} processes')
 device, wanted_dtype = choose_device(device), dtype
 device_type = device.partition(':')[0]
-dtype, autocast = choose_dtype(dtype, device)
+dtype, autocast = choose_dtype(dtype, device, batch_size // world_size * block_size, n_embd)
 
 # the mixture: the whole budget in one array on the device
 meta = sample_mix.read_meta(dataset)

@@ -33,4 +33,3 @@ warmup_iters = 50
 eval_interval = 50
 patience = 6
 val_windows_per_component = 128
-dtype = 'float32'  # the same numbers on every machine, and bfloat16 is fast on few CPUs

@@ -29,5 +29,4 @@ warmup_iters = 50
 
 eval_interval = 160
 val_windows_per_component = 128
-dtype = 'float32'  # the same numbers on every machine, and as fast at this size
 compile = False

@@ -129,7 +129,7 @@ def test_bfloat16_is_chosen_where_it_is_faster_not_where_it_is_there(monkeypatch
     monkeypatch.setattr(torch.cpu, '_is_avx512_bf16_supported', lambda: True)
     for seconds, best in ((2.0, 'float32'), (0.5, 'bfloat16')):
         monkeypatch.setattr(model_module, 'product_seconds',
-                            lambda dtype: seconds if dtype == torch.bfloat16 else 1.0)
+                            lambda dtype, *shape: seconds if dtype == torch.bfloat16 else 1.0)
         assert model_module.choose_dtype('', 'cpu')[0] == best
         assert model_module.choose_dtype('float32', 'cpu')[0] == 'float32'
 
@@ -230,7 +230,9 @@ def test_backward_keeps_the_logits_of_one_chunk_and_of_no_more(monkeypatch, chun
     Compiled, autograd once removed common subexpressions over forward and backward: the logits that
     backward was to recompute were those of forward, and all of them were kept.
     """
-    monkeypatch.setattr(model_module, 'HEAD_LOGITS', {'cpu': 192 * 3000 // chunks})
+    most = 192 * 3000 // chunks
+    monkeypatch.setattr(model_module, 'HEAD_LOGITS', {'cpu': most})
+    monkeypatch.setattr(model_module, 'KEPT_LOGITS', most)
     monkeypatch.setattr(model_module, 'try_compiler', lambda device: None)
     net, (idx, targets) = new_model(vocab_size=3000), draw_tokens(b=16)  # 192 tokens
     if compiled:
