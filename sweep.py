@@ -6,6 +6,7 @@ shuffled documents too, the control.
     python sweep.py config/cpu.py --jobs=2
     python sweep.py config/cpu.py --k='1 2 3' --seeds='0 1' --control=0 --n_layer=4
     python sweep.py config/demo.py --k='1 2 4 8' --seeds=0 --parts=False    # the mixtures alone
+    python sweep.py config/cpu.py --sets='cs.DS,math.ST; cs.DS,math.ST tag=True; cs.DS'
     python sweep.py config/cpu.py --list=True    # prints the runs' commands, for a shell or sbatch
 
 It takes the keys of train.py, but for those that each run has a value of its own of, and hands them
@@ -13,12 +14,17 @@ on to every run. The number of steps follows from them as it does there, and is 
 runs. seed and mix_seed of a run are the same number. What a run prints goes to out/<run>.log. Where
 a component is too small for its specialist, that run is left out and named.
 
+With --sets the runs are those alone, for each seed: components with commas between, and what else
+tells a run apart, of token_budget, tag, shuffle_components and constant_per_component. A config
+file may reckon them: see config/pairs.py.
+
 The same command goes on where it was stopped: what is done is left, what is begun is resumed. A run
 is done when its ckpt.pt says so, for these settings, data and code. Runs of other settings in the
 same folders end the sweep before it begins, or are replaced by --overwrite=True. Ctrl-C and SIGTERM
 reach the runs, which save. Two sweeps at once share the runs: none is trained twice.
 """
 import ctypes
+import itertools
 import os
 import re
 import shlex
@@ -31,6 +37,7 @@ import time
 from configurator import (
     ROOT,
     check_ranges,
+    checked,
     cpu_cores,
     fail,
     join_names,
@@ -38,6 +45,7 @@ from configurator import (
     override,
     read_settings,
     show,
+    split_names,
     train_defaults,
 )
 
@@ -55,7 +63,9 @@ k = '1 2 3 4 5'          # K of the mixtures; 1 = the specialists of all candida
 seeds = '0 1 2'          # seed and mix_seed of the runs
 control = -1             # K of the shuffled control; 0 = none, -1 = the largest
 parts = True             # False: the mixtures alone, without what they are compared with
+sets = ''                # exactly these runs: components key=value .., with ; or new lines between
 jobs = 1                 # runs at a time, on each GPU where there are GPUs
+out_dir = ''             # the folder of the runs' folders; '' = out
 results_dir = ''         # where eval_xe.py writes; '' = results/<name of the config file>
 list = False             # True: print the runs' commands, one a line, and run nothing
 # -----------------------------------------------------------------------------
@@ -63,7 +73,8 @@ settings = override(globals(), shared='all')
 
 # keys of train.py that each run has its own value of, so that they cannot be handed on
 SET_BY_SWEEP = ('components', 'seed', 'mix_seed', 'shuffle_components', 'constant_per_component',
-                'tag', 'out_dir', 'init_from')
+                'tag', 'init_from')
+SETS_MAY_HAVE = ('token_budget', 'tag', 'shuffle_components', 'constant_per_component')
 TRAIN_DEFAULTS = train_defaults()
 
 # what runs now: {folder: (process, slot, age of its log.csv when it began)}
@@ -93,7 +104,8 @@ def list_runs(meta, ks, seeds, control, budget):
     components of its mixture; and the components that are too small for a run that the sweep should
     have. The mixtures have a budget of so many tokens an epoch. Fails where one cannot be had.
     """
-    dataset, candidates, T = (settings[key] for key in ('dataset', 'candidates', 'block_size'))
+    dataset, candidates, T, parent = (
+        settings[key] for key in ('dataset', 'candidates', 'block_size', 'out_dir'))
     runs, components, too_small = {}, {}, {}
     kinds = [(K, False) for K in ks] + [(control, True)] * (control > 0)
     for seed, (K, shuffled) in [(seed, kind) for seed in seeds for kind in kinds]:
@@ -105,10 +117,10 @@ def list_runs(meta, ks, seeds, control, budget):
             for c in pool if parts else chosen:
                 name = sample_mix.run_name(dataset, 1, seed, seed, shuffled,
                                            only=sample_mix.name_components([c], tokens))
-                needed['specialist', c] = f'out/{name}', {'components': join_names([c]),
-                                                          'token_budget': tokens}
+                needed['specialist', c] = f'{parent}/{name}', {'components': join_names([c]),
+                                                               'token_budget': tokens}
         else:
-            folder = f'out/{sample_mix.run_name(dataset, K, seed, seed, shuffled)}'
+            folder = f'{parent}/{sample_mix.run_name(dataset, K, seed, seed, shuffled)}'
             _, record = sample_mix.draw_mix(dataset, T, K, candidates, '', budget, seed, shuffled)
             runs[folder] = {'k': K, 'token_budget': budget} | same
             components[folder] = chosen
@@ -123,6 +135,34 @@ def list_runs(meta, ks, seeds, control, budget):
                     continue
             runs[folder], components[folder] = keys | same, [c] if c else chosen
     return runs, components, too_small
+
+
+def list_sets(seeds, budget):
+    """Returns the first two of list_runs, for the runs that --sets names. Fails at a mistake."""
+    dataset, T, runs, components = settings['dataset'], settings['block_size'], {}, {}
+    same = {key: TRAIN_DEFAULTS[key] for key in SETS_MAY_HAVE} | {'token_budget': budget}
+    for seed, line in itertools.product(seeds, re.split('[;\n]', settings['sets'])):
+        names = line.strip()
+        keys = same | {'seed': seed, 'mix_seed': seed}
+        while match := re.fullmatch(r'(.*\S)\s+(\w+)=(\w+)', names):
+            names, key, text = match.groups()
+            if key not in same:
+                fail(f'--sets, {line.strip()}: {key} is none of {", ".join(same)}')
+            value = {'True': True, 'False': False}.get(text, int(text) if text.isdigit() else text)
+            keys[key] = checked(key, value, same[key], f'--sets, {line.strip()}: ')
+        if not names:  # an empty line
+            continue
+        chosen = split_names(names)
+        controls = keys['shuffle_components'], keys['constant_per_component']
+        _, record = sample_mix.draw_mix(dataset, T, 0, '', names, keys['token_budget'], seed,
+                                        *controls)
+        only = sample_mix.name_components(chosen, record['tokens'])
+        if len(chosen) > 1 and keys['token_budget'] != budget:
+            only += f'-{record["tokens"]}tokens'
+        name = sample_mix.run_name(dataset, len(chosen), seed, seed, *controls, keys['tag'], only)
+        folder = os.path.join(settings['out_dir'], name)
+        runs[folder], components[folder] = {'components': join_names(chosen)} | keys, chosen
+    return runs, components
 
 
 def run_words(folder, keys, passed_on, max_iters):
@@ -251,8 +291,9 @@ if __name__ == '__main__':
     ks, seeds = parse_numbers('k'), parse_numbers('seeds')
     if control < 0:
         control = ks[-1] if ks[-1] > 1 else 0
-    if control and control not in ks:
+    if control and control not in ks and not sets:
         fail(f'--control={control} is not among --k={settings["k"]}')
+    settings['out_dir'] = settings['out_dir'] or 'out'
     if not results_dir:
         files = [word for word in sys.argv[1:] if word.endswith('.py') and word[:2] != '--']
         name = os.path.basename(files[0]).removesuffix('.py') if files else dataset
@@ -267,7 +308,10 @@ if __name__ == '__main__':
     max_iters = sample_mix.count_steps(settings, budget)
 
     # the runs, and their commands
-    runs, components, too_small = list_runs(meta, ks, seeds, control, budget)
+    if sets:
+        (runs, components), too_small = list_sets(seeds, budget), {}
+    else:
+        runs, components, too_small = list_runs(meta, ks, seeds, control, budget)
     replaced = {*read_settings(__file__), 'token_budget', 'max_iters', *SET_BY_SWEEP}
     passed_on = [word for word in sys.argv[1:]
                  if not word.startswith('--') or word[2:].partition('=')[0] not in replaced]
@@ -300,7 +344,7 @@ if __name__ == '__main__':
         number = getattr(signal, number, None)
         if number and signal.getsignal(number) != signal.SIG_IGN:  # as nohup has SIGHUP
             signal.signal(number, request_stop)
-    os.makedirs('out', exist_ok=True)
+    os.makedirs(settings['out_dir'], exist_ok=True)
     pending = [folder for folder in runs if not state[folder][0]]
     slots, failed, compiled = list_slots(), {}, set()
     free = sorted(enumerate(slots))

@@ -8,6 +8,7 @@ machine idle.
     python tests/bench.py head                               # TokenXE alone, on the CPU
     python tests/bench.py train                              # training and evaluation
     python tests/bench.py train ../nanoGPT                   # and nanoGPT's checkout beside them
+    python tests/bench.py save                               # what checkpoints cost a run
 
 A token's share of the matmul peak counts 6 N + 12 n_layer n_embd T floating-point operations for
 training, N being the parameters without the positions (Chowdhery et al. 2204.02311, appendix B).
@@ -37,7 +38,8 @@ from configurator import file_hash
 # n_layer, n_head, n_embd, V, windows in a batch, T, dropout
 DEFAULT = 6, 4, 256, 32000, 64, 100, 0.0
 LAPTOP = 2, 2, 128, 1024, 16, 100, 0.0  # config/cpu.py
-SIZES = (DEFAULT, (6, 4, 256, 8192, 64, 100, 0.0), LAPTOP, (2, 2, 128, 4096, 16, 100, 0.0),
+MIDDLE = 6, 4, 256, 8192, 64, 100, 0.0
+SIZES = (DEFAULT, MIDDLE, LAPTOP, (2, 2, 128, 4096, 16, 100, 0.0),
          (2, 2, 128, 4096, 16, 100, 0.1), (2, 2, 64, 33, 64, 100, 0.0))
 
 
@@ -195,7 +197,7 @@ def write_data_set(name, vocab_size, T):
     data/<name>: one component of random tokens, 2,000 documents of 10 T tokens to train on and 100
     in each other split.
     """
-    os.makedirs(f'data/{name}/a')
+    os.makedirs(f'data/{name}/a', exist_ok=True)
     rng, splits = np.random.default_rng(0), {}
     for split, docs in (('train', 2000), ('val', 100), ('test', 100)):
         n, path = docs * 10 * T, f'data/{name}/a/{split}'
@@ -236,6 +238,43 @@ while len(times) < 8 or sum(times) < 15:
     times.append(time.perf_counter() - began)
 print(B * T / sorted(times[2:])[(len(times) - 2) // 2])
 '''
+
+
+SAVES = '''
+import copy, csv, runpy, sys, time
+sys.path.insert(0, sys.argv[1])
+import configurator
+spent = 0.0
+def timed(function):
+    def call(*args, **kwargs):
+        global spent
+        began = time.perf_counter()
+        result = function(*args, **kwargs)
+        spent += time.perf_counter() - began
+        return result
+    return call
+copy.deepcopy = timed(copy.deepcopy)
+configurator.replace_file = timed(configurator.replace_file)
+sys.argv = sys.argv[1:]
+sys.argv[0] += '/train.py'
+runpy.run_path(sys.argv[0], run_name='__main__')
+rows = list(csv.DictReader(open('out/saves/log.csv')))
+print(spent, rows[-1]['seconds'], rows[-1]['iter'])
+'''
+
+
+def bench_save():
+    """The share of a run's seconds that its files take: checkpoints, their copies in memory."""
+    for size, steps, interval in ((LAPTOP, 1500, 50), (MIDDLE, 120, 10), (DEFAULT, 60, 10)):
+        L, H, C, V, B, T, dropout = size
+        write_data_set(f'v{V}', V, T)
+        spent, total, steps = map(float, call(
+            '-c', SAVES, ROOT, f'--n_layer={L}', f'--n_head={H}', f'--n_embd={C}',
+            f'--dataset=v{V}', f'--dropout={dropout}', '--components=a', f'--batch_size={B}',
+            '--overwrite=True', '--val_windows_per_component=128', f'--max_iters={steps}', '--out_dir=out/saves',
+            f'--eval_interval={interval}', '--learning_rate=1e-5')[0].split()[-3:])
+        print(f'{size_name(*size)}: {steps:.0f} steps in {total:.1f} s, of which {spent:.2f} s'
+              f' ({spent / total:.1%}) for files', flush=True)
 
 
 def bench_train(nanogpt=None):
@@ -305,7 +344,8 @@ def bench_size(size, device, dtype, peak, nanogpt):
 
 
 if __name__ == '__main__':
-    benches = {'train': bench_train, 'head': bench_head, 'prepare': bench_prepare}
+    benches = {'train': bench_train, 'head': bench_head, 'save': bench_save,
+               'prepare': bench_prepare}
     chosen, *rest = sys.argv[1:] or ['all']
     for name, bench in benches.items():
         if chosen in ('all', name):
