@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from unittest import mock
 
 import datasets
 import numpy as np
@@ -226,7 +227,7 @@ context = contextlib.nullcontext()
 if device == 'cuda':  # as its train.py does
     context = torch.autocast(device, torch.bfloat16)
 times = []
-while len(times) < 8 or sum(times) < 15:
+while len(times) < 8 or sum(times) < 6:
     began = time.perf_counter()
     with context:
         _, loss = net(x, y)
@@ -271,8 +272,9 @@ def bench_save():
         spent, total, steps = map(float, call(
             '-c', SAVES, ROOT, f'--n_layer={L}', f'--n_head={H}', f'--n_embd={C}',
             f'--dataset=v{V}', f'--dropout={dropout}', '--components=a', f'--batch_size={B}',
-            '--overwrite=True', '--val_windows_per_component=128', f'--max_iters={steps}', '--out_dir=out/saves',
-            f'--eval_interval={interval}', '--learning_rate=1e-5')[0].split()[-3:])
+            '--overwrite=True', '--val_windows_per_component=128', '--learning_rate=1e-5',
+            f'--max_iters={steps}', f'--eval_interval={interval}',
+            '--out_dir=out/saves')[0].split()[-3:])
         print(f'{size_name(*size)}: {steps:.0f} steps in {total:.1f} s, of which {spent:.2f} s'
               f' ({spent / total:.1%}) for files', flush=True)
 
@@ -297,7 +299,7 @@ def bench_train(nanogpt=None):
     torch.set_num_threads(threads)
 
     for size in SIZES:
-        bench_size(size, device, dtype, peak[dtype], nanogpt)
+        bench_size(size, device, dtype, peak, nanogpt)
 
 
 def bench_size(size, device, dtype, peak, nanogpt):
@@ -308,19 +310,16 @@ def bench_size(size, device, dtype, peak, nanogpt):
     n = sum(p.numel() for p in model.GPT(**sizes, vocab_size=V).parameters()) - T * C
     flops = 6 * n + 12 * L * C * T  # a token
 
-    # training: the first run fills the compiler's cache
+    # the first run fills the compiler's cache
     args = [*(f'--{key}={value}' for key, value in sizes.items()), f'--dropout={dropout}',
-            f'--dataset=v{V}', '--components=a', f'--batch_size={B}',
+            f'--dataset=v{V}', '--components=a', f'--batch_size={B}', f'--dtype={dtype}',
             '--val_windows_per_component=256', '--overwrite=True']
     os.environ['TORCHINDUCTOR_CACHE_DIR'] = os.path.abspath('cache-' + '-'.join(map(str, size)))
-    cold, warm = (call(os.path.join(ROOT, 'train.py'), *args, '--max_iters=1',
-                       '--out_dir=out/first')[1] for _ in range(2))
+    one_step = [os.path.join(ROOT, 'train.py'), *args, '--max_iters=1', '--out_dir=out/first']
+    cold, warm = (call(*one_step)[1] for _ in range(2))
     steps = max(20, int(40e9 / (flops * B * T)) // 10 * 10)
-    memory = peak_memory('train.py', *args, f'--max_iters={steps}', '--eval_interval=100000',
-                         f'--log_interval={steps // 10}', '--out_dir=out/speed')
-    with open('out/speed/log.csv', newline='') as f:
-        speeds = [row['tokens_per_second'] for row in csv.DictReader(f)]
-    speed = float(np.median([float(x) for x in speeds if x][2:]))
+    long_run = ['train.py', *args, f'--max_iters={steps}', '--eval_interval=100000',
+                f'--log_interval={steps // 10}', '--out_dir=out/speed']
 
     # evaluation
     eval_xe.device, eval_xe.batch_size = device, 64
@@ -333,14 +332,28 @@ def bench_size(size, device, dtype, peak, nanogpt):
     evaluate()
     evaluated = tokens.size / seconds(evaluate, 7)
 
-    line = (f'{size_name(*size)}: {speed:,.0f} training tokens/s, {flops * speed / peak:.0%} of the'
-            f' {dtype} peak; evaluation {evaluated:,.0f}, {evaluated / speed:.1f} times that; peak'
-            f' memory {memory:,.0f} MiB; start to the end of a run of one step {cold:.1f} s cold,'
-            f' {warm:.1f} s warm')
-    if nanogpt:
-        theirs = float(call('-c', NANOGPT, nanogpt, json.dumps(size))[0].split()[-1])
-        line += f'; nanoGPT as it comes {theirs:,.0f}: {speed / theirs:.2f} times as fast'
-    print(line, flush=True)
+    # training, in turn with nanoGPT's, on all cores and on one
+    for threads in [torch.get_num_threads(), 1][:2 if device == 'cpu' else 1]:
+        ours, theirs = [], []
+        with mock.patch.dict(os.environ, OMP_NUM_THREADS=str(threads)):
+            for _ in range(5):
+                memory = peak_memory(*long_run)
+                with open('out/speed/log.csv', newline='') as f:
+                    rows = [row['tokens_per_second'] for row in csv.DictReader(f)]
+                ours.append(np.median([float(x) for x in rows if x][2:]))
+                if nanogpt:
+                    output = call('-c', NANOGPT, nanogpt, json.dumps(size))[0]
+                    theirs.append(float(output.split()[-1]))
+        speed = np.median(ours)
+        share = flops * speed / (peak[dtype] * threads / torch.get_num_threads())
+        line = (f'{size_name(*size)}, {threads} thread{"s" * (threads > 1)}: {speed:,.0f} training'
+                f' tokens/s ({min(ours):,.0f} .. {max(ours):,.0f}), {share:.0%} of the {dtype} peak;')
+        if nanogpt:
+            line += (f' nanoGPT as it comes {np.median(theirs):,.0f} ({min(theirs):,.0f} ..'
+                     f' {max(theirs):,.0f}): {speed / np.median(theirs):.2f} times as fast;')
+        print(line + f' peak memory {memory:,.0f} MiB', flush=True)
+    print(f'    evaluation {evaluated:,.0f} tokens/s; start to the end of a run of one step'
+          f' {cold:.1f} s cold, {warm:.1f} s warm', flush=True)
 
 
 if __name__ == '__main__':
