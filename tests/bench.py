@@ -39,9 +39,10 @@ from configurator import file_hash
 # n_layer, n_head, n_embd, V, windows in a batch, T, dropout
 DEFAULT = 6, 4, 256, 32000, 64, 100, 0.0
 LAPTOP = 2, 2, 128, 1024, 16, 100, 0.0  # config/cpu.py
+TINY = 2, 2, 64, 33, 64, 100, 0.0
 MIDDLE = 6, 4, 256, 8192, 64, 100, 0.0
 SIZES = (DEFAULT, MIDDLE, LAPTOP, (2, 2, 128, 4096, 16, 100, 0.0),
-         (2, 2, 128, 4096, 16, 100, 0.1), (2, 2, 64, 33, 64, 100, 0.0))
+         (2, 2, 128, 4096, 16, 100, 0.1), TINY)
 
 
 def size_name(L, H, C, V, B, T, dropout):
@@ -284,7 +285,7 @@ def bench_train(nanogpt=None):
     dtype = model.choose_dtype('', device)[0]
     peak = {name: matmul_peak(getattr(torch, name), device) for name in ('float32', 'bfloat16')}
     print(f'matmul peak on {device}: float32 {peak["float32"] / 1e9:,.0f}, bfloat16'
-          f' {peak["bfloat16"] / 1e9:,.0f} GFLOP/s; {dtype} is used below', flush=True)
+          f' {peak["bfloat16"] / 1e9:,.0f} GFLOP/s', flush=True)
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -299,7 +300,9 @@ def bench_train(nanogpt=None):
     torch.set_num_threads(threads)
 
     for size in SIZES:
-        bench_size(size, device, dtype, peak, nanogpt)
+        is_small = size in (LAPTOP, TINY)  # where other machines have float32 alone
+        for kind in dict.fromkeys((dtype, 'float32') if is_small else (dtype,)):
+            bench_size(size, device, kind, peak[kind], nanogpt)
 
 
 def bench_size(size, device, dtype, peak, nanogpt):
@@ -345,9 +348,10 @@ def bench_size(size, device, dtype, peak, nanogpt):
                     output = call('-c', NANOGPT, nanogpt, json.dumps(size))[0]
                     theirs.append(float(output.split()[-1]))
         speed = np.median(ours)
-        share = flops * speed / (peak[dtype] * threads / torch.get_num_threads())
-        line = (f'{size_name(*size)}, {threads} thread{"s" * (threads > 1)}: {speed:,.0f} training'
-                f' tokens/s ({min(ours):,.0f} .. {max(ours):,.0f}), {share:.0%} of the {dtype} peak;')
+        share = flops * speed / (peak * threads / torch.get_num_threads())
+        line = (f'{size_name(*size)}, {dtype}, {threads} thread{"s" * (threads > 1)}:'
+                f' {speed:,.0f} training tokens/s ({min(ours):,.0f} .. {max(ours):,.0f}),'
+                f' {share:.0%} of the peak;')
         if nanogpt:
             line += (f' nanoGPT as it comes {np.median(theirs):,.0f} ({min(theirs):,.0f} ..'
                      f' {max(theirs):,.0f}): {speed / np.median(theirs):.2f} times as fast;')
