@@ -77,6 +77,7 @@ class GPT(nn.Module):
 
     def __init__(self, vocab_size, block_size, n_layer, n_head, n_embd, dropout=0.0, bias=False):
         super().__init__()
+        seed = int(torch.randint(2**62, ()))  # before the layers below draw what is overwritten
         self.block_size, self.dropout = block_size, dropout
         self.transformer = nn.ModuleDict({
             'wte': nn.Embedding(vocab_size, n_embd),
@@ -85,15 +86,20 @@ class GPT(nn.Module):
             'ln_f': nn.LayerNorm(n_embd, bias=bias)})
         self.lm_head = nn.Linear(n_embd, vocab_size, bias=False)
         self.lm_head.weight = self.transformer['wte'].weight
-        self.init_weights(n_layer)
+        self.init_weights(n_layer, torch.Generator().manual_seed(seed))
 
     @torch.no_grad()
-    def init_weights(self, n_layer):
-        """GPT-2's: normal(0, .02), what projects to the residual stream 1/sqrt(2 n_layer) of it."""
-        for name, p in self.named_parameters():
+    def init_weights(self, n_layer, generator):
+        """
+        GPT-2's: normal(0, .02), what projects to the residual stream 1/sqrt(2 n_layer) of it. The
+        embedding of tokens comes last, so that models that differ in vocab_size alone, as M and
+        M_tag do, start from the same weights wherever they share them.
+        """
+        for name, p in reversed(list(self.named_parameters())):
             if p.dim() == 2:
                 is_projection = name.endswith('c_proj.weight')
-                p.normal_(0, 0.02 / math.sqrt(2 * n_layer) if is_projection else 0.02)
+                std = 0.02 / math.sqrt(2 * n_layer) if is_projection else 0.02
+                p.normal_(0, std, generator=generator)
             else:  # LayerNorm scales are 1, every bias is 0
                 p.fill_(float('ln_' in name and name.endswith('weight')))
 
