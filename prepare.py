@@ -53,7 +53,6 @@ import pandas as pd
 from tqdm import tqdm
 
 import plot_xe
-from processes import build_processes, sample_process
 from sample_mix import data_path, data_table
 from sources import SPLITS, open_hdf5, open_text
 from tokenizer import END_OF_TEXT, encoder, open_gpt2, read_tokenizer, to_tiktoken, train_bpe
@@ -142,12 +141,12 @@ def stage_documents(streams, staging):
             continue
         seen.add(digest[:16])
         staged[component][split]['lengths'].append(len(doc))
-        buffer.setdefault(split_path(staging, component, split), []).append(doc)
+        buffer.setdefault((component, split), []).append(doc)
         size += len(doc)
         if size >= BATCH_BYTES:
-            append_files(buffer)
+            append_files(staging, buffer)
             buffer, size = {}, 0
-    append_files(buffer)
+    append_files(staging, buffer)
 
     # every component needs a folder of its own, and text in every split
     check_labels(staged)
@@ -164,9 +163,10 @@ def stage_documents(streams, staging):
     return {component: staged[component] for component in full}, cut
 
 
-def append_files(buffer):
-    """Appends {path: documents} to the files."""
-    for path, docs in buffer.items():
+def append_files(staging, buffer):
+    """Appends {(component, split): documents} to staging/<component>/<split>."""
+    for (component, split), docs in buffer.items():
+        path = split_path(staging, component, split)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, 'ab') as f:
             f.writelines(docs)
@@ -383,6 +383,7 @@ def prepare_synthetic(folder):
     """Samples the processes' documents, a byte a symbol; returns what meta.json says of them."""
     if documents_per_process < 10 or document_length < 2:
         fail('--documents_per_process must be at least 10 and --document_length at least 2')
+    from processes import build_processes, sample_process  # scipy, which text does not need
     tensors = build_processes(processes, markov_vocab, data_seed)
     check_labels(tensors)
     components, held_out = {name: {} for name in sorted(tensors)}, documents_per_process // 5

@@ -32,12 +32,13 @@ import pkgutil
 import re
 import zipfile
 
-import datasets
 import h5py
 import huggingface_hub
 import pyarrow.parquet
 
 from configurator import fail
+
+# datasets takes a third of a second to import: the functions that need it do
 
 # our splits, in the order in which they are read, and what others call them
 SPLITS = {'test': 'test testing', 'val': 'val valid validation dev eval', 'train': 'train training'}
@@ -377,6 +378,9 @@ def read_file(path, columns, separator, quotes, name='', feature=None):
 
 def class_label(schema, column):
     """Returns the datasets.ClassLabel of a column of an Arrow schema, or None."""
+    if b'huggingface' not in (schema.metadata or {}):
+        return None
+    import datasets
     feature = datasets.Features.from_arrow_schema(schema).get(column)
     return feature if isinstance(feature, datasets.ClassLabel) else None
 
@@ -415,8 +419,6 @@ def open_text(source, config, columns, separator='', quotes=True):
     separator = {'tab': '\t', r'\t': '\t'}.get(separator, separator)
     if len(separator) > 1 or separator in ('"', '\r', '\n'):
         fail(f'--separator={separator!r}: it is one character, such as ";", or tab')
-    huggingface_hub.logging.set_verbosity_error()  # no line for each retry
-    datasets.logging.set_verbosity(logging.CRITICAL)  # what goes wrong is said once, at the end
     path = os.path.expanduser(source)
     read = functools.partial(read_file, columns=columns, separator=separator, quotes=quotes)
     if os.path.isdir(path):
@@ -432,6 +434,7 @@ def open_text(source, config, columns, separator='', quotes=True):
             fail(f'--source={source} cannot be loaded: the ending {kind!r} is none of'
                  f' {", ".join(READERS)}, .hdf5, .h5; .txt files lie in folders, one a component')
         return {'train': read(path)}
+    import datasets
     readers = [module.name for module in pkgutil.iter_modules(datasets.packaged_modules.__path__)]
     if (kind in (*READERS, '.txt', '.hdf5', '.h5') or not re.fullmatch(HUB_ID, source)
             or source in readers):  # datasets would read what lies in the current folder
@@ -488,6 +491,9 @@ def has_card(folder):
 
 def open_hub(source, place, config, columns, read):
     """Returns the documents of a data set at `place`: its hub id, or the absolute path of one."""
+    import datasets
+    huggingface_hub.logging.set_verbosity_error()  # no line for each retry
+    datasets.logging.set_verbosity(logging.CRITICAL)  # what goes wrong is said once, at the end
     local = os.path.isabs(place)
     try:
         configs = datasets.get_dataset_config_names(place) if local else []

@@ -11,14 +11,13 @@ from multiprocessing.pool import ThreadPool
 import numpy as np
 import tiktoken
 import tokenizers
+from tiktoken_ext.openai_public import r50k_pat_str
 from tokenizers.pre_tokenizers import ByteLevel
 from tqdm import tqdm
 
 from configurator import cpu_cores, fail
 
 END_OF_TEXT = '<|endoftext|>'
-# how GPT-2 splits text into words (Radford et al. 2019, encoder.py)
-GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 
 def train_bpe(texts, vocab_size):
@@ -54,7 +53,8 @@ def to_tiktoken(tok):
     byte |= zip(letters[len(byte):], sorted(set(range(256)) - set(byte.values())))
     ranks = {bytes(byte[letter] for letter in token): i for token, i in tok.get_vocab().items()
              if token != END_OF_TEXT}
-    return tiktoken.Encoding('bpe', pat_str=GPT2_PATTERN, mergeable_ranks=ranks, special_tokens={})
+    # r50k_pat_str splits text into words as GPT-2 does
+    return tiktoken.Encoding('bpe', pat_str=r50k_pat_str, mergeable_ranks=ranks, special_tokens={})
 
 
 def open_gpt2():

@@ -15,6 +15,7 @@ training, N being the parameters without the positions (Chowdhery et al. 2204.02
 """
 import contextlib
 import csv
+import glob
 import json
 import os
 import subprocess
@@ -91,6 +92,41 @@ def read_texts(folder):
             for i in range(40_000)]
 
 
+# what prepare.py does with a parquet file, by the libraries as they come, all of it in memory
+PLAIN = '''
+import hashlib, json, os, sys
+import numpy as np
+import pandas as pd
+import tokenizers
+frame, seen, docs = pd.read_parquet(sys.argv[1]), set(), {}
+for text, label in zip(frame['text'], frame['label']):
+    digest = hashlib.sha256(text.encode()).digest()
+    if digest not in seen:
+        seen.add(digest)
+        split = {8: 'val', 9: 'test'}.get(int.from_bytes(digest, 'big') % 10, 'train')
+        docs.setdefault(label, {}).setdefault(split, []).append(text)
+share = min(sum(len(text.encode()) for text in docs[label]['train']) for label in docs)
+def sample():
+    for label in docs:
+        left = share
+        for text in docs[label]['train']:
+            yield text.encode()[:max(left, 0)].decode(errors='ignore')
+            left -= len(text.encode())
+bpe = tokenizers.ByteLevelBPETokenizer()
+bpe.train_from_iterator(sample(), vocab_size=8192, min_frequency=0, show_progress=False,
+                        special_tokens=['<|endoftext|>'])
+facts = {}
+for label, split in [(label, split) for label in docs for split in docs[label]]:
+    os.makedirs(f'plain/{label}', exist_ok=True)
+    ids = [encoding.ids for encoding in bpe.encode_batch(docs[label][split])]
+    np.concatenate([np.array(x, np.uint16) for x in ids]).tofile(f'plain/{label}/{split}.bin')
+    np.save(f'plain/{label}/{split}.idx.npy', np.cumsum([0, *map(len, ids)]))
+    facts[f'{label} {split}'] = len(ids)
+bpe.save('plain/tokenizer.json')
+json.dump(facts, open('plain/meta.json', 'w'))
+'''
+
+
 def bench_prepare(folder=None):
     pairs = read_texts(folder)
     texts = [text for text, _ in pairs]
@@ -127,15 +163,35 @@ def bench_prepare(folder=None):
         return ({'text': f'{i} {text}', 'label': label} for i in range(times)
                 for text, label in pairs)
 
-    peaks = []
+    def spent(function, *args):
+        """(what it returns, processor time of the processes it starts, seconds)"""
+        cpu, began = sum(os.times()[2:4]), time.perf_counter()
+        result = function(*args)
+        return result, sum(os.times()[2:4]) - cpu, time.perf_counter() - began
+
     for times in (1, 10):
         rows = datasets.Dataset.from_generator(repeat, gen_kwargs={'times': times},
                                                cache_dir='cache')
         rows.to_parquet(f'{times}.parquet')
-        peaks.append(peak_memory('prepare.py', f'--dataset=x{times}', f'--source={times}.parquet',
-                                 '--vocab_size=8192'))
-    print(f'prepare.py, peak memory: {peaks[0]:.0f} MiB for that text, {peaks[1]:.0f} MiB for ten'
-          f' times as much: {peaks[1] / peaks[0]:.2f} times')
+    prepare_py = [os.path.join(ROOT, 'prepare.py'), '--vocab_size=8192']
+
+    # as whole processes, in turn
+    runs = [(spent(call, *prepare_py, '--dataset=x', '--source=1.parquet', '--overwrite=True')[1:],
+             spent(call, '-c', PLAIN, '1.parquet')[1:]) for _ in range(3)]
+    ours, theirs = np.median(runs, axis=0)  # (processor time, seconds) of each
+    files = glob.glob('*/*.bin', root_dir='plain')
+    same = all(file_hash(f'plain/{name}') == file_hash(f'data/x/{name}') for name in files)
+    print('whole processes, processor time and seconds: prepare.py {:.1f}, {:.1f}; a plain script'
+          ' of encode_batch {:.1f}, {:.1f}: {:.2f} and {:.2f} times'.format(
+              *ours, *theirs, *theirs / ours)
+          + f', {"the same" if same else "OTHER"} bytes in {len(files)} files', flush=True)
+
+    (peak, cpu, _), (peak_10, cpu_10, _) = (
+        spent(peak_memory, 'prepare.py', f'--dataset=x{times}', f'--source={times}.parquet',
+              '--vocab_size=8192') for times in (1, 10))
+    print(f'prepare.py on that text and on ten times as much: peak memory {peak:.0f} and'
+          f' {peak_10:.0f} MiB, {peak_10 / peak:.2f} times; processor time {cpu:.1f} and'
+          f' {cpu_10:.1f} s, {cpu_10 / cpu:.2f} times')
 
 
 class Head(torch.nn.Module):

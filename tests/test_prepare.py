@@ -104,6 +104,16 @@ def test_every_format_of_the_same_documents_gives_the_same_bytes(tmp_path, monke
     assert np.shape(n) == (2, 3) and np.min(n) > 0 and np.sum(n) == 200
 
 
+def test_a_file_is_prepared_without_slow_imports(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_lines('lines.jsonl', ROWS)
+    code = ("import runpy, sys; sys.modules['datasets'] = None;"
+            " sys.argv = ['prepare.py', '--dataset=t', '--source=lines.jsonl', '--vocab_size=300'];"
+            f' runpy.run_path({os.path.join(ROOT, "prepare.py")!r}, run_name="__main__")')
+    subprocess.run([sys.executable, '-c', code], check=True, env={**os.environ, 'PYTHONPATH': ROOT})
+    assert read_meta('t')['vocab_size'] == 300
+
+
 @pytest.fixture
 def texts(tmp_path, monkeypatch):
     """A folder with texts/<component>/*.txt: {component: their bytes in the order of names}."""
