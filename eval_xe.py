@@ -280,6 +280,7 @@ def write_dump(run, losses):
     windows = [run_windows(run, c) for c in losses]
     arrays = {key: np.concatenate([w[key] for w in windows])
               for key in ('tokens', 'source', 'doc', 'start')}
+    arrays['tokens'] = arrays['tokens'].astype(np.int32)  # who reads them may subtract
     arrays['xe'] = np.concatenate(list(losses.values()))
     arrays['component'] = np.repeat(np.arange(len(losses)), [len(xe) for xe in losses.values()])
     optimal = [optimal_losses(run, c) for c in losses]
