@@ -168,13 +168,14 @@ def evaluate_checkpoint(run, components, autocast, bar):
     tokens = [run_windows(run, c)['tokens'] for c in components]
     sizes = [len(w) for w in tokens]
     first = np.repeat(sample_mix.first_tokens(meta, components, run['tag']), sizes)
-    tokens, losses = np.concatenate(tokens), []
+    tokens = np.concatenate(tokens)
+    losses = np.empty(tokens.shape, dtype=np.float32)  # one array: a list's would lie in the way
     for i in range(0, len(tokens), windows_at_once(run['block_size'])):
         batch = slice(i, i + windows_at_once(run['block_size']))
-        losses.append(window_losses(model, tokens[batch], first[batch], autocast))
+        losses[batch] = window_losses(model, tokens[batch], first[batch], autocast)
         bar.set_description_str('evaluating')
-        bar.update(len(components) * len(losses[-1]) / len(tokens))
-    return dict(zip(components, np.split(np.concatenate(losses), np.cumsum(sizes)[:-1])))
+        bar.update(len(components) * len(losses[batch]) / len(tokens))
+    return dict(zip(components, np.split(losses, np.cumsum(sizes)[:-1])))
 
 
 def digest_of(arrays):

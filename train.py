@@ -303,12 +303,13 @@ def total_over_processes(x):
 def evaluate():
     """Returns the mean validation XE of each component in nats a token, (K,) float64."""
     model.eval()
+    xe = torch.empty(len(val_tokens), device=device)  # one array: a list's would lie in the way
     with autocast:
-        xe = torch.cat([model(with_first(w, f), w).mean(1) for w, f in zip(
-            val_tokens.split(micro_batch), val_first.split(micro_batch))])[:n_counted]
+        for x, w, f in zip(*(x.split(micro_batch) for x in (xe, val_tokens, val_first))):
+            x.copy_(model(with_first(w, f), w).mean(1))
     model.train()
     total = torch.zeros(k, dtype=torch.float64)
-    total.index_add_(0, val_component[:n_counted], xe.cpu().double())
+    total.index_add_(0, val_component[:n_counted], xe[:n_counted].cpu().double())
     return total_over_processes(total) / n_val
 
 

@@ -339,7 +339,8 @@ def bench_scale(*millions):
         n, name = 10**6 * size, f'm{size}'
         n_test = n // 10 if size <= 10 else n // 25  # 1, 4, 16 million
         write_large_data_set(name, n, n_test)
-        data = [f'--dataset={name}', '--candidates=', '--k=4', '--block_size=100']
+        data = [f'--dataset={name}', '--candidates=', '--k=4', '--block_size=100',
+                '--constant_per_component=True']
         scripts = {'train.py': [*data, '--n_layer=1', '--n_head=1', '--n_embd=16', '--max_iters=1',
                                 '--batch_size=64', '--val_windows_per_component=64',
                                 '--dtype=float32', '--compile=False', f'--out_dir=out-{name}/run'],
