@@ -497,7 +497,8 @@ def override(script, shared=()):
     default's, is an error.
     """
     path = script['__file__']
-    by_script = {name: read_settings(os.path.join(ROOT, name)) for name in SCRIPTS
+    read = SCRIPTS if script['__name__'] == '__main__' else ('train.py',) if shared else ()
+    by_script = {name: read_settings(os.path.join(ROOT, name)) for name in read
                  if os.path.basename(path) != name}
     train = by_script.get('train.py', {})
     own_settings = {key: train[key] for key in (train if shared == 'all' else shared)}

@@ -168,13 +168,14 @@ def evaluate_checkpoint(run, components, autocast, bar):
     tokens = [run_windows(run, c)['tokens'] for c in components]
     sizes = [len(w) for w in tokens]
     first = np.repeat(sample_mix.first_tokens(meta, components, run['tag']), sizes)
-    tokens, losses = np.concatenate(tokens), []
+    tokens = np.concatenate(tokens)
+    losses = np.empty(tokens.shape, dtype=np.float32)  # one array: a list's would lie in the way
     for i in range(0, len(tokens), windows_at_once(run['block_size'])):
         batch = slice(i, i + windows_at_once(run['block_size']))
-        losses.append(window_losses(model, tokens[batch], first[batch], autocast))
+        losses[batch] = window_losses(model, tokens[batch], first[batch], autocast)
         bar.set_description_str('evaluating')
-        bar.update(len(components) * len(losses[-1]) / len(tokens))
-    return dict(zip(components, np.split(np.concatenate(losses), np.cumsum(sizes)[:-1])))
+        bar.update(len(components) * len(losses[batch]) / len(tokens))
+    return dict(zip(components, np.split(losses, np.cumsum(sizes)[:-1])))
 
 
 def digest_of(arrays):
@@ -280,6 +281,7 @@ def write_dump(run, losses):
     windows = [run_windows(run, c) for c in losses]
     arrays = {key: np.concatenate([w[key] for w in windows])
               for key in ('tokens', 'source', 'doc', 'start')}
+    arrays['tokens'] = arrays['tokens'].astype(np.int32)  # who reads them may subtract
     arrays['xe'] = np.concatenate(list(losses.values()))
     arrays['component'] = np.repeat(np.arange(len(losses)), [len(xe) for xe in losses.values()])
     optimal = [optimal_losses(run, c) for c in losses]
@@ -341,8 +343,9 @@ def specialist_mixture(run, diluted, bar):
         losses = np.stack([losses[c] for losses in by_model]).astype(np.float64)  # (K, N, T)
         gap = processes.mixture_losses(losses) - losses[i]  # (N, T)
         assert gap.sum(1).max() <= math.log(len(components)) + 1e-6, 'more than ln K in a window'
-        log_likelihood = -processes.loss_so_far(losses)[:, :, :-1]  # (K, N, T)
-        posterior = scipy.special.softmax(log_likelihood, axis=0)[i]  # (N, T)
+        pieces = np.array_split(losses, 1 + losses.shape[1] // 1024, axis=1)  # as softmax copies
+        posterior = np.concatenate([scipy.special.softmax(
+            -processes.loss_so_far(piece)[:, :, :-1], axis=0)[i] for piece in pieces])  # (N, T)
         curves[c] = {'specialist_gap': component_curve(run, c, gap),
                      'posterior': component_curve(run, c, posterior)}
     return curves

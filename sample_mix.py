@@ -195,7 +195,7 @@ def list_documents(meta, component, split, shuffle_components=False):
         pool = np.concatenate([list_documents(meta, name, split) for name in names])
         ends = np.cumsum([meta['components'][name][split]['docs'] for name in names])
         rng = random_stream('shuffle_components', meta['dataset'], split)
-        return np.split(pool[rng.permutation(len(pool))], ends)[names.index(component)]
+        return pool[np.split(rng.permutation(len(pool)), ends)[names.index(component)]]
 
     path, facts = bin_path(meta, component, split), meta['components'][component][split]
     with reading(meta):
@@ -211,17 +211,26 @@ def list_documents(meta, component, split, shuffle_components=False):
 
 
 def read_tokens(meta, split, docs):
-    """Returns the tokens of the documents end to end, int32."""
-    names = sorted(meta['components'])
-    with reading(meta):
-        files = {source: np.memmap(bin_path(meta, names[source], split), dtype='<u2', mode='r')
-                 for source in np.unique(docs['source'])}
-    tokens = np.concatenate([files[source][start:start + length].astype(np.int32) for source, start,
-                             length in zip(docs['source'], docs['start'], docs['length'])])
+    """Returns the tokens of the documents end to end, uint16. Each file is read in its order."""
+    names, end = sorted(meta['components']), np.cumsum(docs['length'])
+    tokens = np.empty(docs['length'].sum(), dtype='<u2')
+    for source in np.unique(docs['source']):
+        mine = np.flatnonzero(docs['source'] == source)
+        mine = mine[np.argsort(docs['start'][mine])]
+        with reading(meta), open(bin_path(meta, names[source], split), 'rb', 2**17) as f:
+            for start, a, b in zip(docs['start'][mine], (end - docs['length'])[mine], end[mine]):
+                f.seek(2 * start)
+                f.readinto(tokens[a:b])
     if tokens.max(initial=0) >= meta['vocab_size']:
         fail_on_data(meta, f'data/{meta["dataset"]} holds a token {tokens.max()}, its vocabulary'
                      f' ends at {meta["vocab_size"] - 1}')
     return tokens
+
+
+def count_tokens(tokens, vocab_size):
+    """Returns how often each id is in tokens (N,), (vocab_size,) int64."""
+    pieces = np.array_split(tokens, 1 + len(tokens) // 2**20)  # bincount makes int64 of them
+    return sum(np.bincount(piece, minlength=vocab_size) for piece in pieces)
 
 
 def held_windows(docs, T):
@@ -311,7 +320,7 @@ def draw_mix(dataset, block_size, k=2, candidates='', components='', token_budge
     """
     Chooses the components and their training documents (see this file's docstring).
 
-    Returns (mix, record). mix holds the whole budget: tokens (N,) int32, and for each of the D
+    Returns (mix, record). mix holds the whole budget: tokens (N,) uint16, and for each of the D
     documents in it start, windows, slack and component, each (D,) int64: where in tokens it begins,
     how many windows it gives, by how many tokens their phase can move, and which component (index
     into record['components']) it belongs to. record is what mix.json says: components, and
@@ -368,12 +377,13 @@ def draw_epoch(mix, block_size, seed, epoch):
     mix['tokens'], and component (N,), int64. Each document is cut from a phase of its own, uniform
     in its slack 0 .. L mod T.
     """
-    rng = random_stream('windows', seed, epoch)
+    rng, n = random_stream('windows', seed, epoch), mix['windows']
     phase = rng.integers(0, mix['slack'] + 1)  # (D,)
-    doc, nth = number_windows(mix['windows'])  # (N,) each
-    start = (mix['start'] + phase)[doc] + block_size * nth
-    order = rng.permutation(len(doc))
-    return start[order], mix['component'][doc[order]]
+    # of a document whose first window is the i-th of all, less i windows: then all rise alike
+    start = np.repeat(mix['start'] + phase - block_size * (np.cumsum(n) - n), n)
+    start += np.arange(0, block_size * len(start), block_size)
+    order = rng.permutation(len(start))
+    return start[order], np.repeat(mix['component'], n)[order]
 
 
 def draw_batches(mix, block_size, batch, seed, skip=0, device='cpu'):
@@ -390,17 +400,23 @@ def draw_batches(mix, block_size, batch, seed, skip=0, device='cpu'):
             windows = torch.from_numpy(windows)
             if ahead.is_cuda:  # the copy from pinned memory does not wait for the steps under way
                 windows = windows.pin_memory()
-            ahead = torch.cat((ahead, windows.to(device, non_blocking=ahead.is_cuda)), dim=1)
+            windows = windows.to(device, non_blocking=ahead.is_cuda)
+            ahead, windows = torch.cat((ahead, windows), dim=1), None  # held once
             epoch, skip = epoch + 1, 0
         yield ahead[:, :batch]
         ahead = ahead[:, batch:]
 
 
 def gather_windows(tokens, start, T):
-    """Returns the windows (B, T) of tokens (N,) that begin at start (B,), int64."""
+    """
+    Returns the windows (B, T), int32, that begin at start (B,), int64, of tokens (N,): int16 with
+    the bits of uint16, for which few devices have operations.
+    """
     if tokens.device.type == 'mps':  # where index_select would write out all N - T + 1 windows
-        return tokens[start[:, None] + torch.arange(T, device=start.device)]
-    return tokens.unfold(0, T, 1).index_select(0, start)  # 12 times as fast on a CPU
+        windows = tokens[start[:, None] + torch.arange(T, device=start.device)]
+    else:
+        windows = tokens.unfold(0, T, 1).index_select(0, start)  # 12 times as fast on a CPU
+    return windows.int() & 0xFFFF
 
 
 def first_tokens(meta, components, tag):
@@ -436,7 +452,7 @@ def count_steps(settings, token_budget):
 
 def eval_windows(meta, component, split, block_size, cap=0, shuffle_components=False):
     """
-    Returns the evaluation windows of one component: tokens (N, T) int32, and source, doc and start
+    Returns the evaluation windows of one component: tokens (N, T) uint16, and source, doc and start
     (N,) int64 as in list_documents (start is that of w_0 in the source's .bin).
 
     They are cut from each document's start without overlap, one window of every document before a
@@ -554,9 +570,9 @@ if __name__ == '__main__':
 
     # a table of the mixture's components, from the tokens of the documents drawn
     length = mix['windows'] * T + mix['slack']
-    owner = np.repeat(mix['component'], length)  # (N,) the component of each token
-    counts = np.stack([np.bincount(mix['tokens'][owner == i], minlength=meta['vocab_size'])
-                       for i in range(len(names))])
+    begins = mix['start'][np.searchsorted(mix['component'], range(1, len(names)))]
+    counts = np.stack([count_tokens(tokens, meta['vocab_size'])
+                       for tokens in np.split(mix['tokens'], begins)])
     p = counts / counts.sum(1, keepdims=True)  # (K, V) unigram distributions
     # Jensen-Shannon divergence: the mean over components of KL(component || mean of the components)
     kl = rel_entr(p, p.mean(0)).sum(1)  # (K,) nats

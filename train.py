@@ -130,7 +130,7 @@ device, wanted_dtype = choose_device(device), dtype
 device_type = device.partition(':')[0]
 dtype, autocast = choose_dtype(dtype, device, batch_size // world_size * block_size, n_embd)
 
-# the mixture: the whole budget in one array on the device
+# the mixture: the whole budget in one array on the device, two bytes a token
 meta = sample_mix.read_meta(dataset)
 if verify:
     sample_mix.check_hashes(meta, meta['components'], ('train', 'val'))
@@ -141,7 +141,7 @@ k, token_budget = len(names), record['token_budget']
 windows_per_step = gradient_accumulation_steps * batch_size
 max_iters = sample_mix.count_steps(config, token_budget)
 lr_decay_iters = lr_decay_iters or max_iters
-train_tokens = torch.from_numpy(mix['tokens']).to(device)  # (N,) int32
+train_tokens = torch.from_numpy(mix['tokens'].view(np.int16)).to(device)  # (N,)
 first = sample_mix.first_tokens(meta, names, tag)
 first = torch.tensor(first, dtype=torch.int32, device=device)  # (K,)
 
@@ -156,8 +156,8 @@ val_component = np.repeat(np.arange(k), n_val)[rank::world_size]
 n_counted = len(val_component)
 pad = -n_counted % micro_batch
 val_component = torch.from_numpy(np.pad(val_component, (0, pad)))
-val_tokens = np.pad(np.concatenate(val)[rank::world_size], ((0, pad), (0, 0)))
-val_tokens = torch.from_numpy(val_tokens).to(device)
+val_tokens = np.concatenate(val, dtype=np.int32)[rank::world_size]
+val_tokens = torch.from_numpy(np.pad(val_tokens, ((0, pad), (0, 0)))).to(device)
 val_first = first[val_component.to(device)]
 
 # the run's folder, and the checkpoint to go on from; nothing is written yet
@@ -303,12 +303,13 @@ def total_over_processes(x):
 def evaluate():
     """Returns the mean validation XE of each component in nats a token, (K,) float64."""
     model.eval()
+    xe = torch.empty(len(val_tokens), device=device)  # one array: a list's would lie in the way
     with autocast:
-        xe = torch.cat([model(with_first(w, f), w).mean(1) for w, f in zip(
-            val_tokens.split(micro_batch), val_first.split(micro_batch))])[:n_counted]
+        for x, w, f in zip(*(x.split(micro_batch) for x in (xe, val_tokens, val_first))):
+            x.copy_(model(with_first(w, f), w).mean(1))
     model.train()
     total = torch.zeros(k, dtype=torch.float64)
-    total.index_add_(0, val_component[:n_counted], xe.cpu().double())
+    total.index_add_(0, val_component[:n_counted], xe[:n_counted].cpu().double())
     return total_over_processes(total) / n_val
 
 
