@@ -51,10 +51,9 @@ class Curve(NamedTuple):
 
 @functools.cache
 def resamples(n_docs, *name):
-    """How often each document is in each resample: float32 (RESAMPLES, n_docs), fixed by name."""
-    counts = random_stream('resample', *name).multinomial(
-        n_docs, np.full(n_docs, 1 / n_docs), size=RESAMPLES)
-    return counts.astype(np.float32)
+    """How often each document is in each resample: uint16 (RESAMPLES, n_docs), fixed by name."""
+    rng, p = random_stream('resample', *name), np.full(n_docs, 1 / n_docs)
+    return np.stack([rng.multinomial(n_docs, p).astype(np.uint16) for _ in range(RESAMPLES)])
 
 
 def cluster_bootstrap(values, cluster, *name):
@@ -68,7 +67,7 @@ def cluster_bootstrap(values, cluster, *name):
     n = np.bincount(cluster)  # (D,) windows in each cluster
     order = np.argsort(cluster, kind='stable')
     total = np.add.reduceat(values[order].astype(np.float64), np.cumsum(n) - n, axis=0)  # (D, T)
-    counts = resamples(len(n), *name)
+    counts = resamples(len(n), *name).astype(np.float32)
     boot = counts @ total.astype(np.float32) / (counts @ n.astype(np.float32))[:, None]
     return Curve(total.sum(0) / n.sum(), boot)
 

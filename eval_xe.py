@@ -343,8 +343,9 @@ def specialist_mixture(run, diluted, bar):
         losses = np.stack([losses[c] for losses in by_model]).astype(np.float64)  # (K, N, T)
         gap = processes.mixture_losses(losses) - losses[i]  # (N, T)
         assert gap.sum(1).max() <= math.log(len(components)) + 1e-6, 'more than ln K in a window'
-        log_likelihood = -processes.loss_so_far(losses)[:, :, :-1]  # (K, N, T)
-        posterior = scipy.special.softmax(log_likelihood, axis=0)[i]  # (N, T)
+        pieces = np.array_split(losses, 1 + losses.shape[1] // 1024, axis=1)  # as softmax copies
+        posterior = np.concatenate([scipy.special.softmax(
+            -processes.loss_so_far(piece)[:, :, :-1], axis=0)[i] for piece in pieces])  # (N, T)
         curves[c] = {'specialist_gap': component_curve(run, c, gap),
                      'posterior': component_curve(run, c, posterior)}
     return curves

@@ -217,7 +217,7 @@ def read_tokens(meta, split, docs):
     for source in np.unique(docs['source']):
         mine = np.flatnonzero(docs['source'] == source)
         mine = mine[np.argsort(docs['start'][mine])]
-        with reading(meta), open(bin_path(meta, names[source], split), 'rb') as f:
+        with reading(meta), open(bin_path(meta, names[source], split), 'rb', 2**17) as f:
             for start, a, b in zip(docs['start'][mine], (end - docs['length'])[mine], end[mine]):
                 f.seek(2 * start)
                 f.readinto(tokens[a:b])
