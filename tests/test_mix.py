@@ -154,7 +154,10 @@ def test_shuffled_components_are_a_deal_of_all_documents(small):
     files = [np.fromfile(f'data/small/{name}/train.bin', dtype='<u2')
              for name in sorted(meta['components'])]
     expected = [files[d['source']][d['start']:d['start'] + d['length']] for d in docs]
-    assert np.array_equal(read_tokens(meta, 'train', docs), np.concatenate(expected))
+    tokens = read_tokens(meta, 'train', docs)
+    assert tokens.dtype == np.uint16 and np.array_equal(tokens, np.concatenate(expected))
+    assert np.array_equal(sample_mix.count_tokens(np.tile(tokens, 2**21 // len(tokens)), 300),
+                          2**21 // len(tokens) * np.bincount(tokens, minlength=300))
 
 
 @pytest.mark.parametrize('settings, says', [
