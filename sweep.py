@@ -183,6 +183,8 @@ def run_script(words, environment, log, parent):
             signal.signal(number, signal.default_int_handler if is_ctrl_c else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     end_with_parent(parent)
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(15, words[0].encode())  # PR_SET_NAME: what top shows
     if log:
         for stream in (1, 2):
             os.dup2(os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY), stream)
@@ -191,7 +193,8 @@ def run_script(words, environment, log, parent):
     for name, module in [*sys.modules.items()]:  # a script reads the project's files as they are
         if os.path.dirname(getattr(module, '__file__', None) or '') == ROOT and name[:2] != '__':
             del sys.modules[name]
-    sys.argv = words
+    tqdm._instances.clear()  # the sweep's bar, which would be drawn in the log
+    sys.argv = [*words]
     try:
         runpy.run_path(os.path.join(ROOT, words[0]), run_name='__main__')
     except (Exception, KeyboardInterrupt):

@@ -9,11 +9,11 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 import torch
+from child import start
 from conftest import ROOT, TRAIN, run
 from test_survive import equal, state
 
@@ -253,16 +253,16 @@ def test_a_task_of_a_slurm_array_trains_the_run_of_its_line(project):
 RUN = ['tiny.py', '--control=0', '--seeds=0', '--jobs=2']
 
 
-def begin(*args):
+def begin(*args, output='sweep.txt'):
     """Starts `python sweep.py args` in the current folder, in a process of its own."""
-    return subprocess.Popen([sys.executable, os.path.join(ROOT, 'sweep.py'), *RUN, *args],
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return start('sweep.py', *RUN, *args, output=output)
 
 
-def end(sweep):
+def end(sweep, output='sweep.txt'):
     """Waits for a sweep; returns (its status, what it printed)."""
-    output, _ = sweep.communicate(timeout=200)
-    return sweep.returncode, output
+    sweep.join(200)
+    with open(output) as f:
+        return sweep.exitcode, f.read()
 
 
 def runs_alive():
@@ -270,8 +270,8 @@ def runs_alive():
     alive = []
     for path in glob.glob('/proc/[0-9]*'):
         try:
-            with open(f'{path}/cmdline') as f:
-                if 'train.py' in f.read() and os.readlink(f'{path}/cwd') == os.getcwd():
+            with open(f'{path}/comm') as f:
+                if f.read() == 'train.py\n' and os.readlink(f'{path}/cwd') == os.getcwd():
                     alive.append(path)
         except OSError:  # it has ended
             pass
@@ -306,8 +306,10 @@ def test_a_sweep_goes_on_past_a_failure_and_the_same_command_mends_it(project, f
 
 
 def test_two_sweeps_at_once_share_the_runs(project):
-    sweeps = [begin('--k=2', '--parts=False', '--seeds=0 1', '--max_iters=40') for _ in range(2)]
-    for status, output in map(end, sweeps):
+    args = ['--k=2', '--parts=False', '--seeds=0 1', '--max_iters=40']
+    sweeps = {output: begin(*args, output=output) for output in ('sweep.txt', 'other.txt')}
+    for output, sweep in sweeps.items():
+        status, output = end(sweep, output)
         assert status == 0 or 'being trained by another process' in output, output
     logs = glob.glob('out/*.log')
     assert len(logs) == 2
@@ -319,7 +321,7 @@ def test_two_sweeps_at_once_share_the_runs(project):
 def test_no_run_goes_on_without_its_sweep(project):
     sweep = begin('--k=2', '--parts=False', '--max_iters=1000000')
     while not os.path.exists('out/small-k2-s0/ckpt.pt'):
-        assert sweep.poll() is None, end(sweep)
+        assert sweep.is_alive(), end(sweep)
         time.sleep(0.1)
     sweep.kill()
     end(sweep)
@@ -342,10 +344,10 @@ def test_a_sweep_that_is_killed_at_random_goes_on_bit_for_bit(project):
     signals = signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP
     for i in range(int(os.environ.get('KILLS', 4)) // 4):
         sweep, number = begin(*args), signals[i % 4]
-        while not runs_alive() and sweep.poll() is None:
+        while not runs_alive() and sweep.is_alive():
             time.sleep(0.1)
         time.sleep(rng.uniform(0, 6))
-        sweep.send_signal(number)
+        os.kill(sweep.pid, number)
         status, output = end(sweep)
         assert status in (0, -number, 128 + number) and 'Traceback' not in output, output
         for _ in range(100):
