@@ -80,10 +80,10 @@ def value_of(key, args):
 
 
 def test_a_sweep_lists_all_that_the_decomposition_needs(listed, capsys):
-    lines = listed('--token_budget=0', '--k=1 2', '--seeds=0')
+    lines = listed('--token_budget=0', '--k=1 2', '--seeds=0 1')
     folders = [value_of('out_dir', args) for args in lines]
-    # 3 P_c, M, M_tag and 2 D_c, and on shuffled documents M, M_tag, 2 D_c and 2 P_c
-    assert len(set(folders)) == len(lines) == 3 + 2 + 2 + 2 + 2 + 2
+    # of each seed: 3 P_c, M, M_tag and 2 D_c, and on shuffled documents M, M_tag, 2 D_c and 2 P_c
+    assert len(set(folders)) == len(lines) == 2 * (3 + 2 + 2 + 2 + 2 + 2)
     for args in lines:
         run('train.py', *args)
     assert {json.load(open(f'{folder}/config.json'))['max_iters'] for folder in folders} == {4}
