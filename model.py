@@ -271,7 +271,7 @@ def try_compiler(device):
         model.compile(fullgraph=True, dynamic=False)
         model(ids, ids).sum().backward()
     else:
-        torch.compile(lambda x: x + 1)(torch.zeros(1, device=device))
+        torch.compile(torch.exp)(torch.zeros(64, device=device))  # by vector instructions
 
 
 def compile_model(model, device, mode='default'):
@@ -292,12 +292,19 @@ def compile_model(model, device, mode='default'):
     torch._dynamo.config.optimize_ddp = False  # one graph, the same for one process and for several
     cores = cpu_cores()
     processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # on this machine
-    if 'TORCHINDUCTOR_COMPILE_THREADS' not in os.environ:
-        torch._inductor.config.compile_threads = max(1, min(32, cores // processes))
+    torch._inductor.config.compile_threads = int(os.environ.get(
+        'TORCHINDUCTOR_COMPILE_THREADS', max(1, min(32, cores // processes))))
     warnings.filterwarnings('ignore', message='TensorFloat32')  # left off on purpose
+    # torch's own test of vector instructions takes a second at each start, ours uses them
+    torch._inductor.config.cpp.vec_isa_ok = True
     try:
-        try_compiler(device)
-    except Exception as e:  # whatever a compiler that is missing, old or broken gives
+        try:
+            try_compiler(device)
+        except Exception:  # whatever a compiler that is missing, old or broken gives
+            torch._inductor.config.cpp.vec_isa_ok = None
+            torch._inductor.cpu_vec_isa.valid_vec_isa_list.cache_clear()
+            try_compiler(device)
+    except Exception as e:
         cause = ' '.join(str(e).split())[:150]
         if device.startswith('cuda'):
             fail(f'torch.compile does not work here ({cause}): install gcc, or go on without it,'

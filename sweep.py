@@ -23,14 +23,19 @@ is done when its ckpt.pt says so, for these settings, data and code. Runs of oth
 same folders end the sweep before it begins, or are replaced by --overwrite=True. Ctrl-C and SIGTERM
 reach the runs, which save. Two sweeps at once share the runs: none is trained twice.
 """
+import contextlib
 import ctypes
+import importlib
 import itertools
+import multiprocessing
 import os
 import re
+import runpy
 import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 # first, so that Ctrl-C ends in one line while the others are imported
@@ -40,6 +45,7 @@ from configurator import (
     checked,
     cpu_cores,
     fail,
+    flush_output,
     join_names,
     lock_holder,
     override,
@@ -79,6 +85,7 @@ TRAIN_DEFAULTS = train_defaults()
 
 # what runs now: {folder: (process, slot, age of its log.csv when it began)}
 running = {}
+STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 stop_signal = 0  # the number of one that asks the sweep to end
 
 
@@ -196,10 +203,61 @@ def read_state(folder, meta, config, components):
 # running them
 
 
-def end_with_parent():
+def end_with_parent(parent):
     """Has the kernel send SIGTERM to this process when its parent ends, a kill included."""
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:  # it has ended already
+        sys.exit(128 + signal.SIGTERM)
+
+
+def run_script(words, environment, log, parent):
+    """
+    What a process of `parent` does: `python words`, a script of ROOT and its arguments, with its
+    output in a log where there is one. It gets signals from the parent alone, and ends with it.
+    """
+    os.setpgid(0, 0)
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) == request_stop:
+            is_ctrl_c = number == signal.SIGINT
+            signal.signal(number, signal.default_int_handler if is_ctrl_c else signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    end_with_parent(parent)
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(15, words[0].encode())  # PR_SET_NAME: what top shows
+    if log:
+        for stream in (1, 2):
+            os.dup2(os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY), stream)
+    os.environ.update(environment)
+    torch.set_num_threads(int(environment['OMP_NUM_THREADS'].partition(',')[0]))
+    for name, module in [*sys.modules.items()]:  # a script reads the project's files as they are
+        if os.path.dirname(getattr(module, '__file__', None) or '') == ROOT and name[:2] != '__':
+            del sys.modules[name]
+    tqdm._instances.clear()  # the sweep's bar, which would be drawn in the log
+    sys.argv = [*words]
+    try:
+        runpy.run_path(os.path.join(ROOT, words[0]), run_name='__main__')
+    except (Exception, KeyboardInterrupt):
+        sys.excepthook(*sys.exc_info())
+        sys.exit(1)
+    finally:
+        flush_output()
+
+
+def choose_context(slots):
+    """
+    Returns the context of multiprocessing that starts the runs. CUDA and a Mac's libraries do not
+    live on in a fork; elsewhere it spares a run 4 s of imports, which are done here, once.
+    """
+    if sys.platform != 'linux' or any(slots):
+        return multiprocessing.get_context('spawn')
+    compiler = ('torch._dynamo', 'torch._inductor.compile_fx', 'torch._inductor.cpu_vec_isa')
+    for name in ('pandas', 'torch.nn.parallel', *compiler * settings['compile']):
+        importlib.import_module(name)
+    if settings['compile']:
+        with contextlib.suppress(Exception):  # no compiler: each run says so
+            torch._inductor.cpu_vec_isa.valid_vec_isa_list()
+    return multiprocessing.get_context('fork')
 
 
 def request_stop(number, frame):
@@ -207,7 +265,7 @@ def request_stop(number, frame):
     global stop_signal
     stop_signal = number
     for process, *_ in running.values():
-        process.send_signal(signal.SIGTERM)
+        process.terminate()
 
 
 def list_slots():
@@ -219,7 +277,9 @@ def list_slots():
     if ':' in device:
         fail(f'--device={device}: a sweep chooses the GPU of each run; CUDA_VISIBLE_DEVICES says'
              ' which it may use')
-    if device in ('cpu', 'mps') or not torch.cuda.is_available():
+    if device == 'cpu':  # without a question to CUDA, which does not live on in a fork
+        return [''] * jobs
+    if device == 'mps' or not torch.cuda.is_available():
         choose_device(device)  # fails where there is a GPU that torch cannot use
         return [''] * jobs
     gpus = [name for name in os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',') if name]
@@ -234,20 +294,20 @@ def list_slots():
     return (gpus or [str(i) for i in range(torch.cuda.device_count())]) * jobs
 
 
-def start(name, words, slot=(0, ''), share=1, log=None):
+def start(name, words, slot=(0, ''), share=1, log=''):
     """
     Starts a script and notes it in `running`: with a share of the cores, on the GPU of a slot, its
-    output in a log. It gets signals from us alone, and ends when we do.
+    output in a log.
     """
     cores = str(max(1, cpu_cores() // share))
-    env = {'OMP_NUM_THREADS': cores, 'TORCHINDUCTOR_COMPILE_THREADS': cores} | os.environ
-    env |= {'CUDA_VISIBLE_DEVICES': slot[1]} if slot[1] else {}
-    words = [sys.executable, os.path.join(ROOT, words[0]), *words[1:]]
-    process = subprocess.Popen(words, env=env, stdout=log, stderr=log, process_group=0,
-                               preexec_fn=end_with_parent)
+    environment = {'OMP_NUM_THREADS': cores, 'TORCHINDUCTOR_COMPILE_THREADS': cores} | os.environ
+    environment |= {'CUDA_VISIBLE_DEVICES': slot[1]} if slot[1] else {}
+    process = context.Process(target=run_script, args=(words, environment, log, os.getpid()),
+                              daemon=True)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until they can be handed on
+    process.start()
     running[name] = process, slot, log_age(name)
-    if stop_signal:  # it came while the process began
-        process.send_signal(signal.SIGTERM)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 def log_age(folder):
@@ -274,10 +334,12 @@ def last_line(path):
 
 
 if __name__ == '__main__':
+    # no threads here: a fork has none of them, and would wait for a lock that one held
+    torch.set_num_threads(1)
+    tqdm.monitor_interval = 0
+    tqdm.set_lock(threading.RLock())  # tqdm's is shared by all processes
     if 'MAKELEVEL' in os.environ:  # make sweep: it ends with make
-        end_with_parent()
-        if os.getppid() != PARENT:  # it has ended already
-            sys.exit(128 + signal.SIGTERM)
+        end_with_parent(PARENT)
 
     # the settings that a mistake would break
     dataset, T = settings['dataset'], settings['block_size']
@@ -347,7 +409,7 @@ if __name__ == '__main__':
     os.makedirs(settings['out_dir'], exist_ok=True)
     pending = [folder for folder in runs if not state[folder][0]]
     slots, failed, compiled = list_slots(), {}, set()
-    free = sorted(enumerate(slots))
+    free, context = sorted(enumerate(slots)), choose_context(slots)
     tagged = {folder: keys.get('tag', False) for folder, keys in runs.items()}  # a shape of its own
 
     def count_done():
@@ -368,7 +430,7 @@ if __name__ == '__main__':
             state[folder] = look(folder)
             if not state[folder][0]:  # nor has another sweep done it meanwhile
                 with open(f'{folder}.log', 'a') as log:
-                    start(folder, words[folder], free.pop(0), len(slots), log)
+                    start(folder, words[folder], free.pop(0), len(slots), log.name)
         if not running:  # all that is left is in the hands of other processes
             break
         time.sleep(0.1)
@@ -379,7 +441,7 @@ if __name__ == '__main__':
             if steps > state[folder][1]:
                 compiled.add(tagged[folder])
                 state[folder] = False, steps, ''
-            if process.poll() is None:
+            if process.is_alive():
                 continue
             del running[folder]
             free = sorted([*free, slot])
@@ -391,7 +453,7 @@ if __name__ == '__main__':
                 pending.append(folder)
                 continue
             failed[folder] = (f'{folder} {difference}' if difference else
-                              f'{folder} failed (status {process.returncode}), {folder}.log ends:'
+                              f'{folder} failed (status {process.exitcode}), {folder}.log ends:'
                               f' {last_line(folder + ".log")}')
             show(lambda: tqdm.write(failed[folder], file=sys.stderr))
         n_done = sum(is_done for is_done, *_ in state.values())
@@ -409,7 +471,9 @@ if __name__ == '__main__':
                    if settings[key] != TRAIN_DEFAULTS[key]]
         start('eval_xe.py', ['eval_xe.py', f'--runs={",".join(runs)}',
                              f'--results_dir={results_dir}', *machine])
-        status = running['eval_xe.py'][0].wait()
+        evaluation = running['eval_xe.py'][0]
+        evaluation.join()
+        status = evaluation.exitcode
 
     # the end
     if stop_signal:

@@ -5,39 +5,32 @@ torch already, which saves two seconds each time.
 import multiprocessing
 import os
 import resource
-import runpy
-import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from conftest import ROOT
+
+import sweep
+
 server = multiprocessing.get_context('forkserver')
-server.set_forkserver_preload(['torch.nn.parallel', 'tokenizers', 'tiktoken', 'child'])
+server.set_forkserver_preload(['torch.nn.parallel', 'pandas', 'tokenizers', 'tiktoken', 'child'])
 
 
-def script(name, args, folder, output, largest_file=None):
-    """
-    What the child does: `python name args` in the folder, with stdout and stderr in the file
-    `output`, and no file longer than largest_file bytes.
-    """
+def script(words, folder, output, largest_file=None):
+    """What the child does: the script in the folder, no file longer than largest_file bytes."""
     os.chdir(folder)
-    sys.path.insert(0, ROOT)
-    for stream in (1, 2):
-        os.dup2(os.open(output, os.O_CREAT | os.O_TRUNC | os.O_WRONLY), stream)
-    import torch
-    torch.set_num_threads(1)
     if largest_file:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-    sys.argv = [name, *args]
-    runpy.run_path(os.path.join(ROOT, name), run_name='__main__')
+    sweep.run_script(words, {'OMP_NUM_THREADS': '1'}, output, os.getppid())
 
 
-def start(name, *args, **more):
+def start(*words, output='output.txt', **more):
     """
-    Starts a script in the current folder; returns its Process. What it printed lies in output.txt
-    there.
+    Starts a script with its arguments in the current folder; returns its Process. What it printed
+    lies in the file `output` there.
     """
-    os.environ['PYTHONPATH'] = os.path.dirname(os.path.abspath(__file__))  # where the server looks
-    here = os.getcwd()
-    child = server.Process(target=script, kwargs=more,
-                           args=(name, args, here, os.path.join(here, 'output.txt')))
+    # where the server looks
+    os.environ['PYTHONPATH'] = os.pathsep.join((os.path.dirname(os.path.abspath(__file__)), ROOT))
+    open(output, 'w').close()
+    child = server.Process(target=script, args=(words, os.getcwd(), os.path.abspath(output)),
+                           kwargs=more)
     child.start()
     return child

@@ -2,6 +2,7 @@
 import csv
 import glob
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -14,10 +15,12 @@ import time
 
 import pytest
 import torch
+from child import start
 from conftest import ROOT, TRAIN, run
 from test_survive import equal, state
 
 import configurator
+import sweep
 from sample_mix import held_windows, list_documents, parts_of, read_meta
 
 SETTINGS = [*TRAIN, '--token_budget=800', '--max_iters=4', '--compile=False']
@@ -253,16 +256,16 @@ def test_a_task_of_a_slurm_array_trains_the_run_of_its_line(project):
 RUN = ['tiny.py', '--control=0', '--seeds=0', '--jobs=2']
 
 
-def begin(*args):
+def begin(*args, output='sweep.txt'):
     """Starts `python sweep.py args` in the current folder, in a process of its own."""
-    return subprocess.Popen([sys.executable, os.path.join(ROOT, 'sweep.py'), *RUN, *args],
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return start('sweep.py', *RUN, *args, output=output)
 
 
-def end(sweep):
-    """Waits for a sweep; returns (its status, what it printed)."""
-    output, _ = sweep.communicate(timeout=200)
-    return sweep.returncode, output
+def end(process, output='sweep.txt'):
+    """Waits for begin's process; returns (its status, what it printed)."""
+    process.join(200)
+    with open(output) as f:
+        return process.exitcode, f.read()
 
 
 def runs_alive():
@@ -270,8 +273,8 @@ def runs_alive():
     alive = []
     for path in glob.glob('/proc/[0-9]*'):
         try:
-            with open(f'{path}/cmdline') as f:
-                if 'train.py' in f.read() and os.readlink(f'{path}/cwd') == os.getcwd():
+            with open(f'{path}/comm') as f:
+                if f.read() == 'train.py\n' and os.readlink(f'{path}/cwd') == os.getcwd():
                     alive.append(path)
         except OSError:  # it has ended
             pass
@@ -306,8 +309,10 @@ def test_a_sweep_goes_on_past_a_failure_and_the_same_command_mends_it(project, f
 
 
 def test_two_sweeps_at_once_share_the_runs(project):
-    sweeps = [begin('--k=2', '--parts=False', '--seeds=0 1', '--max_iters=40') for _ in range(2)]
-    for status, output in map(end, sweeps):
+    args = ['--k=2', '--parts=False', '--seeds=0 1', '--max_iters=40']
+    sweeps = {name: begin(*args, output=name) for name in ('one.txt', 'two.txt')}
+    for name, process in sweeps.items():
+        status, output = end(process, name)
         assert status == 0 or 'being trained by another process' in output, output
     logs = glob.glob('out/*.log')
     assert len(logs) == 2
@@ -317,12 +322,13 @@ def test_two_sweeps_at_once_share_the_runs(project):
 
 
 def test_no_run_goes_on_without_its_sweep(project):
-    sweep = begin('--k=2', '--parts=False', '--max_iters=1000000')
+    process = subprocess.Popen([sys.executable, os.path.join(ROOT, 'sweep.py'), *RUN, '--k=2',
+                                '--parts=False', '--max_iters=1000000'])
     while not os.path.exists('out/small-k2-s0/ckpt.pt'):
-        assert sweep.poll() is None, end(sweep)
+        assert process.poll() is None
         time.sleep(0.1)
-    sweep.kill()
-    end(sweep)
+    process.kill()
+    process.wait()
     for _ in range(300):
         if runs_alive():
             time.sleep(0.1)
@@ -341,12 +347,12 @@ def test_a_sweep_that_is_killed_at_random_goes_on_bit_for_bit(project):
     shutil.rmtree('out')
     signals = signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP
     for i in range(int(os.environ.get('KILLS', 4)) // 4):
-        sweep, number = begin(*args), signals[i % 4]
-        while not runs_alive() and sweep.poll() is None:
+        process, number = begin(*args), signals[i % 4]
+        while not runs_alive() and process.is_alive():
             time.sleep(0.1)
         time.sleep(rng.uniform(0, 6))
-        sweep.send_signal(number)
-        status, output = end(sweep)
+        os.kill(process.pid, number)
+        status, output = end(process)
         assert status in (0, -number, 128 + number) and 'Traceback' not in output, output
         for _ in range(100):
             if runs_alive():
@@ -356,6 +362,18 @@ def test_a_sweep_that_is_killed_at_random_goes_on_bit_for_bit(project):
     assert status == 0, output
     for folder in undisturbed:
         assert equal(state(folder), undisturbed[folder]), folder
+
+
+def test_a_run_that_cannot_be_forked_is_the_same(project, monkeypatch):
+    """On a GPU or a Mac it is a process that begins anew."""
+    monkeypatch.setattr(sweep, 'context', multiprocessing.get_context('spawn'), raising=False)
+    sweep.start('new', ['train.py', 'tiny.py', '--k=2', '--out_dir=new'], log='new.log')
+    process, *_ = sweep.running.pop('new')
+    run('train.py', 'tiny.py', '--k=2', '--out_dir=here')
+    process.join(200)
+    with open('new.log') as f:
+        assert process.exitcode == 0 and 'best val_xe' in f.read()
+    assert equal(state('new'), state('here'))
 
 
 LISTED = """GPU 0: NVIDIA H100 (UUID: GPU-a)
@@ -371,7 +389,6 @@ GPU 1: NVIDIA H100 (UUID: GPU-b)
     ('1,MIG-c', LISTED, ['1', 'MIG-c'] * 2),
 ])
 def test_a_run_has_a_gpu_and_jobs_are_on_each(monkeypatch, visible, nvidia_smi, slots):
-    import sweep
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
     monkeypatch.setattr(subprocess, 'run', lambda *args, **more: subprocess.CompletedProcess(
