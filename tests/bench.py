@@ -287,7 +287,7 @@ context = contextlib.nullcontext()
 if device == 'cuda':  # as its train.py does
     context = torch.autocast(device, torch.bfloat16)
 times = []
-while len(times) < 8 or sum(times) < 6:
+while len(times) < 8 or sum(times) < 4:
     began = time.perf_counter()
     with context:
         _, loss = net(x, y)
@@ -359,9 +359,7 @@ def bench_train(nanogpt=None):
     torch.set_num_threads(threads)
 
     for size in SIZES:
-        is_small = size in (LAPTOP, TINY)  # where other machines have float32 alone
-        for kind in dict.fromkeys((dtype, 'float32') if is_small else (dtype,)):
-            bench_size(size, device, kind, peak[kind], nanogpt)
+        bench_size(size, device, dtype, peak, nanogpt)
 
 
 def bench_size(size, device, dtype, peak, nanogpt):
@@ -374,7 +372,7 @@ def bench_size(size, device, dtype, peak, nanogpt):
 
     # the first run fills the compiler's cache
     args = [*(f'--{key}={value}' for key, value in sizes.items()), f'--dropout={dropout}',
-            f'--dataset=v{V}', '--components=a', f'--batch_size={B}', f'--dtype={dtype}',
+            f'--dataset=v{V}', '--components=a', f'--batch_size={B}',
             '--val_windows_per_component=256', '--overwrite=True']
     os.environ['TORCHINDUCTOR_CACHE_DIR'] = os.path.abspath('cache-' + '-'.join(map(str, size)))
     one_step = [os.path.join(ROOT, 'train.py'), *args, '--max_iters=1', '--out_dir=out/first']
@@ -394,84 +392,37 @@ def bench_size(size, device, dtype, peak, nanogpt):
     evaluate()
     evaluated = tokens.size / seconds(evaluate, 7)
 
-    # training, in turn with nanoGPT's, on all cores and on one
-    for threads in [torch.get_num_threads(), 1][:2 if device == 'cpu' else 1]:
-        ours, theirs = [], []
+    # training, in turn with nanoGPT's; small sizes on one core too, and as on CPUs that have
+    # nothing but float32
+    all_threads, is_small = torch.get_num_threads(), device == 'cpu' and size in (LAPTOP, TINY)
+    dtypes = list(dict.fromkeys((dtype, 'float32'))) if is_small else [dtype]
+    for threads in (all_threads, 1) if is_small else (all_threads,):
+        rounds, memory = [], {}
         with mock.patch.dict(os.environ, OMP_NUM_THREADS=str(threads)):
             for _ in range(5):
-                memory = peak_memory(*long_run)
-                with open('out/speed/log.csv', newline='') as f:
-                    rows = [row['tokens_per_second'] for row in csv.DictReader(f)]
-                ours.append(np.median([float(x) for x in rows if x][2:]))
+                rounds.append({})
+                for kind in dtypes:
+                    memory[kind] = peak_memory(*long_run, f'--dtype={kind}')
+                    with open('out/speed/log.csv', newline='') as f:
+                        rows = [row['tokens_per_second'] for row in csv.DictReader(f)]
+                    rounds[-1][kind] = np.median([float(x) for x in rows if x][2:])
                 if nanogpt:
                     output = call('-c', NANOGPT, nanogpt, json.dumps(size))[0]
-                    theirs.append(float(output.split()[-1]))
-        speed = np.median(ours)
-        share = flops * speed / (peak * threads / torch.get_num_threads())
-        line = (f'{size_name(*size)}, {dtype}, {threads} thread{"s" * (threads > 1)}:'
-                f' {speed:,.0f} training tokens/s ({min(ours):,.0f} .. {max(ours):,.0f}),'
-                f' {share:.0%} of the peak;')
-        if nanogpt:
-            line += (f' nanoGPT as it comes {np.median(theirs):,.0f} ({min(theirs):,.0f} ..'
-                     f' {max(theirs):,.0f}): {speed / np.median(theirs):.2f} times as fast;')
-        print(line + f' peak memory {memory:,.0f} MiB', flush=True)
+                    rounds[-1]['nanoGPT'] = float(output.split()[-1])
+        speeds = {kind: sorted(x[kind] for x in rounds) for kind in rounds[0]}
+        for kind in dtypes:
+            low, _, speed, _, high = speeds[kind]
+            share = flops * speed / (peak[kind] * threads / all_threads)
+            line = (f'{size_name(*size)}, {kind}, {threads} thread{"s" * (threads > 1)}:'
+                    f' {speed:,.0f} training tokens/s ({low:,.0f} .. {high:,.0f}), {share:.0%} of'
+                    f' the peak, {memory[kind]:,.0f} MiB')
+            if nanogpt:
+                low, _, theirs, _, high = speeds['nanoGPT']
+                line += (f'; nanoGPT as it comes {theirs:,.0f} ({low:,.0f} .. {high:,.0f}):'
+                         f' {speed / theirs:.2f} times as fast')
+            print(line, flush=True)
     print(f'    evaluation {evaluated:,.0f} tokens/s; start to the end of a run of one step'
           f' {cold:.1f} s cold, {warm:.1f} s warm', flush=True)
-
-
-def write_large_data_set(name, n_train, n_test):
-    """
-    data/<name>: four components of random tokens below 256, documents of 100 to 1,900 tokens, with
-    about n_train tokens to train on and n_test in the other splits each, over all components.
-    """
-    rng, components = np.random.default_rng(0), {}
-    for component in 'abcd':
-        os.makedirs(f'data/{name}/{component}')
-        components[component] = {}
-        for split, n in (('train', n_train), ('val', n_test), ('test', n_test)):
-            path = f'data/{name}/{component}/{split}'
-            offsets = np.append(0, rng.integers(100, 1900, n // 4000).cumsum())
-            with open(f'{path}.bin', 'wb') as f:
-                for size in np.diff([*range(0, offsets[-1], 10**7), offsets[-1]]):
-                    rng.integers(0, 256, size, dtype=np.uint16).astype('<u2').tofile(f)
-            np.save(f'{path}.idx.npy', offsets)
-            components[component][split] = {
-                'docs': len(offsets) - 1, 'tokens': int(offsets[-1]), 'bytes': int(offsets[-1]),
-                'sha256': file_hash(f'{path}.bin')}
-    with open(f'data/{name}/meta.json', 'w') as f:
-        json.dump({'dataset': name, 'source': 'random', 'tokenizer': 'none', 'vocab_size': 257,
-                   'bos_id': 256, 'components': components}, f)
-
-
-def bench_scale(*millions):
-    """Three scripts on a whole data set; bytes a token are between the first size and the last."""
-    rows = []
-    for size in map(int, millions or (10, 100, 400)):
-        n, name = 10**6 * size, f'm{size}'
-        n_test = n // 10 if size <= 10 else n // 25  # 1, 4, 16 million
-        write_large_data_set(name, n, n_test)
-        data = [f'--dataset={name}', '--candidates=', '--k=4', '--block_size=100',
-                '--constant_per_component=True']
-        scripts = {'train.py': [*data, '--n_layer=1', '--n_head=1', '--n_embd=16', '--max_iters=1',
-                                '--batch_size=64', '--val_windows_per_component=64',
-                                '--dtype=float32', '--compile=False', f'--out_dir=out-{name}/run'],
-                   'sample_mix.py': [*data, '--num_samples=0'],
-                   'eval_xe.py': [f'--runs=out-{name}/run', '--windows_per_component=0',
-                                  '--compile=False', f'--results_dir=results-{name}']}
-        for script, args in scripts.items():
-            began, before = time.perf_counter(), sum(os.times()[2:4])
-            memory = peak_memory(script, *args)
-            spent, cpu = time.perf_counter() - began, sum(os.times()[2:4]) - before
-            tokens = n_test if script == 'eval_xe.py' else n
-            rows.append((script, tokens, memory))
-            print(f'{script} with {tokens / 1e6:.0f} M tokens: {spent:.1f} s, {cpu:.1f} of'
-                  f' processor time; peak memory {memory:,.0f} MiB', flush=True)
-        shutil.rmtree(f'data/{name}')
-    for script in scripts:
-        sizes, peaks = zip(*[row[1:] for row in rows if row[0] == script])
-        if len(sizes) > 1:
-            slope = 2**20 * (peaks[-1] - peaks[0]) / (sizes[-1] - sizes[0])
-            print(f'{script}: {slope:.2f} bytes a token')
 
 
 if __name__ == '__main__':
