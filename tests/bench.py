@@ -425,6 +425,61 @@ def bench_size(size, device, dtype, peak, nanogpt):
           f' {cold:.1f} s cold, {warm:.1f} s warm', flush=True)
 
 
+def write_large_data_set(name, n_train, n_test):
+    """
+    data/<name>: four components of random tokens below 256, documents of 100 to 1,900 tokens, with
+    about n_train tokens to train on and n_test in the other splits each, over all components.
+    """
+    rng, components = np.random.default_rng(0), {}
+    for component in 'abcd':
+        os.makedirs(f'data/{name}/{component}')
+        components[component] = {}
+        for split, n in (('train', n_train), ('val', n_test), ('test', n_test)):
+            path = f'data/{name}/{component}/{split}'
+            offsets = np.append(0, rng.integers(100, 1900, n // 4000).cumsum())
+            with open(f'{path}.bin', 'wb') as f:
+                for size in np.diff([*range(0, offsets[-1], 10**7), offsets[-1]]):
+                    rng.integers(0, 256, size, dtype=np.uint16).astype('<u2').tofile(f)
+            np.save(f'{path}.idx.npy', offsets)
+            components[component][split] = {
+                'docs': len(offsets) - 1, 'tokens': int(offsets[-1]), 'bytes': int(offsets[-1]),
+                'sha256': file_hash(f'{path}.bin')}
+    with open(f'data/{name}/meta.json', 'w') as f:
+        json.dump({'dataset': name, 'source': 'random', 'tokenizer': 'none', 'vocab_size': 257,
+                   'bos_id': 256, 'components': components}, f)
+
+
+def bench_scale(*millions):
+    """Three scripts on a whole data set; bytes a token are between the first size and the last."""
+    rows = []
+    for size in map(int, millions or (10, 100, 400)):
+        n, name = 10**6 * size, f'm{size}'
+        n_test = n // 10 if size <= 10 else n // 25  # 1, 4, 16 million
+        write_large_data_set(name, n, n_test)
+        data = [f'--dataset={name}', '--candidates=', '--k=4', '--block_size=100',
+                '--constant_per_component=True']
+        scripts = {'train.py': [*data, '--n_layer=1', '--n_head=1', '--n_embd=16', '--max_iters=1',
+                                '--batch_size=64', '--val_windows_per_component=64',
+                                '--dtype=float32', '--compile=False', f'--out_dir=out-{name}/run'],
+                   'sample_mix.py': [*data, '--num_samples=0'],
+                   'eval_xe.py': [f'--runs=out-{name}/run', '--windows_per_component=0',
+                                  '--compile=False', f'--results_dir=results-{name}']}
+        for script, args in scripts.items():
+            began, before = time.perf_counter(), sum(os.times()[2:4])
+            memory = peak_memory(script, *args)
+            spent, cpu = time.perf_counter() - began, sum(os.times()[2:4]) - before
+            tokens = n_test if script == 'eval_xe.py' else n
+            rows.append((script, tokens, memory))
+            print(f'{script} with {tokens / 1e6:.0f} M tokens: {spent:.1f} s, {cpu:.1f} of'
+                  f' processor time; peak memory {memory:,.0f} MiB', flush=True)
+        shutil.rmtree(f'data/{name}')
+    for script in scripts:
+        sizes, peaks = zip(*[row[1:] for row in rows if row[0] == script])
+        if len(sizes) > 1:
+            slope = 2**20 * (peaks[-1] - peaks[0]) / (sizes[-1] - sizes[0])
+            print(f'{script}: {slope:.2f} bytes a token')
+
+
 if __name__ == '__main__':
     benches = {'train': bench_train, 'head': bench_head, 'save': bench_save,
                'prepare': bench_prepare, 'scale': bench_scale}
