@@ -18,12 +18,12 @@ fitted to mixtures of K <= fit_k and tried on larger ones. The rates come from
 and what the intervals hold. Arrays have draws first, D = 1 + DRAWS of them: [0] is the fit, the
 others are fits to results that were moved by their noise.
 """
-import functools
 import glob
 import itertools
 import math
 import os
 import shlex
+import sys
 import warnings
 
 # first, so that Ctrl-C ends in one line while the others are imported
@@ -59,13 +59,14 @@ n_pairs = 8              # pairs that the lines of (b) and (c) are fitted to, dr
 line_from = ''           # results of another data set, whose line (d) takes
 data_dir = 'data'        # where (c) finds the tokens, <data_dir>/<dataset>
 law_error = 0.07         # sd of ln n_c that a law itself leaves, as the additive law did in pilots
-redundancy = 0.15        # of the redundant law, from pilots, as no pair shows it; fitted if fit_k > 2
+redundancy = 0.15        # of the redundant law: from pilots, as no pair shows it, or by fit_k > 2
 exponent = 1.06          # of the shares in Shukor et al.'s law; likewise
 # -----------------------------------------------------------------------------
 override(globals())
 
 DRAWS = 400
 PARTS = (1, 2, 3, 4, 6, 8)  # the specialists of a curve have B / 1, B / 2 .. tokens
+COLORS = {'additive': 'tab:blue', 'one power': 'tab:red', 'dilution': 'gray'}
 CONTROLS = ('tag', 'shuffle_components', 'constant_per_component')
 warnings.filterwarnings('ignore', 'Mean of empty slice|All-NaN|Degrees of freedom')
 
@@ -128,20 +129,10 @@ def mixture_budget(cells):
 # learning curves
 
 
-@functools.cache
-def power_designs(n):
-    """Returns (exponents (A,), designs of a + b (n / n_max)^-alpha (A, P, 2)) for tokens n (P,)."""
-    alpha = np.geomspace(0.02, 3, 300)
-    return alpha, np.stack([np.stack([np.ones(len(n)), (np.array(n) / n[-1])**-x], axis=1)
-                            for x in alpha])
-
-
 def fit_power(n, xe):
-    """
-    Fits a + b (n / n_max)^-alpha, least squares, to xe (D, P) at tokens n (P,). Returns (a, b,
-    alpha), (D,) each.
-    """
-    alpha, X = power_designs(tuple(n))
+    """Fits a + b (n / n_max)^-alpha to xe (D, P) at n (P,). Returns a, b, alpha, (D,) each."""
+    alpha = np.geomspace(0.02, 3, 300)  # (A,); a and b are exact for each
+    X = np.stack([np.ones((300, len(n))), (n / n[-1])**-alpha[:, None]], axis=2)  # (A, P, 2)
     ab = np.linalg.pinv(X) @ xe.T  # (A, 2, D)
     best, d = ((X @ ab - xe.T)**2).sum(1).argmin(0), np.arange(len(xe))
     return ab[best, 0, d], ab[best, 1, d], alpha[best]
@@ -198,7 +189,7 @@ def noise(sd, *name):
 
 
 def check_specialists(points, B):
-    """Fails where a component has too few budgets for a curve up to B; names the runs it lacks."""
+    """Fails where a component has too few budgets for a curve that ends at B or above."""
     lacking = [(c, B // part) for c, (n, _, _) in points.items() for part in PARTS
                if (len(n) < 3 or n[-1] < B) and B // part not in n]
     if lacking:
@@ -294,7 +285,7 @@ def redundant(fit, S, c):
 
 
 def atlas(fit, S, c):
-    """a + b (B / K)^-alpha K^psi, psi of all pairs (Longpre et al., 2510.22037; here at one size)."""
+    """a + b (B / K)^-alpha K^psi, psi of all pairs (Longpre et al., 2510.22037, at one size)."""
     a, b, alpha = (fit[key][:, :, None] for key in ('limit', 'scale', 'alpha'))
     psi = np.nanmean(np.log2(np.maximum(fit['xe2'] - a, 1e-6) / (b * 2**alpha)), axis=(1, 2))
     return a[:, c, 0] + b[:, c, 0] * len(S)**(alpha[:, c, 0] + psi)
@@ -356,8 +347,8 @@ LAWS = {
 def cross_gaps(cells, names, B):
     """Returns XE_c(P_j) - XE_c(P_c), nats, of specialists on B tokens, (C, C); nan if unknown."""
     xe = {(S[0], c): runs.mean() for (S, n, c), (runs, _) in cells.items() if (len(S), n) == (1, B)}
-    return np.array([[xe.get((j, c), np.nan) - xe[c, c] if j != c else np.nan for j in names]
-                     for c in names])
+    gaps = [[xe.get((j, c), np.nan) - xe.get((c, c), np.nan) for j in names] for c in names]
+    return np.where(np.eye(len(names)), np.nan, gaps)
 
 
 def bigram_gaps(dataset, names, B):
@@ -387,17 +378,18 @@ def fit_line(gaps, eta, limit=None):
     (D, C, C). Returns ((a, b) (D, 2), sd of the residuals, pairs (n, 2)); each draw but the first
     draws the pairs with replacement. Returns None where there are fewer than three pairs.
     """
-    known, rng, lines = np.isfinite(gaps + eta[0]), random_stream('pairs', len(gaps)), []
+    known, rng = np.isfinite(gaps + eta[0]), random_stream('pairs', len(gaps))
     pairs = rng.permutation(np.argwhere(np.triu(known & known.T)))[:limit]
     if len(pairs) < 3:
         return None
+    lines, errors = [], []
     for d in range(len(eta)):
         c, j = pairs[rng.integers(len(pairs), size=len(pairs)) if d else slice(None)].T
         x, y = np.append(gaps[c, j], gaps[j, c]), np.append(eta[d, c, j], eta[d, j, c])
         X, ok = np.stack([np.ones(len(x)), x], axis=1), np.isfinite(y)
         lines.append(np.linalg.lstsq(X[ok], y[ok])[0])
-        sd = math.sqrt(np.sum((y - X @ lines[0])**2) / (len(x) - 2)) if not d else sd
-    return np.array(lines), sd, pairs
+        errors.append(y - X @ lines[-1])
+    return np.array(lines), math.sqrt(np.sum(errors[0]**2) / (2 * len(pairs) - 2)), pairs
 
 
 def with_line(fit, gaps, line, way):
@@ -429,9 +421,9 @@ def fit_ways(fit, cells, dataset):
     ways = {'a': fit} if np.isfinite(fit['eta'][0]).any() else {}
     ways |= {way: with_line(fit, x, line, way) for way, (x, line) in lines.items()}
     if not ways:
-        fail(f'{results} has no pairs, K = 2 with {B:,} tokens: train them; or name results of'
-             ' another data set by --line_from, and evaluate the specialists of both on all'
-             ' components (eval_xe.py --eval_components)')
+        fail(f'{results} has no pairs, K = 2 with {B:,} tokens, whose effective tokens are known:'
+             ' train them; or name results of another data set by --line_from, and evaluate the'
+             ' specialists of both on all components (eval_xe.py --eval_components)')
     return ways, lines
 
 
@@ -440,7 +432,7 @@ def fit_ways(fit, cells, dataset):
 
 
 def interval(draws, *names):
-    """Returns {names[0]: low, names[1]: high}, the 90% interval of draws (D,); nan without a fit."""
+    """Returns {names[0]: low, names[1]: high}, the 90% interval of draws (D,); nan if [0] is."""
     ends = np.nanquantile(draws, (0.05, 0.95)) if np.isfinite(draws[0]) else (np.nan, np.nan)
     return dict(zip(names, ends))
 
@@ -454,7 +446,8 @@ def forecast_draws(fit, law, S):
     for name, c in zip(S, ids):
         ln_n, values = fit['curves'][c]
         slope = (values[0, 0] - values[0, -1]) / (ln_n[-1] - ln_n[0])  # nats for 1 of ln n
-        error = noise(fit['sd'], 'run', name, S) + slope * noise(law_error, 'law', S)
+        error = noise(fit['sd'], 'run', name, S)
+        error += slope * noise(law_error, 'law', S) * (len(S) > 2)  # pairs are what it is fitted to
         xe = LAWS[law](fit, ids, c) + error
         draws[name] = xe, xe - xe_at(fit, c, fit['B'])
     return draws | {'': np.mean([*draws.values()], axis=0)}
@@ -489,11 +482,12 @@ def score(forecasts):
     for (law, way), of_law in tried.groupby(['law', 'way'], sort=False):
         for K, rows in [('', of_law), *of_law.groupby('k')]:
             known = rows.dropna(subset='error')
+            inside = (known['covered'] * known['n_runs']).sum()
             scores.append({'law': law, 'way': way, 'k': K, 'n': len(known),
-                           'outside': len(rows) - len(known), 'mae': known['error'].abs().mean(),
-                           'bias': known['error'].mean(), 'coverage': (
-                               known['covered'] * known['n_runs']).sum() / known['n_runs'].sum()})
-    return pd.DataFrame(scores, columns='law way k n outside mae bias coverage'.split())
+                           'no_forecast': len(rows) - len(known), 'bias': known['error'].mean(),
+                           'mae': known['error'].abs().mean(),
+                           'coverage': inside / known['n_runs'].sum()})
+    return pd.DataFrame(scores, columns='law way k n no_forecast mae bias coverage'.split())
 
 
 def token_rows(fit, cells):
@@ -569,7 +563,7 @@ def draw_vs_k(fit, forecasts, tokens):
             ax.plot([1, *of_k.index], [first, *of_k[column]], style, color=COLORS[law], label=law)
             if law == 'additive':
                 ax.fill_between(of_k.index, of_k[ends[0]], of_k[ends[1]], color=COLORS[law], lw=0,
-                                alpha=0.2, label='90% of mixtures of one run')
+                                alpha=0.2, label='additive, 90% of runs')
         ax.scatter(runs['k'], runs[y], s=14, color='black', zorder=3, label='a mixture, trained')
         label_axes(ax, range(1, len(fit['names']) + 1), label)
     return fig
@@ -586,9 +580,11 @@ def draw_tokens(fit, tokens):
     for ax, sign, label in zip(axes, (1, -1), (
             'effective tokens of a component, n / B', 'tokens for the XE of K = 1, times B')):
         for i, c in enumerate(names):
-            of_c = tokens[tokens['component'] == c]
-            ax.scatter(of_c['k'] * 1.02**(i - len(names) / 2), of_c['share']**sign, s=12,
-                       color=plt.cm.viridis(i / len(names)), label=c.replace('$', r'\$'))
+            n = tokens.loc[tokens['component'] == c, ['tokens', 'tokens_low', 'tokens_high']]
+            y, low, high = (n.to_numpy().T / fit['B'])**sign
+            ax.errorbar(tokens['k'][n.index] * 1.02**(i - len(names) / 2), y, np.abs(
+                [y - low, high - y]), fmt='o', ms=3, lw=0.6, color=plt.cm.viridis(i / len(names)),
+                label=c.replace('$', r'\$'))
         lines = [ax.plot(K, share[0]**sign, color=COLORS['additive'],
                          label=f'additive, mean η {eta[0, 0]:.2f}, 90%'),
                  ax.plot(K, power**sign, '--', color=COLORS['one power'], label='power of K'),
@@ -650,96 +646,101 @@ def draw_lines(fit, lines):
     return fig
 
 
-COLORS = {'additive': 'tab:blue', 'one power': 'tab:red', 'dilution': 'gray'}
-
-
 # -----------------------------------------------------------------------------
 # the work in its order
 
 
-def print_forecast(ways):
+def print_forecast(fit, ways):
     """Prints the additive law's forecast of the mixture asked for, and the run that would help."""
-    S = tuple(sorted(split_names(forecast)))
-    of_all = next(iter(ways.values()))
-    names, B, tokens = of_all['names'], of_all['B'], budget or of_all['B']
+    S, names, tokens = tuple(sorted(split_names(forecast))), fit['names'], budget or fit['B']
+    start = f'--forecast={forecast}:'
     for c in S:
         if c not in names:
-            fail(f'--forecast={forecast}: {c} has no specialists here; there are'
-                 f' {", ".join(names)}')
+            fail(f'{start} {c} has no specialists here; there are {", ".join(names)}')
     if len(S) < 2:
-        fail(f'--forecast={forecast}: name two components or more')
+        fail(f'{start} name two components or more')
+
+    # rates of pairs where they are known, else of the first line that tells them
     ids = [names.index(c) for c in S]
-    pairs = tuple(np.array([*itertools.permutations(ids, 2)]).T)
-    known = [way for way in ways if np.isfinite(ways[way]['eta'][0][pairs]).all()]
-    if not known:
-        fail(f'--forecast={forecast}: not all pairs of these are there; train them, or evaluate'
-             ' with --eval_components for the line of others')
-    fit = ways[known[0]] | {'B': tokens}
-    draws = forecast_draws(fit, 'additive', S)
+    asked = (0, *np.array([*itertools.permutations(ids, 2)]).T)
+    for way, of_way in ways.items():
+        known = {'eta': np.where(np.isfinite(fit['eta'][0]), fit['eta'], of_way['eta']),
+                 'moves': of_way['moves'] | fit['moves'], 'B': tokens}
+        if np.isfinite(known['eta'][asked]).all():
+            break
+    else:
+        fail(f'{start} not all pairs of these are there: train them, or have lines tell the rates'
+             ' (--help)')
+    n_known = int(np.isfinite(fit['eta'][asked]).sum())
+    source = '(a)' if way == 'a' else f'({way}), {n_known} of {len(asked[1])} by (a)'
+    draws = forecast_draws(fit | known, 'additive', S)
     if np.isnan(draws[''][0][0]):
-        ends = [f'{math.exp(x):,.0f}' for x in fit['curves'][ids[0]][0][[0, -1]]]
-        fail(f'--forecast={forecast}: its effective tokens or its budget of {tokens:,} are outside'
-             f' what the specialists had, {ends[0]} to {ends[1]} tokens: train more of them')
-    print(f'\n{"+".join(S)} at {tokens:,} tokens an epoch, by the additive law with rates of'
-          f' ({known[0]}) at {B:,}; 90% intervals of one run\n')
+        low, high = (math.exp(max(x[0][0] for x in fit['curves'])), math.exp(
+            min(x[0][-1] for x in fit['curves'])))
+        fail(f'{start} {tokens:,} tokens, or the effective tokens, are outside what all specialists'
+             f' had, {low:,.0f} to {high:,.0f}: train more of them, or choose another --budget')
+    print(f'\n{"+".join(S)}, {tokens:,} tokens an epoch: additive law, rates at {fit["B"]:,} tokens'
+          f' from {source}; 90% intervals of one run\n')
     for c, (xe, delta) in draws.items():
         ends = [*interval(xe, 0, 1).values(), *interval(delta, 0, 1).values()]
         print(f'{c or "mean":12} XE {xe[0]:.4f} [{ends[0]:.4f}, {ends[1]:.4f}]   ΔXE'
               f' {delta[0]:+.4f} [{ends[2]:+.4f}, {ends[3]:+.4f}]')
-    members, n, share = next_run(fit, S)
-    print(f'\nThe mean ΔXE would gain most, a narrower interval by {1 - math.sqrt(1 - share):.0%},'
-          f' from: python train.py <config> --components={shlex.quote(join_names(members))}'
-          f' --token_budget={n} and a new --seed')
+    members, n, share = next_run(fit | known, S)
+    print(f'\nThe run that narrows the interval of the mean ΔXE most, by'
+          f' {1 - math.sqrt(1 - share):.1%}: python train.py <config> --components='
+          f'{shlex.quote(join_names(members))} --token_budget={n}, with a new --seed')
 
 
-def print_scores(fit, scores):
+def print_scores(fit, forecasts, scores):
     """Prints the scores of laws, best first."""
+    n_runs = forecasts.loc[forecasts['k'] > fit_k, 'n_runs'].dropna()
+    floor = fit['sd'] * math.sqrt(2 / math.pi) * (n_runs**-0.5).mean()
     whole = scores[scores['k'] == ''].drop(columns='k').set_index(['law', 'way'])
     bias = scores[scores['k'] != ''].pivot(index=['law', 'way'], columns='k', values='bias')
-    table = whole.join(bias.add_prefix('bias K=')).sort_values('mae')
-    print(f'\nErrors of XE in nats on K > {fit_k}; a perfect law would leave'
-          f' {fit["sd"] * math.sqrt(2 / math.pi):.4f} on one run\n'
-          + table.to_string(float_format='{:+.3f}'.format))
+    print(f'\nErrors of XE in nats on K > {fit_k}, each (S, c) a mean over runs: seeds alone would'
+          f' leave {floor:.4f}\n' + whole.join(bias.add_prefix('bias K=')).sort_values(
+              'mae').to_string(float_format='{:+.3f}'.format))
 
 
 if __name__ == '__main__':
     cells, dataset = read_results(results, setting)
     fit = fit_rates(cells, mixture_budget(cells))
-    print('curves, nats at a budget that is left out: ' + ', '.join(
+    tokens = token_rows(fit, cells)
+    print('curves, error in nats at a budget that is left out: ' + ', '.join(
         f'{form} {x:.4f}' for form, x in fit['errors'].items()) + f'; taken: {fit["form"]}\nseeds:'
         f' sd of XE {fit["sd"]:.4f} ' + (f'({fit["df"]} degrees of freedom)' if fit['df'] else
-                                         '(one seed alone: the error of curves stands for it)'))
-    ways, lines = fit_ways(fit, cells, dataset)
-    tokens = token_rows(fit, cells)
+                                         '(not known: no run is repeated; the error of curves)'))
     for row in tokens[tokens['outside'] != ''].to_dict('records'):
-        print(f'{row["component"]} in {row["components"]}: XE {row["xe"]:.4f} is {row["outside"]}'
-              ' the tokens of its specialists, so its effective tokens are not known')
+        print(f'{row["component"]} in {row["components"]}: XE {row["xe"]:.4f} is that of'
+              f' {"more" if row["outside"] == "above" else "fewer"} tokens than its specialists'
+              ' had, so its effective tokens are left out')
+    ways, lines = fit_ways(fit, cells, dataset)
     if forecast:
-        print_forecast(ways)
-        raise SystemExit
+        print_forecast(fit, ways)
+        sys.exit()
 
     # all mixtures where they are few, else those that were trained and the largest
-    names = fit['names']
+    names, first = fit['names'], next(iter(ways))
     sets = [S for K in range(2, len(names) + 1) for S in itertools.combinations(names, K)]
-    trained = {S for S, n, _ in cells if n == fit['B']}
-    sets = [S for S in sets if len(sets) <= 300 or S in trained or S == tuple(names)]
+    trained = {S for S, n, _ in cells if n == fit['B']} | {tuple(names)}
+    sets = sets if len(sets) <= 300 else [S for S in sets if S in trained]
     forecasts = forecast_rows(ways, sets, cells)
     scores = score(forecasts[forecasts['component'] != ''])
-    first = next(iter(ways))
 
     # the CSV files, the pictures, the table
     os.makedirs(results_dir, exist_ok=True)
-    for name, frame in (('tokens', tokens), ('eta', eta_rows(ways, lines)),
-                        ('forecast', forecasts), ('scores', scores)):
+    tables = {'tokens': tokens, 'eta': eta_rows(ways, lines), 'forecast': forecasts,
+              'scores': scores}
+    for name, table in tables.items():
         replace_file(os.path.join(results_dir, f'law_{name}.csv'),
-                     frame.to_csv(index=False, float_format='%.6g'))
-    for name, fig in (('xe_vs_k', draw_vs_k(ways[first], forecasts, tokens)),
-                      ('tokens', draw_tokens(ways[first], tokens)),
-                      ('eta', draw_eta(ways[first], first)), ('lines', draw_lines(fit, lines))):
+                     table.to_csv(index=False, float_format='%.6g'))
+    pictures = {'xe_vs_k': draw_vs_k(ways[first], forecasts, tokens), 'tokens': draw_tokens(
+        ways[first], tokens), 'eta': draw_eta(ways[first], first), 'lines': draw_lines(fit, lines)}
+    for name, fig in pictures.items():
         if fig:
             replace_file(os.path.join(results_dir, f'law_{name}.png'),
                          lambda f: fig.savefig(f, format='png', dpi=160))
-            plt.close(fig)
     if len(scores):
-        print_scores(fit, scores)
-    print(f'\n{results_dir}/ has law_*.csv and law_*.png')
+        print_scores(fit, forecasts, scores)
+    print(f'\n{results_dir}/ has {", ".join(f"law_{name}.csv" for name in tables)} and'
+          f' {", ".join(f"law_{name}.png" for name in pictures if pictures[name])}')
