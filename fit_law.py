@@ -165,8 +165,8 @@ def leave_one_out(points):
 def xe_at(fit, c, n):
     """Returns f_c(n) in nats, (D,), at n (D,) tokens; nan outside the specialists' range."""
     ln_n, values = fit['curves'][c]
-    at = np.log(np.maximum(n, 1))
-    place = (at - ln_n[0]) / (ln_n[-1] - ln_n[0])
+    place = (np.log(np.maximum(n, 1)) - ln_n[0]) / (ln_n[-1] - ln_n[0])
+    place = np.nan_to_num(place, nan=-1)
     inside, place = np.abs(place - 0.5) < 0.5 + 1e-6, place.clip(0, 1) * (len(ln_n) - 1)
     i, d = np.minimum(place.astype(int), len(ln_n) - 2), np.arange(len(values))
     xe = values[d, i] + (place - i) * (values[d, i + 1] - values[d, i])
@@ -482,11 +482,10 @@ def score(forecasts):
     for (law, way), of_law in tried.groupby(['law', 'way'], sort=False):
         for K, rows in [('', of_law), *of_law.groupby('k')]:
             known = rows.dropna(subset='error')
-            inside = (known['covered'] * known['n_runs']).sum()
             scores.append({'law': law, 'way': way, 'k': K, 'n': len(known),
                            'no_forecast': len(rows) - len(known), 'bias': known['error'].mean(),
                            'mae': known['error'].abs().mean(),
-                           'coverage': inside / known['n_runs'].sum()})
+                           'coverage': known['covered'].mean()})
     return pd.DataFrame(scores, columns='law way k n no_forecast mae bias coverage'.split())
 
 
