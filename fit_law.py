@@ -562,7 +562,7 @@ def draw_vs_k(fit, forecasts, tokens):
             ax.plot([1, *of_k.index], [first, *of_k[column]], style, color=COLORS[law], label=law)
             if law == 'additive':
                 ax.fill_between(of_k.index, of_k[ends[0]], of_k[ends[1]], color=COLORS[law], lw=0,
-                                alpha=0.2, label='additive, 90% of runs')
+                                alpha=0.2, label='90% around its forecasts')
         ax.scatter(runs['k'], runs[y], s=14, color='black', zorder=3, label='a mixture, trained')
         label_axes(ax, range(1, len(fit['names']) + 1), label)
     return fig
@@ -737,6 +737,7 @@ if __name__ == '__main__':
         ways[first], tokens), 'eta': draw_eta(ways[first], first), 'lines': draw_lines(fit, lines)}
     for name, fig in pictures.items():
         if fig:
+            fig.suptitle(f'{dataset}, {fit["B"]:,} tokens an epoch')
             replace_file(os.path.join(results_dir, f'law_{name}.png'),
                          lambda f: fig.savefig(f, format='png', dpi=160))
     if len(scores):
