@@ -67,6 +67,7 @@ override(globals())
 DRAWS = 400
 PARTS = (1, 2, 3, 4, 6, 8)  # the specialists of a curve have B / 1, B / 2 .. tokens
 COLORS = {'additive': 'tab:blue', 'one power': 'tab:red', 'dilution': 'gray'}
+K_LABEL = 'K, components in the training data'
 CONTROLS = ('tag', 'shuffle_components', 'constant_per_component')
 warnings.filterwarnings('ignore', 'Mean of empty slice|All-NaN|Degrees of freedom')
 
@@ -336,6 +337,8 @@ LAWS = {
         np.log2((1 + pairs_of(fit, 'eta', S, c)) / 2), axis=1)),
     'one power': of_share(lambda fit, S, c: len(S)**np.nanmean(
         np.log2((1 + fit['eta']) / 2), axis=(1, 2))),
+    '1.66 a doubling': of_share(lambda fit, S, c: np.full(  # what ATLAS found for languages
+        1 + DRAWS, len(S)**-math.log2(1.66))),
     'ATLAS': atlas, 'exponential': exponential, 'shared head': shared_head,
     'shared capacity': shared_capacity, 'a ln K': logarithm,
     'dilution': of_share(lambda fit, S, c: np.full(1 + DRAWS, 1 / len(S)))}
@@ -538,10 +541,11 @@ def next_run(fit, S):
 # pictures
 
 
-def label_axes(ax, ks, label):
-    """Labels an axis over K, and draws its grid and legend."""
-    ax.set(xlabel='K, components in the training data', ylabel=label)
-    ax.set_xticks(ks, [str(k) for k in ks])
+def finish(ax, xlabel, ylabel, ks=None):
+    """Labels axes, and draws their grid and legend; an axis over K has ticks at `ks`."""
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    if ks is not None:
+        ax.set_xticks(ks, [str(k) for k in ks])
     ax.grid(alpha=0.3)
     ax.legend(fontsize=8)
 
@@ -552,19 +556,19 @@ def draw_vs_k(fit, forecasts, tokens):
     means = forecasts[(forecasts['component'] == '') & (forecasts['way'] == forecasts['way'][0])]
     runs = tokens.groupby(['components', 'k'])[['xe', 'delta']].mean().reset_index()
     one = np.mean([xe_at(fit, c, fit['B'])[0] for c in range(len(fit['names']))])
-    labels = 'XE (nats per token)', 'ΔXE from K = 1 (nats per token)'
-    for ax, column, ends, first, y, label in zip(
-            axes, ('forecast', 'delta'), (('low', 'high'), ('delta_low', 'delta_high')), (one, 0),
-            ('xe', 'delta'), labels):
+    for ax, (column, low, high, measured, first, label) in zip(axes, (
+            ('forecast', 'low', 'high', 'xe', one, 'XE'),
+            ('delta', 'delta_low', 'delta_high', 'delta', 0, 'ΔXE from K = 1'))):
         for law, style in (('additive', '-'), ('one power', '--'), ('dilution', ':')):
-            of_k = means[means['law'] == law].dropna(subset=column).groupby('k').mean(
-                numeric_only=True)
+            of_law = means[means['law'] == law].dropna(subset=column)
+            of_k = of_law.groupby('k')[[column, low, high]].mean()
             ax.plot([1, *of_k.index], [first, *of_k[column]], style, color=COLORS[law], label=law)
             if law == 'additive':
-                ax.fill_between(of_k.index, of_k[ends[0]], of_k[ends[1]], color=COLORS[law], lw=0,
+                ax.fill_between(of_k.index, of_k[low], of_k[high], color=COLORS[law], lw=0,
                                 alpha=0.2, label='90% around its forecasts')
-        ax.scatter(runs['k'], runs[y], s=14, color='black', zorder=3, label='a mixture, trained')
-        label_axes(ax, range(1, len(fit['names']) + 1), label)
+        ax.scatter(runs['k'], runs[measured], s=14, color='black', zorder=3,
+                   label='a mixture, trained')
+        finish(ax, K_LABEL, f'{label} (nats per token)', range(1, len(fit['names']) + 1))
     return fig
 
 
@@ -597,7 +601,7 @@ def draw_tokens(fit, tokens):
                  if ax.get_ylim()[0] <= x <= ax.get_ylim()[1]]
         ax.minorticks_off()
         ax.set_yticks(ticks, [f'{x:g}' for x in ticks])
-        label_axes(ax, K, label)
+        finish(ax, K_LABEL, label, K)
         if sign < 0:
             ax.legend(handles=[line for line, in lines], fontsize=8)
     return fig
@@ -638,10 +642,9 @@ def draw_lines(fit, lines):
                 + ' of other results' * (way == 'd'))
         ax.fill_between(x, *band, color='black', alpha=0.12, lw=0, label='90% of rates')
         reader = 'bigrams of j' if way == 'c' else 'the specialist of j'
-        ax.set(xlabel=f'XE on c of {reader}, minus c\'s own (nats per token)', title=f'({way})',
-               ylabel='η, what a token of j is worth in tokens of c')
-        ax.grid(alpha=0.3)
-        ax.legend(fontsize=8)
+        ax.set_title(f'({way})')
+        finish(ax, f"XE on c of {reader}, minus c's own (nats per token)",
+               'η, what a token of j is worth in tokens of c')
     return fig
 
 
@@ -690,15 +693,19 @@ def print_forecast(fit, ways):
           f'{shlex.quote(join_names(members))} --token_budget={n}, with a new --seed')
 
 
-def print_scores(fit, forecasts, scores):
-    """Prints the scores of laws, best first."""
-    n_runs = forecasts.loc[forecasts['k'] > fit_k, 'n_runs'].dropna()
-    floor = fit['sd'] * math.sqrt(2 / math.pi) * (n_runs**-0.5).mean()
-    whole = scores[scores['k'] == ''].drop(columns='k').set_index(['law', 'way'])
-    bias = scores[scores['k'] != ''].pivot(index=['law', 'way'], columns='k', values='bias')
-    print(f'\nErrors of XE in nats on K > {fit_k}, each (S, c) a mean over runs: seeds alone would'
-          f' leave {floor:.4f}\n' + whole.join(bias.add_prefix('bias K=')).sort_values(
-              'mae').to_string(float_format='{:+.3f}'.format))
+def print_tables(fit, forecasts, scores):
+    """Prints the mean ΔXE by K that laws forecast, and their scores, best first."""
+    means = forecasts[forecasts['component'] == ''].pivot_table('delta', ['law', 'way'], 'k')
+    print('\nForecast ΔXE in nats, mean over mixtures that have one, by K\n'
+          + means.to_string(float_format='{:+.3f}'.format))
+    if len(scores):
+        n_runs = forecasts.loc[forecasts['k'] > fit_k, 'n_runs'].dropna()
+        floor = fit['sd'] * math.sqrt(2 / math.pi) * (n_runs**-0.5).mean()
+        whole = scores[scores['k'] == ''].drop(columns='k').set_index(['law', 'way'])
+        bias = scores[scores['k'] != ''].pivot(index=['law', 'way'], columns='k', values='bias')
+        print(f'\nErrors of XE in nats on K > {fit_k}, each (S, c) a mean over runs: seeds alone'
+              f' would leave {floor:.4f}\n' + whole.join(bias.add_prefix('bias K=')).sort_values(
+                  'mae').to_string(float_format='{:+.3f}'.format))
 
 
 if __name__ == '__main__':
@@ -740,7 +747,6 @@ if __name__ == '__main__':
             fig.suptitle(f'{dataset}, {fit["B"]:,} tokens an epoch')
             replace_file(os.path.join(results_dir, f'law_{name}.png'),
                          lambda f: fig.savefig(f, format='png', dpi=160))
-    if len(scores):
-        print_scores(fit, forecasts, scores)
+    print_tables(fit, forecasts, scores)
     print(f'\n{results_dir}/ has {", ".join(f"law_{name}.csv" for name in tables)} and'
           f' {", ".join(f"law_{name}.png" for name in pictures if pictures[name])}')
