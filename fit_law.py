@@ -58,7 +58,7 @@ fit_k = 2                # laws are fitted to mixtures of up to this K, and trie
 n_pairs = 8              # pairs that the lines of (b) and (c) are fitted to, drawn at random
 line_from = ''           # results of another data set, whose line (d) takes
 data_dir = 'data'        # where (c) finds the tokens, <data_dir>/<dataset>
-law_error = 0.07         # sd of ln n_c that a law itself leaves, as the additive law did in pilots
+law_error = 0.07         # sd of ln n_c that a law itself leaves above K = 2: reckoned from pilots
 redundancy = 0.15        # of the redundant law: from pilots, as no pair shows it, or by fit_k > 2
 exponent = 1.06          # of the shares in Shukor et al.'s law; likewise
 # -----------------------------------------------------------------------------

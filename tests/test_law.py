@@ -70,8 +70,8 @@ def make_rows(law, seeds=1, sd=0.0, cross=False, top=5):
         for K in range(2, top + 1):
             for S in itertools.combinations(range(5), K):
                 for c in S:
-                    add(S, B, c, TRUTHS[law](S, c), seed)
                     add(S, B, c, 9.0, seed, tag=True)  # a tagged run, which does not count
+                    add(S, B, c, TRUTHS[law](S, c), seed)
     return pd.DataFrame(rows)
 
 
