@@ -9,7 +9,7 @@ f_c(n) is the learning curve of component c: XE of its specialists on n tokens a
 effective tokens n_c(S) of a mixture S solve f_c(n_c) = XE_c(M_S). A pair of components gives
 exchange rates: n_c({c, j}) = (B / 2) (1 + eta_cj), so that a token of j is worth eta_cj of c. The
 additive law says n_c(S) = (B / K) (1 + sum over the others j of eta_cj). It and the other LAWS are
-fitted to mixtures of K <= fit_k and tried on larger ones. The rates come from
+fitted to specialists and pairs, and tried on mixtures of K > fit_k. The rates come from
 
     (a) all pairs, trained    (b) a line through a few pairs, against the XE of j's specialist on c
     (c) the same, against bigram counts    (d) the line of other results (--line_from), no pair
@@ -54,7 +54,7 @@ results_dir = 'results'  # where the CSV files and pictures go
 setting = ''             # 'key=value ..' that the runs must have, where results have several
 budget = 0               # tokens an epoch of the mixtures; 0 = the most that a mixture has
 forecast = ''            # components of a mixture to forecast, comma separated
-fit_k = 2                # laws are fitted to mixtures of up to this K, and tried on larger ones
+fit_k = 2                # nothing is fitted to mixtures of a larger K: laws are tried on them
 n_pairs = 8              # pairs that the lines of (b) and (c) are fitted to, drawn at random
 line_from = ''           # results of another data set, whose line (d) takes
 data_dir = 'data'        # where (c) finds the tokens, <data_dir>/<dataset>
@@ -217,7 +217,7 @@ def fit_rates(cells, B):
         (n, runs.mean(), len(runs)) for (S, n, of), (runs, _) in sorted(cells.items())
         if S == (c,) and of == c])) or ([], [], []) for c in names}
     check_specialists(points, B)
-    repeated = [runs for (S, _, c), (runs, _) in cells.items() if c in S]
+    repeated = [runs for (S, _, c), (runs, _) in cells.items() if c in S and len(S) <= fit_k]
     df = sum(len(runs) - 1 for runs in repeated)
     errors = leave_one_out({c: (n, xe) for c, (n, xe, _) in points.items()})
     form = min(errors, key=errors.get)

@@ -136,6 +136,20 @@ def test_forecasts_hold_in_new_runs_and_a_missing_pair_is_the_run_to_train(
     assert low < xe[xe['component'] == 'a']['xe'].mean() < high
 
 
+def test_mixtures_that_are_tried_enter_no_forecast(tmp_path, monkeypatch):
+    """A forecast written down before they were trained is the one that is scored."""
+    monkeypatch.setattr(fit_law, 'DRAWS', 4)
+    monkeypatch.setattr(fit_law, 'data_dir', str(tmp_path))
+    write_rows(make_rows('additive', seeds=2, sd=0.02, cross=True), tmp_path / 'x.csv')
+    after, _ = fit_law.read_results(str(tmp_path / 'x.csv'), '')
+    before = {key: x for key, x in after.items() if len(key[0]) <= 2}
+    tables = []
+    for cells in (before, after):
+        ways, _ = fit_law.fit_ways(fit_law.fit_rates(cells, B), cells, 'x')
+        tables.append(fit_law.forecast_rows(ways, [('a', 'b', 'c')], cells).iloc[:, :10])
+    assert set(tables[0]['way']) == {'a', 'b'} and tables[0].equals(tables[1])
+
+
 def test_bigram_gaps(tmp_path, monkeypatch):
     monkeypatch.setattr(fit_law, 'data_dir', str(tmp_path))
     for c, (train, test) in {'x': ([0, 1, 0, 1, 0], [0, 1]), 'y': ([1, 1, 1, 0], [1, 1])}.items():
