@@ -276,6 +276,11 @@ def pairs_of(fit, key, S, c):
     return fit[key][:, c, [j for j in S if j != c]]
 
 
+def log_above(xe, limit):
+    """Returns ln(xe - limit), nan where the curve's limit is above."""
+    return np.log(np.where(xe > limit, xe - limit, np.nan))
+
+
 def redundant(fit, S, c):
     """Additive, but j's rate is less by redundancy x its mean rate with the other others."""
     total, rest = 1, [j for j in S if j != c]
@@ -288,15 +293,15 @@ def redundant(fit, S, c):
 def atlas(fit, S, c):
     """a + b (B / K)^-alpha K^psi, psi of all pairs (Longpre et al., 2510.22037, at one size)."""
     a, b, alpha = (fit[key][:, :, None] for key in ('limit', 'scale', 'alpha'))
-    psi = np.nanmean(np.log2(np.maximum(fit['xe2'] - a, 1e-6) / (b * 2**alpha)), axis=(1, 2))
+    psi = np.nanmean(log_above(fit['xe2'], a) / math.log(2) - np.log2(b) - alpha, axis=(1, 2))
     return a[:, c, 0] + b[:, c, 0] * len(S)**(alpha[:, c, 0] + psi)
 
 
 def exponential(fit, S, c):
     """a + exp(sum of t_j h_j), h = 1 / K, a the curve's limit (Ye et al., 2403.16952)."""
     a = fit['limit'][:, c]
-    alone = np.log(np.maximum(xe_at(fit, c, fit['B']) - a, 1e-6))
-    pairs = np.log(np.maximum(pairs_of(fit, 'xe2', S, c) - a[:, None], 1e-6)).sum(1)
+    alone = log_above(xe_at(fit, c, fit['B']), a)
+    pairs = log_above(pairs_of(fit, 'xe2', S, c), a[:, None]).sum(1)
     return a + np.exp((2 * pairs - (len(S) - 2) * alone) / len(S))
 
 
