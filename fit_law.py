@@ -56,6 +56,7 @@ budget = 0               # tokens an epoch of the mixtures; 0 = the most that a 
 forecast = ''            # components of a mixture to forecast, comma separated
 fit_k = 2                # nothing is fitted to mixtures of a larger K: laws are tried on them
 n_pairs = 8              # pairs that the lines of (b) and (c) are fitted to, drawn at random
+pairs_draw = 0           # which draw of those pairs
 line_from = ''           # results of another data set, whose line (d) takes
 data_dir = 'data'        # where (c) finds the tokens, <data_dir>/<dataset>
 law_error = 0.07         # sd of ln n_c that a law itself leaves above K = 2: reckoned from pilots
@@ -386,7 +387,7 @@ def fit_line(gaps, eta, limit=None):
     (D, C, C). Returns ((a, b) (D, 2), sd of the residuals, pairs (n, 2)); each draw but the first
     draws the pairs with replacement. Returns None where there are fewer than three pairs.
     """
-    known, rng = np.isfinite(gaps + eta[0]), random_stream('pairs', len(gaps))
+    known, rng = np.isfinite(gaps + eta[0]), random_stream('pairs', pairs_draw)
     pairs = rng.permutation(np.argwhere(np.triu(known & known.T)))[:limit]
     if len(pairs) < 3:
         return None

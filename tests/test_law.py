@@ -149,6 +149,12 @@ def test_mixtures_that_are_tried_enter_no_forecast(tmp_path, monkeypatch):
         tables.append(fit_law.forecast_rows(ways, [('a', 'b', 'c')], cells).iloc[:, :10])
     assert set(tables[0]['way']) == {'a', 'b'} and tables[0].equals(tables[1])
 
+    # specialists alone have the rates of the line of those results
+    monkeypatch.setattr(fit_law, 'line_from', str(tmp_path / 'x.csv'))
+    alone = {key: x for key, x in before.items() if len(key[0]) == 1}
+    ways, _ = fit_law.fit_ways(fit_law.fit_rates(alone, B), alone, 'x')
+    assert [*ways] == ['d'] and np.nanmax(abs(ways['d']['eta'][0] - ETA)) < 0.06
+
 
 def test_bigram_gaps(tmp_path, monkeypatch):
     monkeypatch.setattr(fit_law, 'data_dir', str(tmp_path))
