@@ -1,0 +1,758 @@
+"""
+The law of K: what components are worth to one another, and what mixtures of them will cost.
+
+    python fit_law.py                                        # from results/xe_by_component.csv
+    python fit_law.py --results='results/law/xe*.csv.gz' --results_dir=results/law
+    python fit_law.py --forecast=cs.DS,math.ST,cs.PL --budget=84000
+
+f_c(n) is the learning curve of component c: XE of its specialists on n tokens an epoch. The
+effective tokens n_c(S) of a mixture S solve f_c(n_c) = XE_c(M_S). A pair of components gives
+exchange rates: n_c({c, j}) = (B / 2) (1 + eta_cj), so that a token of j is worth eta_cj of c. The
+additive law says n_c(S) = (B / K) (1 + sum over the others j of eta_cj). It and the other LAWS are
+fitted to specialists and pairs, and tried on mixtures of K > fit_k. The rates come from
+
+    (a) all pairs, trained    (b) a line through a few pairs, against the XE of j's specialist on c
+    (c) the same, against bigram counts    (d) the line of other results (--line_from), no pair
+
+(b) and (d) need results of eval_xe.py --eval_components=<all>. docs/outputs.md says what is written
+and what the intervals hold. Arrays have draws first, D = 1 + DRAWS of them: [0] is the fit, the
+others are fits to results that were moved by their noise.
+"""
+import glob
+import itertools
+import math
+import os
+import shlex
+import sys
+import warnings
+
+# first, so that Ctrl-C ends in one line while the others are imported
+from configurator import (
+    fail,
+    join_names,
+    looked_in,
+    override,
+    random_stream,
+    read_json,
+    replace_file,
+    split_names,
+)
+
+# isort: split
+import matplotlib
+import numpy as np
+import pandas as pd
+import scipy.interpolate
+import scipy.optimize
+
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt  # noqa: E402
+
+# -----------------------------------------------------------------------------
+results = 'results/xe_by_component.csv'  # files of eval_xe.py, a pattern; several with commas
+results_dir = 'results'  # where the CSV files and pictures go
+setting = ''             # 'key=value ..' that the runs must have, where results have several
+budget = 0               # tokens an epoch of the mixtures; 0 = the most that a mixture has
+forecast = ''            # components of a mixture to forecast, comma separated
+fit_k = 2                # nothing is fitted to mixtures of a larger K: laws are tried on them
+n_pairs = 8              # pairs that the lines of (b) and (c) are fitted to, drawn at random
+pairs_draw = 0           # which draw of those pairs
+line_from = ''           # results of another data set, whose line (d) takes
+data_dir = 'data'        # where (c) finds the tokens, <data_dir>/<dataset>
+law_error = 0.07         # sd of ln n_c that a law itself leaves above K = 2: reckoned from pilots
+redundancy = 0.15        # of the redundant law: from pilots, as no pair shows it, or by fit_k > 2
+exponent = 1.06          # of the shares in Shukor et al.'s law; likewise
+# -----------------------------------------------------------------------------
+override(globals())
+
+DRAWS = 400
+PARTS = (1, 2, 3, 4, 6, 8)  # the specialists of a curve have B / 1, B / 2 .. tokens
+COLORS = {'additive': 'tab:blue', 'one power': 'tab:red', 'dilution': 'gray'}
+K_LABEL = 'K, components in the training data'
+CONTROLS = ('tag', 'shuffle_components', 'constant_per_component')
+warnings.filterwarnings('ignore', 'Mean of empty slice|All-NaN|Degrees of freedom')
+
+# -----------------------------------------------------------------------------
+# results
+
+
+def read_results(patterns, words):
+    """
+    Returns ({(members, tokens an epoch, component): (XE of each run in nats (n,), the standard
+    error of their ΔXE over documents, 0 if unknown)}, the data set) of eval_xe.py's files. members
+    are the components of the runs, sorted. Tagged runs, controls and unfinished runs are left out.
+    Fails unless the runs whose setting has all `words`, 'key=value', share one setting.
+    """
+    paths = sorted({path for name in patterns.split(',') for path in glob.glob(name.strip())})
+    if not paths:
+        fail(f'{patterns}: no such file {looked_in(patterns)}: write it with python eval_xe.py')
+    text = dict.fromkeys(('dataset', 'setting', 'run', 'split', 'component', 'components'), str)
+    try:
+        rows = pd.concat([pd.read_csv(path, keep_default_na=False, na_values=[''], dtype=text)
+                          for path in paths], ignore_index=True).fillna({'setting': ''})
+        keys = [dict(word.partition('=')[::2] for word in shlex.split(x)) for x in rows['setting']]
+        for key in ('token_budget', *CONTROLS):  # a column, or a word of the setting
+            words_of = [of_row.pop(key, None) for of_row in keys]
+            rows[key] = rows[key] if key in rows else words_of
+        rows['kind'] = [frozenset(f'{key}={value}' for key, value in (
+            of_row | {'dataset': dataset, 'split': split}).items())
+            for of_row, dataset, split in zip(keys, rows['dataset'], rows['split'])]
+        rows = rows[(rows[[*CONTROLS, 'unfinished']].astype(str) != 'True').all(axis=1)]
+        rows = rows[[kind.issuperset(shlex.split(words)) for kind in rows['kind']]]
+        kinds = set(rows['kind'])
+        if not kinds:
+            fail(f'{patterns}: no run that counts is there' + f', with {words}' * bool(words))
+        differ = sorted(frozenset.union(*kinds) - frozenset.intersection(*kinds))
+        if differ:
+            fail(f'{patterns} has runs of several settings ({" ".join(differ)}): choose one by'
+                 f" --setting='{differ[0]}'")
+        if rows['token_budget'].isna().any():
+            fail(f'{patterns} does not say how many tokens an epoch had: evaluate runs of all'
+                 ' budgets together, so that their setting does')
+        rows['members'] = [tuple(sorted([names] if k == 1 else names.split('+')))
+                           for names, k in zip(rows['components'], rows['k'])]
+        rows['tokens'] = rows['token_budget'].astype(int)
+        rows['docs'] = ((rows['delta_ci_high'] - rows['delta_ci_low']) / 3.92).fillna(0)
+        rows = rows.drop_duplicates(['members', 'tokens', 'component', 'seed', 'mix_seed'])
+        cells = {key: (group['xe'].to_numpy(), group['docs'].mean())
+                 for key, group in rows.groupby(['members', 'tokens', 'component'])}
+        return cells, rows['dataset'].iloc[0]
+    except (OSError, ValueError, KeyError, EOFError) as e:  # pandas' own errors are ValueErrors
+        fail(f'{patterns} cannot be read ({e}): write it with python eval_xe.py')
+
+
+def mixture_budget(cells):
+    """Returns the tokens of the mixtures: `budget` if there are such, else the most there are."""
+    sizes = {n for S, n, _ in cells if len(S) > 1} or {n for _, n, _ in cells}
+    return budget if budget in sizes else max(sizes)
+
+
+# -----------------------------------------------------------------------------
+# learning curves
+
+
+def fit_power(n, xe):
+    """Fits a + b (n / n_max)^-alpha to xe (D, P) at n (P,). Returns a, b, alpha, (D,) each."""
+    alpha = np.geomspace(0.02, 3, 300)  # (A,); a and b are exact for each
+    X = np.stack([np.ones((300, len(n))), (n / n[-1])**-alpha[:, None]], axis=2)  # (A, P, 2)
+    ab = np.linalg.pinv(X) @ xe.T  # (A, 2, D)
+    best, d = ((X @ ab - xe.T)**2).sum(1).argmin(0), np.arange(len(xe))
+    return ab[best, 0, d], ab[best, 1, d], alpha[best]
+
+
+def curve_values(form, n, xe, at):
+    """Returns the curve of a form, 'power' or 'pchip', through xe (D, P), at tokens `at` (G,)."""
+    if form == 'power':
+        a, b, alpha = (x[:, None] for x in fit_power(n, xe))
+        return a + b * (np.asarray(at) / n[-1])**-alpha
+    falling = np.minimum.accumulate(xe, axis=1)
+    return scipy.interpolate.PchipInterpolator(np.log(n), falling, axis=1)(np.log(at))
+
+
+def leave_one_out(points):
+    """
+    Returns {form: root mean square error in nats} of curves at a budget that was left out, any but
+    the ends, of points, {c: (n (P,), xe (P,))}. A power has three parameters: it needs five points.
+    """
+    errors = {}
+    for n, xe in points.values():
+        for i in range(1, len(n) - 1):
+            for form in ('power', 'pchip') if len(n) > 4 else ('pchip',):
+                rest = np.arange(len(n)) != i
+                left = curve_values(form, n[rest], xe[None, rest], [n[i]])[0, 0]
+                errors.setdefault(form, []).append(left - xe[i])
+    return {form: math.sqrt(np.mean(np.square(x))) for form, x in errors.items()}
+
+
+def xe_at(fit, c, n):
+    """Returns f_c(n) in nats, (D,), at n (D,) tokens; nan outside the specialists' range."""
+    ln_n, values = fit['curves'][c]
+    place = (np.log(np.maximum(n, 1)) - ln_n[0]) / (ln_n[-1] - ln_n[0])
+    place = np.nan_to_num(place, nan=-1)
+    inside, place = np.abs(place - 0.5) < 0.5 + 1e-6, place.clip(0, 1) * (len(ln_n) - 1)
+    i, d = np.minimum(place.astype(int), len(ln_n) - 2), np.arange(len(values))
+    xe = values[d, i] + (place - i) * (values[d, i + 1] - values[d, i])
+    return np.where(inside, xe, np.nan)
+
+
+def tokens_at(fit, c, xe):
+    """Returns the n (D,) with f_c(n) = xe (D,); nan outside the specialists' range."""
+    ln_n, values = fit['curves'][c]
+    return np.exp([np.interp(-x, -f, ln_n, left=np.nan, right=np.nan) for x, f in zip(xe, values)])
+
+
+# -----------------------------------------------------------------------------
+# the fit
+
+
+def noise(sd, *name):
+    """Returns draws of a number's error, (D,), the first 0; `name` seeds them."""
+    return np.append(0, sd * random_stream('law', *name).standard_normal(DRAWS))
+
+
+def check_specialists(points, B):
+    """Fails where a component has too few budgets for a curve that ends at B or above."""
+    lacking = [(c, B // part) for c, (n, _, _) in points.items() for part in PARTS
+               if (len(n) < 3 or n[-1] < B) and B // part not in n]
+    if lacking:
+        commands = '; '.join(f'python train.py <config> --components={shlex.quote(join_names([c]))}'
+                             f' --token_budget={n}' for c, n in lacking[:6])
+        fail(f'{lacking[0][0]} has too few specialists for a learning curve: train {commands}'
+             + f' (and {len(lacking) - 6} more runs, of other components)' * (len(lacking) > 6))
+
+
+def fit_rates(cells, B):
+    """
+    Fits the curves, and the rates of the pairs of B tokens, of read_results' cells. Returns a dict:
+
+        B, names     tokens of a mixture; the C components, which laws know by their number
+        curves       [(ln n (G,), XE in nats (D, G))] of each component
+        limit, scale, alpha   (D, C): XE = limit + scale (n / B)^-alpha, fitted to its specialists
+        xe2, eta     (D, C, C): XE of c in the pair {c, j}, and eta_cj; nan where not known
+        sd, df       of XE from seed to seed, in nats, and its degrees of freedom
+        errors, form, curve_sd   leave_one_out; the form with the least; what it adds to sd
+        moves        {(members, tokens): [(what its noise did (D,), sd of a run, runs)]}
+    """
+    names = sorted({c for S, n, _ in cells if n == B for c in S})
+    points = {c: tuple(np.array(x) for x in zip(*[
+        (n, runs.mean(), len(runs)) for (S, n, of), (runs, _) in sorted(cells.items())
+        if S == (c,) and of == c])) or ([], [], []) for c in names}
+    check_specialists(points, B)
+    repeated = [runs for (S, _, c), (runs, _) in cells.items() if c in S and len(S) <= fit_k]
+    df = sum(len(runs) - 1 for runs in repeated)
+    errors = leave_one_out({c: (n, xe) for c, (n, xe, _) in points.items()})
+    form = min(errors, key=errors.get)
+    sd = math.sqrt(sum(np.var(x) * len(x) for x in repeated) / df) if df else errors[form]
+    n_runs = np.mean([m.mean() for _, _, m in points.values()])
+    curve_sd = math.sqrt(max(0, errors[form]**2 - sd**2 / n_runs))
+    unknown = np.full((1 + DRAWS, len(names), len(names)), np.nan)
+    fit = {'B': B, 'names': names, 'sd': sd, 'df': df, 'errors': errors, 'form': form,
+           'curve_sd': curve_sd, 'curves': [], 'moves': {}, 'xe2': unknown, 'eta': unknown.copy(),
+           'redundancy': redundancy, 'exponent': exponent}
+    powers = []
+    for c, (n, xe, m) in points.items():
+        moved = [noise(math.sqrt(sd**2 / runs + curve_sd**2), c, int(x)) for x, runs in zip(n, m)]
+        fit['moves'] |= {((c,), int(x)): [(z, sd, runs)] for x, z, runs in zip(n, moved, m)}
+        drawn, ln_n = xe + np.stack(moved, axis=1), np.linspace(*np.log(n[[0, -1]]), 400)
+        values = np.minimum.accumulate(curve_values(form, n, drawn, np.exp(ln_n)), axis=1)
+        fit['curves'].append((ln_n, values - 1e-9 * np.arange(len(ln_n))))  # it can be inverted
+        a, b, alpha = fit_power(n, drawn)
+        powers.append((a, b * (B / n[-1])**-alpha, alpha))
+    fit |= dict(zip(('limit', 'scale', 'alpha'), np.transpose(powers, (1, 2, 0))))
+    for (S, n, of), (runs, docs) in cells.items():
+        if len(S) == 2 and n == B and of in S:
+            c, j = names.index(of), names.index(S[S[0] == of])
+            z = noise(math.hypot(sd / math.sqrt(len(runs)), docs), of, S)
+            fit['moves'].setdefault((S, B), []).append((z, sd, len(runs)))
+            fit['xe2'][:, c, j] = runs.mean() + z
+            fit['eta'][:, c, j] = 2 * tokens_at(fit, c, fit['xe2'][:, c, j]) / B - 1
+    return fit | fit_constants(fit, cells)
+
+
+def fit_constants(fit, cells):
+    """Returns the constants of laws that no pair shows, {name: least squares}, if fit_k > 2."""
+    tried = [([fit['names'].index(c) for c in S], fit['names'].index(of), runs.mean())
+             for (S, n, of), (runs, _) in cells.items()
+             if 2 < len(S) <= fit_k and n == fit['B'] and of in S]
+
+    def error(x, key, law):
+        return np.nanmean([(LAWS[law](fit | {key: x}, S, c)[0] - xe)**2 for S, c, xe in tried])
+    return {key: scipy.optimize.minimize_scalar(error, bounds=(-1, 3), args=(key, law),
+                                                method='bounded').x
+            for key, law in (('redundancy', 'redundant'), ('exponent', 'shares')) if tried}
+
+
+# -----------------------------------------------------------------------------
+# laws: functions of (fit, S, c), S a list of components and c one of it, that return XE_c(M_S) in
+# nats, (D,). Add yours to LAWS. f is a curve, eta and xe2 are of the fit's pairs.
+
+
+def of_share(share):
+    """Returns the law of XE of one for n_c(S) / B."""
+    return lambda fit, S, c: xe_at(fit, c, fit['B'] * share(fit, S, c))
+
+
+def pairs_of(fit, key, S, c):
+    """Returns eta or xe2 of c with the others in S, (D, K - 1)."""
+    return fit[key][:, c, [j for j in S if j != c]]
+
+
+def log_above(xe, limit):
+    """Returns ln(xe - limit), nan where the curve's limit is above."""
+    return np.log(np.where(xe > limit, xe - limit, np.nan))
+
+
+def redundant(fit, S, c):
+    """Additive, but j's rate is less by redundancy x its mean rate with the other others."""
+    total, rest = 1, [j for j in S if j != c]
+    for j in rest:
+        like = fit['eta'][:, j, [i for i in rest if i != j]].sum(1) / max(1, len(rest) - 1)
+        total = total + fit['eta'][:, c, j] * (1 - fit['redundancy'] * like)
+    return total / len(S)
+
+
+def atlas(fit, S, c):
+    """a + b (B / K)^-alpha K^psi, psi of all pairs (Longpre et al., 2510.22037, at one size)."""
+    a, b, alpha = (fit[key][:, :, None] for key in ('limit', 'scale', 'alpha'))
+    psi = np.nanmean(log_above(fit['xe2'], a) / math.log(2) - np.log2(b) - alpha, axis=(1, 2))
+    return a[:, c, 0] + b[:, c, 0] * len(S)**(alpha[:, c, 0] + psi)
+
+
+def exponential(fit, S, c):
+    """a + exp(sum of t_j h_j), h = 1 / K, a the curve's limit (Ye et al., 2403.16952)."""
+    a = fit['limit'][:, c]
+    alone = log_above(xe_at(fit, c, fit['B']), a)
+    pairs = log_above(pairs_of(fit, 'xe2', S, c), a[:, None]).sum(1)
+    return a + np.exp((2 * pairs - (len(S) - 2) * alone) / len(S))
+
+
+def shared_head(fit, S, c):
+    """f_c(B) + w_c (f_c(B / K) - f_c(B)): the head is shared, the tail has own tokens alone."""
+    one, two, many = (xe_at(fit, c, fit['B'] / K) for K in (1, 2, len(S)))
+    return one + (np.nanmean(fit['xe2'][:, c], axis=1) - one) / (two - one) * (many - one)
+
+
+def shared_capacity(fit, S, c):
+    """
+    f_c(B / K) + kappa_c (1 - 1 / K): own tokens in the noise term, and a shared capacity to first
+    order (Dai and Zheng, 2606.08167, where kappa >= 0; here it may be below, so that others help).
+    """
+    kappa = 2 * (np.nanmean(fit['xe2'][:, c], axis=1) - xe_at(fit, c, fit['B'] / 2))
+    return xe_at(fit, c, fit['B'] / len(S)) + kappa * (1 - 1 / len(S))
+
+
+def logarithm(fit, S, c):
+    """f_c(B) + a ln K, a of all pairs."""
+    one = np.stack([xe_at(fit, i, fit['B']) for i in range(len(fit['names']))], axis=1)
+    a = np.nanmean(fit['xe2'] - one[:, :, None], axis=(1, 2)) / math.log(2)
+    return one[:, c] + a * math.log(len(S))
+
+
+LAWS = {
+    'additive': of_share(lambda fit, S, c: (1 + pairs_of(fit, 'eta', S, c).sum(1)) / len(S)),
+    'redundant': of_share(redundant),
+    # others' tokens are worth eta h^exponent (exponents of shares: Shukor et al., 2507.09404)
+    'shares': of_share(lambda fit, S, c: 1 / len(S) + pairs_of(fit, 'eta', S, c).sum(1) / 2
+                       * (2 / len(S))**fit['exponent']),
+    'one eta each': of_share(lambda fit, S, c: (
+        1 + (len(S) - 1) * np.nanmean(fit['eta'][:, c], axis=1)) / len(S)),
+    'one eta': of_share(lambda fit, S, c: (
+        1 + (len(S) - 1) * np.nanmean(fit['eta'], axis=(1, 2))) / len(S)),
+    # n_c = B K^-gamma, 2^-gamma = (1 + eta) / 2: the pairs of c in S, or all (ATLAS's form in K)
+    'power': of_share(lambda fit, S, c: len(S)**np.mean(
+        np.log2((1 + pairs_of(fit, 'eta', S, c)) / 2), axis=1)),
+    'one power': of_share(lambda fit, S, c: len(S)**np.nanmean(
+        np.log2((1 + fit['eta']) / 2), axis=(1, 2))),
+    '1.66 a doubling': of_share(lambda fit, S, c: np.full(  # what ATLAS found for languages
+        1 + DRAWS, len(S)**-math.log2(1.66))),
+    'ATLAS': atlas, 'exponential': exponential, 'shared head': shared_head,
+    'shared capacity': shared_capacity, 'a ln K': logarithm,
+    'dilution': of_share(lambda fit, S, c: np.full(1 + DRAWS, 1 / len(S)))}
+
+# -----------------------------------------------------------------------------
+# rates without all pairs: lines
+
+
+def cross_gaps(cells, names, B):
+    """Returns XE_c(P_j) - XE_c(P_c), nats, of specialists on B tokens, (C, C); nan if unknown."""
+    xe = {(S[0], c): runs.mean() for (S, n, c), (runs, _) in cells.items() if (len(S), n) == (1, B)}
+    gaps = [[xe.get((j, c), np.nan) - xe.get((c, c), np.nan) for j in names] for c in names]
+    return np.where(np.eye(len(names)), np.nan, gaps)
+
+
+def bigram_gaps(dataset, names, B):
+    """
+    Returns H_c(j) - H_c(c), nats a token, (C, C): H_c(j) is the cross entropy of c's test tokens
+    under bigrams of the first B training tokens of j, which j's unigrams join as one count more.
+    All nan where data_dir has no such data set.
+    """
+    folder = os.path.join(data_dir, dataset)
+    V = (read_json(os.path.join(folder, 'meta.json')) or {}).get('vocab_size')
+    H = np.full((len(names), len(names)), np.nan)
+    train, test = ([np.fromfile(os.path.join(folder, c, f'{split}.bin'), '<u2', B).astype(int)
+                    for c in names if V] for split in ('train', 'test'))
+    for (j, x), (c, y) in itertools.product(enumerate(train), enumerate(test)):
+        pairs, n = np.unique(x[:-1] * V + x[1:], return_counts=True)
+        asked, ones = y[:-1] * V + y[1:], np.bincount(x, minlength=V)
+        i = np.minimum(np.searchsorted(pairs, asked), len(pairs) - 1)
+        unigram = (ones[y[1:]] + 0.5) / (len(x) + V / 2)
+        H[c, j] = -np.log((np.where(pairs[i] == asked, n[i], 0) + unigram)
+                          / (ones[y[:-1]] + 1)).mean()
+    return np.where(np.eye(len(names)), np.nan, H - np.diag(H)[:, None])
+
+
+def fit_line(gaps, eta, limit=None):
+    """
+    Fits eta_cj = a + b gap_cj to at most `limit` pairs {c, j}, drawn at random: gaps (C, C), eta
+    (D, C, C). Returns ((a, b) (D, 2), sd of the residuals, pairs (n, 2)); each draw but the first
+    draws the pairs with replacement. Returns None where there are fewer than three pairs.
+    """
+    known, rng = np.isfinite(gaps + eta[0]), random_stream('pairs', pairs_draw)
+    pairs = rng.permutation(np.argwhere(np.triu(known & known.T)))[:limit]
+    if len(pairs) < 3:
+        return None
+    lines, errors = [], []
+    for d in range(len(eta)):
+        c, j = pairs[rng.integers(len(pairs), size=len(pairs)) if d else slice(None)].T
+        x, y = np.append(gaps[c, j], gaps[j, c]), np.append(eta[d, c, j], eta[d, j, c])
+        X, ok = np.stack([np.ones(len(x)), x], axis=1), np.isfinite(y)
+        lines.append(np.linalg.lstsq(X[ok], y[ok])[0])
+        errors.append(y - X @ lines[-1])
+    return np.array(lines), math.sqrt(np.sum(errors[0]**2) / (2 * len(pairs) - 2)), pairs
+
+
+def with_line(fit, gaps, line, way):
+    """Returns the fit with the rates that a line of fit_line tells, and its residuals drawn."""
+    (ab, sd, _), names = line, fit['names']
+    eta = ab[:, :1, None] + ab[:, 1:, None] * gaps
+    moves = {key: x for key, x in fit['moves'].items() if len(key[0]) == 1}
+    for c, j in itertools.permutations(range(len(names)), 2):
+        z = noise(sd, way, names[c], names[j])
+        eta[:, c, j] += z
+        moves.setdefault((tuple(sorted((names[c], names[j]))), fit['B']), []).append((z, sd, 0))
+    return fit | {'eta': eta, 'moves': moves}
+
+
+def fit_ways(fit, cells, dataset):
+    """
+    Returns ({way: the fit with its rates}, {way: (gaps, fit_line's line)}), those of (a) to (d)
+    that the results allow. Fails where none is.
+    """
+    B, names = fit['B'], fit['names']
+    gaps = {'b': cross_gaps(cells, names, B), 'c': bigram_gaps(dataset, names, B)}
+    lines = {way: (gaps[way], fit_line(gaps[way], fit['eta'], n_pairs)) for way in gaps}
+    if line_from:
+        others, _ = read_results(line_from, '')
+        of_others = fit_rates(others, mixture_budget(others))
+        lines['d'] = gaps['b'], fit_line(cross_gaps(others, of_others['names'], of_others['B']),
+                                         of_others['eta'])
+    lines = {way: (x, line) for way, (x, line) in lines.items() if line and np.isfinite(x).any()}
+    ways = {'a': fit} if np.isfinite(fit['eta'][0]).any() else {}
+    ways |= {way: with_line(fit, x, line, way) for way, (x, line) in lines.items()}
+    if not ways:
+        fail(f'{results} has no pairs, K = 2 with {B:,} tokens, whose effective tokens are known:'
+             ' train them; or name results of another data set by --line_from, and evaluate the'
+             ' specialists of both on all components (eval_xe.py --eval_components)')
+    return ways, lines
+
+
+# -----------------------------------------------------------------------------
+# forecasts and their scores
+
+
+def interval(draws, *names):
+    """Returns {names[0]: low, names[1]: high}, the 90% interval of draws (D,); nan if [0] is."""
+    ends = np.nanquantile(draws, (0.05, 0.95)) if np.isfinite(draws[0]) else (np.nan, np.nan)
+    return dict(zip(names, ends))
+
+
+def forecast_draws(fit, law, S):
+    """
+    Returns {c: (XE (D,), ΔXE (D,))} of one run of a mixture S, names: the law's, with the noise of
+    a run, and the law's own error, which its components share. '' is their mean.
+    """
+    draws, ids = {}, [fit['names'].index(c) for c in S]
+    for name, c in zip(S, ids):
+        ln_n, values = fit['curves'][c]
+        slope = (values[0, 0] - values[0, -1]) / (ln_n[-1] - ln_n[0])  # nats for 1 of ln n
+        error = noise(fit['sd'], 'run', name, S)
+        error += slope * noise(law_error, 'law', S) * (len(S) > 2)  # pairs are what it is fitted to
+        xe = LAWS[law](fit, ids, c) + error
+        draws[name] = xe, xe - xe_at(fit, c, fit['B'])
+    return draws | {'': np.mean([*draws.values()], axis=0)}
+
+
+def forecast_rows(ways, sets, cells):
+    """
+    Returns a DataFrame of the forecasts of mixtures by all laws on (a), and by the additive ones on
+    the other ways, with what was measured. covered is the share of runs inside the interval.
+    """
+    rows = []
+    for way, law, S in itertools.product(ways, LAWS, sets):
+        if way != 'a' and law not in ('additive', 'redundant'):
+            continue
+        for c, (xe, delta) in forecast_draws(ways[way], law, S).items():
+            rows.append({'law': law, 'way': way, 'k': len(S), 'components': '+'.join(S),
+                         'component': c, 'forecast': xe[0], **interval(xe, 'low', 'high'),
+                         'delta': delta[0], **interval(delta, 'delta_low', 'delta_high')})
+            runs, _ = cells.get((S, ways[way]['B'], c), ([], 0))
+            if len(runs):
+                inside = (rows[-1]['low'] <= runs) & (runs <= rows[-1]['high'])
+                rows[-1] |= {'xe': runs.mean(), 'n_runs': len(runs), 'covered': inside.mean(),
+                             'error': xe[0] - runs.mean()}
+    return pd.DataFrame(rows, columns=('law way k components component forecast low high delta'
+                                       ' delta_low delta_high xe n_runs covered error').split())
+
+
+def score(forecasts):
+    """Returns a DataFrame: law, way, K ('' = all above fit_k): number, errors in nats, coverage."""
+    scores = []
+    tried = forecasts[(forecasts['k'] > fit_k) & forecasts['xe'].notna()]
+    for (law, way), of_law in tried.groupby(['law', 'way'], sort=False):
+        for K, rows in [('', of_law), *of_law.groupby('k')]:
+            known = rows.dropna(subset='error')
+            scores.append({'law': law, 'way': way, 'k': K, 'n': len(known),
+                           'no_forecast': len(rows) - len(known), 'bias': known['error'].mean(),
+                           'mae': known['error'].abs().mean(),
+                           'coverage': known['covered'].mean()})
+    return pd.DataFrame(scores, columns='law way k n no_forecast mae bias coverage'.split())
+
+
+def token_rows(fit, cells):
+    """Returns a DataFrame of the effective tokens of each mixture and component."""
+    rows, B = [], fit['B']
+    for (S, n, of), (runs, docs) in cells.items():
+        if len(S) > 1 and n == B and of in S:
+            c = fit['names'].index(of)
+            z = noise(math.hypot(fit['sd'] / math.sqrt(len(runs)), docs), of, S)
+            tokens, best = tokens_at(fit, c, runs.mean() + z), fit['curves'][c][1][0, -1]
+            side = '' if tokens[0] > 0 else 'above' if runs.mean() < best else 'below'
+            rows.append({'k': len(S), 'components': '+'.join(S), 'component': of, 'xe': runs.mean(),
+                         'delta': runs.mean() - xe_at(fit, c, B)[0], 'n_runs': len(runs),
+                         'tokens': tokens[0], **interval(tokens, 'tokens_low', 'tokens_high'),
+                         'share': tokens[0] / B, 'outside': side})
+    return pd.DataFrame(rows, columns=('k components component xe delta n_runs tokens tokens_low'
+                                       ' tokens_high share outside').split())
+
+
+def eta_rows(ways, lines):
+    """Returns a DataFrame of the rates of each way, and of the gaps that its line starts from."""
+    return pd.DataFrame([
+        {'way': way, 'component': name, 'other': other, 'eta': fit['eta'][0, c, j],
+         **interval(fit['eta'][:, c, j], 'eta_low', 'eta_high'),
+         'gap': lines[way][0][c, j] if way in lines else np.nan}
+        for way, fit in ways.items()
+        for (c, name), (j, other) in itertools.permutations(enumerate(fit['names']), 2)])
+
+
+def next_run(fit, S):
+    """
+    Returns (members, tokens, share of the variance of the additive law's mean ΔXE that it removes)
+    of the run that would tell most of a mixture S: another seed, or a pair not trained. Shares come
+    from a regression of the draws on what moved them.
+    """
+    y = forecast_draws(fit, 'additive', S)[''][1]
+    moves = [(key, z, sd**2 * (1 / runs - 1 / (runs + 1) if runs else 1))
+             for key, of_key in fit['moves'].items() if set(key[0]) <= {*S}
+             for z, sd, runs in of_key]
+    ok, Z = np.isfinite(y), np.stack([z for _, z, _ in moves], axis=1)
+    slopes, gains = np.linalg.lstsq(Z[ok], y[ok] - y[0])[0], {}
+    for (key, _, less), slope in zip(moves, slopes):
+        gains[key] = gains.get(key, 0) + slope**2 * less / y[ok].var()
+    best = max(gains, key=gains.get)
+    return *best, min(gains[best], 1)
+
+
+# -----------------------------------------------------------------------------
+# pictures
+
+
+def finish(ax, xlabel, ylabel, ks=None):
+    """Labels axes, and draws their grid and legend; an axis over K has ticks at `ks`."""
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    if ks is not None:
+        ax.set_xticks(ks, [str(k) for k in ks])
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize=8)
+
+
+def draw_vs_k(fit, forecasts, tokens):
+    """XE and ΔXE of mixtures against K, measured and by laws. Returns the figure."""
+    fig, axes = plt.subplots(1, 2, figsize=(10, 4.4), layout='constrained')
+    means = forecasts[(forecasts['component'] == '') & (forecasts['way'] == forecasts['way'][0])]
+    runs = tokens.groupby(['components', 'k'])[['xe', 'delta']].mean().reset_index()
+    one = np.mean([xe_at(fit, c, fit['B'])[0] for c in range(len(fit['names']))])
+    for ax, (column, low, high, measured, first, label) in zip(axes, (
+            ('forecast', 'low', 'high', 'xe', one, 'XE'),
+            ('delta', 'delta_low', 'delta_high', 'delta', 0, 'ΔXE from K = 1'))):
+        for law, style in (('additive', '-'), ('one power', '--'), ('dilution', ':')):
+            of_law = means[means['law'] == law].dropna(subset=column)
+            of_k = of_law.groupby('k')[[column, low, high]].mean()
+            ax.plot([1, *of_k.index], [first, *of_k[column]], style, color=COLORS[law], label=law)
+            if law == 'additive':
+                ax.fill_between(of_k.index, of_k[low], of_k[high], color=COLORS[law], lw=0,
+                                alpha=0.2, label='90% around its forecasts')
+        ax.scatter(runs['k'], runs[measured], s=14, color='black', zorder=3,
+                   label='a mixture, trained')
+        finish(ax, K_LABEL, f'{label} (nats per token)', range(1, len(fit['names']) + 1))
+    return fig
+
+
+def draw_tokens(fit, tokens):
+    """Effective tokens, and the tokens that K components need, against K. Returns the figure."""
+    fig, axes = plt.subplots(1, 2, figsize=(10, 4.4), layout='constrained')
+    K, names = np.arange(1, len(fit['names']) + 1), fit['names']
+    eta = np.nanmean(fit['eta'], axis=(1, 2))[:, None]
+    share = (1 + (K - 1) * eta) / K * np.exp(noise(law_error, 'share')[:, None] * (K > 2))
+    ends = np.nanquantile(share, (0.05, 0.95), axis=0)
+    power = K**np.nanmean(np.log2((1 + fit['eta'][0]) / 2))
+    for ax, sign, label in zip(axes, (1, -1), (
+            'effective tokens of a component, n / B', 'tokens for the XE of K = 1, times B')):
+        for i, c in enumerate(names):
+            n = tokens.loc[tokens['component'] == c, ['tokens', 'tokens_low', 'tokens_high']]
+            y, low, high = (n.to_numpy().T / fit['B'])**sign
+            ax.errorbar(tokens['k'][n.index] * 1.02**(i - len(names) / 2), y, np.abs(
+                [y - low, high - y]), fmt='o', ms=3, lw=0.6, color=plt.cm.viridis(i / len(names)),
+                label=c.replace('$', r'\$'))
+        lines = [ax.plot(K, share[0]**sign, color=COLORS['additive'],
+                         label=f'additive, mean η {eta[0, 0]:.2f}, 90%'),
+                 ax.plot(K, power**sign, '--', color=COLORS['one power'], label='power of K'),
+                 ax.plot(K, 1.0 * K**-float(sign), ':', color='gray', label='dilution alone')]
+        ax.fill_between(K, *ends**sign, color=COLORS['additive'], alpha=0.2, lw=0)
+        ax.set(xscale='log', yscale='log')
+        if sign < 0:
+            lines.append(ax.plot(K, 1.66**np.log2(K), '-.', color='black',
+                                 label='ATLAS, 1.66 for a doubling'))
+        ticks = [x for x in (.1, .15, .2, .3, .4, .5, .7, 1, 1.5, 2, 3, 4, 6, 8, 10)
+                 if ax.get_ylim()[0] <= x <= ax.get_ylim()[1]]
+        ax.minorticks_off()
+        ax.set_yticks(ticks, [f'{x:g}' for x in ticks])
+        finish(ax, K_LABEL, label, K)
+        if sign < 0:
+            ax.legend(handles=[line for line, in lines], fontsize=8)
+    return fig
+
+
+def draw_eta(fit, way):
+    """The matrix of rates. Returns the figure."""
+    names, eta = [c.replace('$', r'\$') for c in fit['names']], fit['eta'][0]
+    half, n = 1.645 * np.nanstd(fit['eta'][1:], axis=0), len(names)
+    fig, ax = plt.subplots(figsize=(3.5 + 0.7 * n, 2.5 + 0.7 * n), layout='constrained')
+    fig.colorbar(ax.imshow(eta, vmin=min(0, np.nanmin(eta))), label='η', shrink=0.8)
+    for c, j in np.argwhere(np.isfinite(eta)):
+        ax.text(j, c, f'{eta[c, j]:.2f}\n±{half[c, j]:.2f}', ha='center', va='center', fontsize=8,
+                color='white' if eta[c, j] < 0.6 * np.nanmax(eta) else 'black')
+    ax.set_xticks(range(n), names, rotation=45, ha='right')
+    ax.set_yticks(range(n), names)
+    ax.set(xlabel='a token of j', ylabel='is worth so many tokens of c',
+           title=f'η, ± 90%, by ({way})')
+    return fig
+
+
+def draw_lines(fit, lines):
+    """The rates of pairs against the gaps, with the lines. Returns the figure, or None."""
+    if not lines:
+        return None
+    fig, axes = plt.subplots(1, len(lines), figsize=(5 * len(lines), 4.4), layout='constrained',
+                             squeeze=False)
+    for ax, (way, (gaps, (ab, sd, used))) in zip(axes[0], lines.items()):
+        ok = np.isfinite(gaps + fit['eta'][0])
+        if ok.any():
+            x, y = gaps[ok], fit['eta'][0][ok]
+            ax.errorbar(x, y, 1.645 * np.nanstd(fit['eta'][1:], axis=0)[ok], fmt='o', ms=4, lw=0.7,
+                        label=f'a pair, 90%; r = {np.corrcoef(x, y)[0, 1]:.2f}')
+        x = np.linspace(np.nanmin(gaps), np.nanmax(gaps), 50)
+        y = ab[:, :1] + ab[:, 1:] * x
+        band = np.quantile(y + noise(sd, 'line', way)[:, None], (0.05, 0.95), axis=0)
+        ax.plot(x, y[0], color='black', label=f'line of {len(used)} pairs'
+                + ' of other results' * (way == 'd'))
+        ax.fill_between(x, *band, color='black', alpha=0.12, lw=0, label='90% of rates')
+        reader = 'bigrams of j' if way == 'c' else 'the specialist of j'
+        ax.set_title(f'({way})')
+        finish(ax, f"XE on c of {reader}, minus c's own (nats per token)",
+               'η, what a token of j is worth in tokens of c')
+    return fig
+
+
+# -----------------------------------------------------------------------------
+# the work in its order
+
+
+def print_forecast(fit, ways):
+    """Prints the additive law's forecast of the mixture asked for, and the run that would help."""
+    S, names, tokens = tuple(sorted(split_names(forecast))), fit['names'], budget or fit['B']
+    start = f'--forecast={forecast}:'
+    for c in S:
+        if c not in names:
+            fail(f'{start} {c} has no specialists here; there are {", ".join(names)}')
+    if len(S) < 2:
+        fail(f'{start} name two components or more')
+
+    # rates of pairs where they are known, else of the first line that tells them
+    ids = [names.index(c) for c in S]
+    asked = (0, *np.array([*itertools.permutations(ids, 2)]).T)
+    for way, of_way in ways.items():
+        known = {'eta': np.where(np.isfinite(fit['eta'][0]), fit['eta'], of_way['eta']),
+                 'moves': of_way['moves'] | fit['moves'], 'B': tokens}
+        if np.isfinite(known['eta'][asked]).all():
+            break
+    else:
+        fail(f'{start} not all pairs of these are there: train them, or have lines tell the rates'
+             ' (--help)')
+    n_known = int(np.isfinite(fit['eta'][asked]).sum())
+    source = '(a)' if way == 'a' else f'({way}), {n_known} of {len(asked[1])} by (a)'
+    draws = forecast_draws(fit | known, 'additive', S)
+    if np.isnan(draws[''][0][0]):
+        low, high = (math.exp(max(x[0][0] for x in fit['curves'])), math.exp(
+            min(x[0][-1] for x in fit['curves'])))
+        fail(f'{start} {tokens:,} tokens, or the effective tokens, are outside what all specialists'
+             f' had, {low:,.0f} to {high:,.0f}: train more of them, or choose another --budget')
+    print(f'\n{"+".join(S)}, {tokens:,} tokens an epoch: additive law, rates at {fit["B"]:,} tokens'
+          f' from {source}; 90% intervals of one run\n')
+    for c, (xe, delta) in draws.items():
+        ends = [*interval(xe, 0, 1).values(), *interval(delta, 0, 1).values()]
+        print(f'{c or "mean":12} XE {xe[0]:.4f} [{ends[0]:.4f}, {ends[1]:.4f}]   ΔXE'
+              f' {delta[0]:+.4f} [{ends[2]:+.4f}, {ends[3]:+.4f}]')
+    members, n, share = next_run(fit | known, S)
+    print(f'\nThe run that narrows the interval of the mean ΔXE most, by'
+          f' {1 - math.sqrt(1 - share):.1%}: python train.py <config> --components='
+          f'{shlex.quote(join_names(members))} --token_budget={n}, with a new --seed')
+
+
+def print_tables(fit, forecasts, scores):
+    """Prints the mean ΔXE by K that laws forecast, and their scores, best first."""
+    means = forecasts[forecasts['component'] == ''].pivot_table('delta', ['law', 'way'], 'k')
+    print('\nForecast ΔXE in nats, mean over mixtures that have one, by K\n'
+          + means.to_string(float_format='{:+.3f}'.format))
+    if len(scores):
+        n_runs = forecasts.loc[forecasts['k'] > fit_k, 'n_runs'].dropna()
+        floor = fit['sd'] * math.sqrt(2 / math.pi) * (n_runs**-0.5).mean()
+        whole = scores[scores['k'] == ''].drop(columns='k').set_index(['law', 'way'])
+        bias = scores[scores['k'] != ''].pivot(index=['law', 'way'], columns='k', values='bias')
+        print(f'\nErrors of XE in nats on K > {fit_k}, each (S, c) a mean over runs: seeds alone'
+              f' would leave {floor:.4f}\n' + whole.join(bias.add_prefix('bias K=')).sort_values(
+                  'mae').to_string(float_format='{:+.3f}'.format))
+
+
+if __name__ == '__main__':
+    cells, dataset = read_results(results, setting)
+    fit = fit_rates(cells, mixture_budget(cells))
+    tokens = token_rows(fit, cells)
+    print('curves, error in nats at a budget that is left out: ' + ', '.join(
+        f'{form} {x:.4f}' for form, x in fit['errors'].items()) + f'; taken: {fit["form"]}\nseeds:'
+        f' sd of XE {fit["sd"]:.4f} ' + (f'({fit["df"]} degrees of freedom)' if fit['df'] else
+                                         '(not known: no run is repeated; the error of curves)'))
+    for row in tokens[tokens['outside'] != ''].to_dict('records'):
+        print(f'{row["component"]} in {row["components"]}: XE {row["xe"]:.4f} is that of'
+              f' {"more" if row["outside"] == "above" else "fewer"} tokens than its specialists'
+              ' had, so its effective tokens are left out')
+    ways, lines = fit_ways(fit, cells, dataset)
+    if forecast:
+        print_forecast(fit, ways)
+        sys.exit()
+
+    # all mixtures where they are few, else those that were trained and the largest
+    names, first = fit['names'], next(iter(ways))
+    sets = [S for K in range(2, len(names) + 1) for S in itertools.combinations(names, K)]
+    trained = {S for S, n, _ in cells if n == fit['B']} | {tuple(names)}
+    sets = sets if len(sets) <= 300 else [S for S in sets if S in trained]
+    forecasts = forecast_rows(ways, sets, cells)
+    scores = score(forecasts[forecasts['component'] != ''])
+
+    # the CSV files, the pictures, the table
+    os.makedirs(results_dir, exist_ok=True)
+    tables = {'tokens': tokens, 'eta': eta_rows(ways, lines), 'forecast': forecasts,
+              'scores': scores}
+    for name, table in tables.items():
+        replace_file(os.path.join(results_dir, f'law_{name}.csv'),
+                     table.to_csv(index=False, float_format='%.6g'))
+    pictures = {'xe_vs_k': draw_vs_k(ways[first], forecasts, tokens), 'tokens': draw_tokens(
+        ways[first], tokens), 'eta': draw_eta(ways[first], first), 'lines': draw_lines(fit, lines)}
+    for name, fig in pictures.items():
+        if fig:
+            fig.suptitle(f'{dataset}, {fit["B"]:,} tokens an epoch')
+            replace_file(os.path.join(results_dir, f'law_{name}.png'),
+                         lambda f: fig.savefig(f, format='png', dpi=160))
+    print_tables(fit, forecasts, scores)
+    print(f'\n{results_dir}/ has {", ".join(f"law_{name}.csv" for name in tables)} and'
+          f' {", ".join(f"law_{name}.png" for name in pictures if pictures[name])}')
