@@ -33,7 +33,8 @@ import numpy as np
 from tqdm import tqdm
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
-SCRIPTS = ('prepare.py', 'sample_mix.py', 'train.py', 'sweep.py', 'eval_xe.py', 'plot_xe.py')
+SCRIPTS = ('prepare.py', 'sample_mix.py', 'train.py', 'sweep.py', 'eval_xe.py', 'plot_xe.py',
+           'fit_law.py')
 
 # Keys of train.py that move none of a run's numbers (epochs does through max_iters, which is
 # recorded), those that --init_from=resume may change besides, and those in which runs of one

@@ -399,7 +399,9 @@ def run_columns(run, component):
     """Returns what tells a run's rows of a component apart in the CSV files, a dict."""
     return {key: run[key] for key in ('run', 'dataset', 'k', *SEEDS, 'setting')} | {
         'split': split, 'components': '+'.join(run['mix']['components']), 'component': component,
-        'unfinished': run['unfinished']}
+        'unfinished': run['unfinished'], 'tag': run['tag']} | {
+            key: run['mix'][key] for key in ('token_budget', 'shuffle_components',
+                                             'constant_per_component')}
 
 
 def component_rows(run, component, curves):
