@@ -39,6 +39,40 @@ HEAD_LOGITS = {'cpu': 2**24, 'mps': 2**24, 'cuda': 2**31 - 1}
 KEPT_LOGITS = 2**28
 
 
+class Attention(torch.autograd.Function):
+    """
+    Causal attention of q, k, v, (B, heads, T, D) each, with dropout of its weights; (B, heads, T,
+    D). For CPUs: the backward pass needs no exponential and no row sum over T, as what is kept is
+    e = exp(scores - their maximum), and the sum over j of P_ij dP_ij is that of dy_i y_i over D
+    (Dao et al. 2205.14135, appendix B).
+    """
+
+    @staticmethod
+    def forward(ctx, q, k, v, dropout):
+        T, D = q.shape[2:]
+        is_future = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)
+        scores = (q @ k.transpose(2, 3)).float() / math.sqrt(D)  # (B, heads, T, T)
+        scores = scores.masked_fill(is_future, -math.inf)
+        e = (scores - scores.amax(3, keepdim=True)).exp()
+        total, e = e.sum(3, keepdim=True), e.to(v.dtype)
+        keep = F.dropout(torch.ones_like(e), dropout) if dropout else None
+        y = ((e * keep if dropout else e) @ v / total).to(v.dtype)  # (B, heads, T, D)
+        ctx.save_for_backward(q, k, v, e, total, y, keep)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):  # (B, heads, T, D)
+        q, k, v, e, total, y, keep = ctx.saved_tensors
+        grad = grad / total
+        shift = (grad * y).sum(3, keepdim=True)
+        grad, kept = grad.to(v.dtype), e if keep is None else e * keep
+        grad_p = grad @ v.transpose(2, 3)  # (B, heads, T, T)
+        grad_p = grad_p if keep is None else grad_p * keep
+        grad_scores = (e * (grad_p - shift) / math.sqrt(q.shape[3])).to(v.dtype)
+        return (grad_scores @ k, grad_scores.transpose(2, 3) @ q, kept.transpose(2, 3) @ grad,
+                None)
+
+
 class Block(nn.Module):
     """One transformer layer: x + attention(LayerNorm(x)), then x + MLP(LayerNorm(x))."""
 
@@ -60,12 +94,8 @@ class Block(nn.Module):
         q, k, v = qkv.unflatten(2, (3, self.n_head, -1)).permute(2, 0, 3, 1, 4)
         # each (B, heads, T, C / heads)
         dropout = self.dropout if self.training else 0.0
-        if x.device.type == 'cpu':  # where the backward pass of SDPA is slow (LOG.md 2026-11-24)
-            T = x.shape[1]
-            is_future = torch.ones(T, T, dtype=torch.bool, device=x.device).triu(1)
-            scores = (q @ k.transpose(2, 3)).float() / math.sqrt(q.shape[3])  # (B, heads, T, T)
-            att = scores.masked_fill(is_future, -math.inf).softmax(3)
-            y = F.dropout(att, dropout).to(v.dtype) @ v
+        if x.device.type == 'cpu':  # where that of PyTorch is slow (LOG.md 2026-11-25)
+            y = Attention.apply(q, k, v, dropout)
         else:
             y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
         x = x + self.drop(self.attn['c_proj'](y.transpose(1, 2).flatten(2)))

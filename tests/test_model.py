@@ -102,6 +102,26 @@ def test_gradients_of_the_chunked_head_are_those_of_the_plain_loss(monkeypatch):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize('dropout', [0.0, 0.4])
+def test_attention_and_its_gradients_are_those_of_a_masked_softmax(dropout):
+    torch.manual_seed(0)
+    *qkv, grad = torch.randn(4, 3, 2, 17, 8)
+    is_future = torch.ones(17, 17, dtype=torch.bool).triu(1)
+
+    def plain(q, k, v):
+        keep = F.dropout(torch.ones(3, 2, 17, 17), dropout)
+        scores = (q @ k.transpose(2, 3) / math.sqrt(8)).masked_fill(is_future, -math.inf)
+        return scores.softmax(3) * keep @ v
+    results = []
+    for attention in (plain, lambda *qkv: model_module.Attention.apply(*qkv, dropout)):
+        torch.manual_seed(1)  # the same weights are dropped
+        leaves = [x.clone().requires_grad_() for x in qkv]
+        y = attention(*leaves)
+        results.append([y, *torch.autograd.grad(y, leaves, grad)])
+    for a, b in zip(*results):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
 def test_gradients_in_bfloat16_are_within_its_rounding():
     """
     Against float64, TokenXE errs no more than the plain computation under the same autocast, give
