@@ -17,16 +17,16 @@ token_budget = 20_480 * 64
 block_size = 64
 
 n_layer = 2
-n_head = 2
+n_head = 4
 n_embd = 64
 dropout = 0.0
 
 epochs = 4
 batch_size = 64
-learning_rate = 3e-3
+learning_rate = 5e-3
 min_lr = 1e-4
+weight_decay = 0.0
 warmup_iters = 50
 
 eval_interval = 160
 val_windows_per_component = 128
-compile = False
