@@ -91,11 +91,9 @@ def read_results(patterns, words):
         rows = pd.concat([pd.read_csv(path, keep_default_na=False, na_values=[''], dtype=text)
                           for path in paths], ignore_index=True).fillna({'setting': ''})
         keys = [dict(word.partition('=')[::2] for word in shlex.split(x)) for x in rows['setting']]
-        for key in ('token_budget', *CONTROLS):  # a column, or a word of the setting
-            words_of = [of_row.pop(key, None) for of_row in keys]
-            rows[key] = rows[key] if key in rows else words_of
         rows['kind'] = [frozenset(f'{key}={value}' for key, value in (
-            of_row | {'dataset': dataset, 'split': split}).items())
+            of_row | {'dataset': dataset, 'split': split}).items()
+            if key not in ('token_budget', *CONTROLS))  # they have columns
             for of_row, dataset, split in zip(keys, rows['dataset'], rows['split'])]
         rows = rows[(rows[[*CONTROLS, 'unfinished']].astype(str) != 'True').all(axis=1)]
         rows = rows[[kind.issuperset(shlex.split(words)) for kind in rows['kind']]]
@@ -106,9 +104,6 @@ def read_results(patterns, words):
         if differ:
             fail(f'{patterns} has runs of several settings ({" ".join(differ)}): choose one by'
                  f" --setting='{differ[0]}'")
-        if rows['token_budget'].isna().any():
-            fail(f'{patterns} does not say how many tokens an epoch had: evaluate runs of all'
-                 ' budgets together, so that their setting does')
         rows['members'] = [tuple(sorted([names] if k == 1 else names.split('+')))
                            for names, k in zip(rows['components'], rows['k'])]
         rows['tokens'] = rows['token_budget'].astype(int)

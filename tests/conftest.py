@@ -31,6 +31,10 @@ BY_TWO = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--npro
           os.path.join(ROOT, 'train.py')]
 
 
+def pytest_collection_finish():
+    gc.freeze()  # run() collects garbage each time: not among the imports' objects
+
+
 def run(script, *args):
     """Runs a script as `python script args` would, in the current folder; returns its globals."""
     is_set = any(arg.startswith('--compile=') or arg == '--help' for arg in args)
