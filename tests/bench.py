@@ -377,7 +377,7 @@ def bench_size(size, device, dtype, peak, nanogpt):
     os.environ['TORCHINDUCTOR_CACHE_DIR'] = os.path.abspath('cache-' + '-'.join(map(str, size)))
     one_step = [os.path.join(ROOT, 'train.py'), *args, '--max_iters=1', '--out_dir=out/first']
     cold, warm = (call(*one_step)[1] for _ in range(2))
-    steps = max(20, int(40e9 / (flops * B * T)) // 10 * 10)
+    steps = max(20, int(1e12 / (flops * B * T)) // 10 * 10)
     long_run = ['train.py', *args, f'--max_iters={steps}', '--eval_interval=100000',
                 f'--log_interval={steps // 10}', '--out_dir=out/speed']
 
