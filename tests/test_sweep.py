@@ -98,6 +98,24 @@ def test_a_sweep_lists_all_that_the_decomposition_needs(listed, capsys):
                for term in ('delta', 'dilution', 'transfer', 'ambiguity'))
 
 
+def test_sets_are_the_runs_that_they_name_and_no_others(listed, capsys):
+    a, b, c = sorted(read_meta('small')['components'])
+    sets = f'{a},{b}; {b},{a} tag=True\n{c} token_budget=320;{a},{b} token_budget=320'
+    lines = listed(f'--sets={sets}', '--seeds=0 1', '--out_dir=there')
+    keys = ('components', 'token_budget', 'tag', 'seed')
+    assert [[value_of(key, args) for key in keys] for args in lines] == [
+        [*of_run, seed] for seed in '01' for of_run in (
+            (f'{a},{b}', '800', None), (f'{b},{a}', '800', 'True'), (c, '320', None),
+            (f'{a},{b}', '320', None))]
+    folders = {value_of('out_dir', args) for args in lines}
+    assert len(folders) == 8 and {os.path.dirname(folder) for folder in folders} == {'there'}
+    for wrong, words in ((f'{a} n_layer=2', 'n_layer is none of'), (f'{a},nowhere', 'nowhere'),
+                         (f'{a} tag=2', 'expected True or False')):
+        with pytest.raises(SystemExit) as e:
+            run('sweep.py', 'tiny.py', '--list=True', f'--sets={wrong}')
+        assert e.value.code == 2 and words in capsys.readouterr().err
+
+
 def test_what_a_mixture_lacks_is_what_the_sweep_would_train(listed, capsys):
     """The parts of M by parts_of, trained with M's command and their keys, are done in a sweep."""
     lines = listed('--k=1 2', '--seeds=1', '--control=0')
