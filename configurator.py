@@ -498,6 +498,7 @@ def override(script, shared=()):
     default's, is an error.
     """
     path = script['__file__']
+    # where the script is imported, other scripts' keys need not be known
     read = SCRIPTS if script['__name__'] == '__main__' else ('train.py',) if shared else ()
     by_script = {name: read_settings(os.path.join(ROOT, name)) for name in read
                  if os.path.basename(path) != name}

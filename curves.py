@@ -183,7 +183,7 @@ COLUMNS = {  # of the CSV files; name+ stands for name, name_ci_low and name_ci_
     'xe_by_component': f'{RUN_COLUMNS} n_windows n_docs n_tokens xe se ci_low ci_high perplexity'
                        ' bits_per_byte xe_k1 delta_xe delta_ci_low delta_ci_high in_training '
                        ' setting bayes_xe excess+ entropy_rate entropy_rate_se unfinished'
-                       ' token_budget tag shuffle_components constant_per_component',
+                       ' token_budget tag shuffle_components constant_per_component setting_hash',
     'xe_vs_k': 'dataset k n_runs xe ci_low ci_high delta_xe delta_ci_low delta_ci_high dilution+'
                ' transfer+ ambiguity+ bayes_ambiguity+ efficiency+ icl_score icl_ci_low icl_ci_high'
                ' interval setting bayes_xe excess+ worst_bin_excess bayes_icl_score entropy_rate'

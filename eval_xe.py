@@ -68,6 +68,8 @@ override(globals())
 
 CHECKPOINT = {'best': 'best.pt', 'last': 'ckpt.pt'}.get(ckpt, f'{ckpt}.pt')
 SHAPES = set()  # of the models that were compiled
+# settings with a column each in xe_by_component.csv, whose setting_hash is that of all others
+OWN_COLUMNS = 'token_budget', 'tag', 'shuffle_components', 'constant_per_component'
 read_meta = functools.cache(sample_mix.read_meta)
 
 
@@ -399,9 +401,10 @@ def run_columns(run, component):
     """Returns what tells a run's rows of a component apart in the CSV files, a dict."""
     return {key: run[key] for key in ('run', 'dataset', 'k', *SEEDS, 'setting')} | {
         'split': split, 'components': '+'.join(run['mix']['components']), 'component': component,
-        'unfinished': run['unfinished'], 'tag': run['tag']} | {
-            key: run['mix'][key] for key in ('token_budget', 'shuffle_components',
-                                             'constant_per_component')}
+        'unfinished': run['unfinished'], 'tag': run['tag'],
+        **{key: run['mix'][key] for key in OWN_COLUMNS if key != 'tag'},
+        'setting_hash': short_hash({key: value for key, value in run['settings'].items()
+                                    if key not in OWN_COLUMNS})}
 
 
 def component_rows(run, component, curves):

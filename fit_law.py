@@ -35,18 +35,16 @@ from configurator import (
     random_stream,
     read_json,
     replace_file,
+    safe_name,
     split_names,
 )
 
 # isort: split
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import scipy.interpolate
 import scipy.optimize
-
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt  # noqa: E402
 
 # -----------------------------------------------------------------------------
 results = 'results/xe_by_component.csv'  # files of eval_xe.py, a pattern; several with commas
@@ -86,7 +84,7 @@ def read_results(patterns, words):
     paths = sorted({path for name in patterns.split(',') for path in glob.glob(name.strip())})
     if not paths:
         fail(f'{patterns}: no such file {looked_in(patterns)}: write it with python eval_xe.py')
-    text = dict.fromkeys(('dataset', 'setting', 'run', 'split', 'component', 'components'), str)
+    text = dict.fromkeys('dataset setting setting_hash run split component components'.split(), str)
     try:
         rows = pd.concat([pd.read_csv(path, keep_default_na=False, na_values=[''], dtype=text)
                           for path in paths], ignore_index=True).fillna({'setting': ''})
@@ -104,11 +102,24 @@ def read_results(patterns, words):
         if differ:
             fail(f'{patterns} has runs of several settings ({" ".join(differ)}): choose one by'
                  f" --setting='{differ[0]}'")
+        if rows['setting_hash'].nunique() > 1:  # files of one setting each need not name it
+            fail(f'{patterns} have runs of several settings, or of other code, and do not say in'
+                 ' what they differ: evaluate them together (eval_xe.py --runs=..), which does')
         rows['members'] = [tuple(sorted([names] if k == 1 else names.split('+')))
                            for names, k in zip(rows['components'], rows['k'])]
         rows['tokens'] = rows['token_budget'].astype(int)
         rows['docs'] = ((rows['delta_ci_high'] - rows['delta_ci_low']) / 3.92).fillna(0)
-        rows = rows.drop_duplicates(['members', 'tokens', 'component', 'seed', 'mix_seed'])
+        odd = [names for names, S, k in zip(rows['components'], rows['members'], rows['k'])
+               if len(S) != k]
+        if odd:
+            fail(f'{patterns}: {odd[0]}: a name that has a + in it cannot be told from two: prepare'
+                 ' the data with other labels')
+        runs = ['run', 'members', 'tokens', 'component', 'seed', 'mix_seed']
+        rows = rows.drop_duplicates([*runs, 'xe'])  # a run may be in several files
+        twice = rows[rows.duplicated(runs)]
+        if len(twice):
+            fail(f'{patterns}: {twice["run"].iloc[0]} is there twice, with two values of XE: leave'
+                 ' one of the files out')
         cells = {key: (group['xe'].to_numpy(), group['docs'].mean())
                  for key, group in rows.groupby(['members', 'tokens', 'component'])}
         return cells, rows['dataset'].iloc[0]
@@ -364,8 +375,9 @@ def bigram_gaps(dataset, names, B):
     folder = os.path.join(data_dir, dataset)
     V = (read_json(os.path.join(folder, 'meta.json')) or {}).get('vocab_size')
     H = np.full((len(names), len(names)), np.nan)
-    train, test = ([np.fromfile(os.path.join(folder, c, f'{split}.bin'), '<u2', B).astype(int)
-                    for c in names if V] for split in ('train', 'test'))
+    folders = [os.path.join(folder, safe_name(c)) for c in names if V]
+    train, test = ([np.fromfile(os.path.join(x, f'{split}.bin'), '<u2', B).astype(int)
+                    for x in folders] for split in ('train', 'test'))
     for (j, x), (c, y) in itertools.product(enumerate(train), enumerate(test)):
         pairs, n = np.unique(x[:-1] * V + x[1:], return_counts=True)
         asked, ones = y[:-1] * V + y[1:], np.bincount(x, minlength=V)

@@ -251,8 +251,8 @@ def choose_device(device=''):
 def keep_freed_memory():
     """
     Has glibc keep what is freed for the next step. By default it gives large blocks back to the
-    system, which clears every page when it is asked for them again: a sixth to a fourth of a small
-    step (LOG.md 2026-11-25). Where there is no glibc nothing happens.
+    system, which clears every page when it is asked for them again: up to a third of a small step
+    (LOG.md 2026-11-25). Where there is no glibc nothing happens.
     """
     try:
         mallopt = ctypes.CDLL('libc.so.6').mallopt

@@ -217,6 +217,7 @@ def run_script(words, environment, log, parent):
     output in a log where there is one. It gets signals from the parent alone, and ends with it.
     """
     os.setpgid(0, 0)
+    multiprocessing.current_process().daemon = False  # it may start processes, a DataLoader's say
     for number in STOP_SIGNALS:
         if signal.getsignal(number) == request_stop:
             is_ctrl_c = number == signal.SIGINT
@@ -402,9 +403,8 @@ if __name__ == '__main__':
              ' folders away, or replace their runs by --overwrite=True')
 
     # run them
-    for number in ('SIGINT', 'SIGTERM', 'SIGHUP'):
-        number = getattr(signal, number, None)
-        if number and signal.getsignal(number) != signal.SIG_IGN:  # as nohup has SIGHUP
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has SIGHUP
             signal.signal(number, request_stop)
     os.makedirs(settings['out_dir'], exist_ok=True)
     pending = [folder for folder in runs if not state[folder][0]]
@@ -429,7 +429,7 @@ if __name__ == '__main__':
             pending.remove(folder)
             state[folder] = look(folder)
             if not state[folder][0]:  # nor has another sweep done it meanwhile
-                with open(f'{folder}.log', 'a') as log:
+                with open(f'{folder}.log', 'a') as log:  # fails here where it cannot be written
                     start(folder, words[folder], free.pop(0), len(slots), log.name)
         if not running:  # all that is left is in the hands of other processes
             break

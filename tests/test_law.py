@@ -60,7 +60,8 @@ def make_rows(law, seeds=1, sd=0.0, cross=False, top=5):
             'seed': seed, 'mix_seed': seed, 'components': '+'.join(NAMES[j] for j in S),
             'component': NAMES[c], 'xe': xe + sd * rng.standard_normal(), 'in_training': c in S,
             'setting': f'token_budget={n} tag={tag}', 'unfinished': False, 'token_budget': n,
-            'tag': tag, 'shuffle_components': False, 'constant_per_component': False})
+            'tag': tag, 'shuffle_components': False, 'constant_per_component': False,
+            'setting_hash': 'a'})
     for seed in range(seeds):
         for c in range(5):
             for part in (1, 2, 3, 4, 6, 8):
@@ -178,7 +179,9 @@ def test_mistakes_are_told_in_one_line(tmp_path, fails, capsys, monkeypatch):
     few = rows[(rows['k'] > 1) | rows['token_budget'].isin([84_000, 42_000])]
     other = rows.assign(setting=rows['setting'] + np.where(rows['k'] == 2, ' n_layer=2', ''))
     for name, table in (('x', rows), ('few', few), ('one', rows[rows['k'] == 1]),
-                        ('two', other)):
+                        ('two', other), ('plus', rows.replace({'components': {'a+b': 'a+b+c'}})),
+                        ('again', rows.assign(xe=rows['xe'] + 1)),
+                        ('wide', rows.assign(run='wide', setting_hash='b'))):
         write_rows(table, f'{name}.csv')
 
     def law_of(name, **settings):
@@ -191,7 +194,8 @@ def test_mistakes_are_told_in_one_line(tmp_path, fails, capsys, monkeypatch):
     for name, settings, words in [
             ('few', {}, '--components=a --token_budget=28000; python train.py'),
             ('one', {}, 'has no pairs'), ('two', {}, "choose one by --setting='n_layer=2'"),
-            ('none', {}, 'no such file'),
+            ('none', {}, 'no such file'), ('plus', {}, 'has a + in it'),
+            ('[xa]*', {}, 'two values of XE'), ('[xw]*', {}, 'several settings'),
             ('x', {'forecast': 'a,z'}, 'z has no specialists here; there are a, b, c, d, e'),
             ('x', {'forecast': 'a'}, 'two components'),
             ('x', {'forecast': 'a,b,c', 'budget': 500_000}, 'outside')]:

@@ -369,7 +369,8 @@ def test_a_sweep_that_is_killed_at_random_goes_on_bit_for_bit(project):
         while not runs_alive() and process.is_alive():
             time.sleep(0.1)
         time.sleep(rng.uniform(0, 3))
-        process.is_alive() and os.kill(process.pid, number)
+        if process.is_alive():
+            os.kill(process.pid, number)
         status, output = end(process)
         assert status in (0, -number, 128 + number) and 'Traceback' not in output, output
         for _ in range(100):
