@@ -304,6 +304,7 @@ def draw_by_component(title, tables):
                        color=plt.cm.viridis(0.9 * i / max(1, len(names) - 1)), ms=5, capsize=2,
                        label=plain(name))
     label_k_axis(ax, rows['k'], PANELS['delta'][2])
+    ax.set_xlim(rows['k'].min() - 0.6, rows['k'].max() + 0.6)
     ax.legend(ncols=2)
     return fig
 
