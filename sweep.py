@@ -72,7 +72,7 @@ parts = True             # False: the mixtures alone, without what they are comp
 sets = ''                # exactly these runs: components key=value .., with ; or new lines between
 jobs = 1                 # runs at a time, on each GPU where there are GPUs
 out_dir = ''             # the folder of the runs' folders; '' = out
-results_dir = ''         # where eval_xe.py writes; '' = results/<name of the config file>
+results_dir = ''         # where eval_xe.py writes; '' = results/<names of config files>
 list = False             # True: print the runs' commands, one a line, and run nothing
 # -----------------------------------------------------------------------------
 settings = override(globals(), shared='all')
@@ -359,8 +359,8 @@ if __name__ == '__main__':
     settings['out_dir'] = settings['out_dir'] or 'out'
     if not results_dir:
         files = [word for word in sys.argv[1:] if word.endswith('.py') and word[:2] != '--']
-        name = os.path.basename(files[0]).removesuffix('.py') if files else dataset
-        results_dir = os.path.join('results', name)
+        names = [os.path.basename(path).removesuffix('.py') for path in files]
+        results_dir = os.path.join('results', '-'.join(names) or dataset)
 
     # the same budget and steps for all; an automatic budget is what all have, the control's too
     meta = sample_mix.read_meta(dataset)

@@ -16,8 +16,8 @@ candidates = labels
 token_budget = 84_000
 
 # With so few tokens a run overfits soon, and every run can be trained until its validation XE falls
-# no further: the learning rate stays constant after the warm-up, and a run ends when 6 evaluations
-# in a row, 300 steps, bring no lower one. More steps would leave best.pt the same. At most 60
+# no further: the learning rate stays constant after the warm-up, and a run ends when 3 evaluations
+# in a row, 150 steps, bring no lower one. LOG.md has the schedules that end higher. At most 60
 # epochs x 840 windows / 16 windows a step = 3,150 steps, 5 million tokens.
 n_layer = 2
 n_head = 2
@@ -31,5 +31,5 @@ decay_lr = False
 warmup_iters = 50
 
 eval_interval = 50
-patience = 6
+patience = 3
 val_windows_per_component = 128
