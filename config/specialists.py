@@ -1,5 +1,5 @@
-# Learning curves, as runs of sweep.py: the specialists of all candidates, on the whole budget and on
-# a half, a third, a quarter, a sixth and an eighth of it:
+# Learning curves, as runs of sweep.py: the specialists of all candidates, on the whole budget and
+# on a half, a third, a quarter, a sixth and an eighth of it:
 #     python sweep.py config/cpu.py config/specialists.py --seeds='0 1' --jobs=2
 from configurator import join_names, split_names
 
