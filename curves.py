@@ -18,13 +18,14 @@ import scipy.stats
 
 from configurator import random_stream, replace_file
 
-RESAMPLES = 1000
+RESAMPLES, FOLDS = 1000, 10
 
 
 class Curve(NamedTuple):
     """Nats by position, or another number, and the same number in each resample of documents."""
     mean: np.ndarray  # (T,), or () for a number
     boot: np.ndarray  # (RESAMPLES, T), or (RESAMPLES,)
+    folds: np.ndarray = math.nan  # (FOLDS, T): the mean over each tenth of the documents
 
     def __sub__(self, other):
         return Curve(self.mean - other.mean, self.boot - other.boot)
@@ -59,17 +60,22 @@ def resamples(n_docs, *name):
 def cluster_bootstrap(values, cluster, *name):
     """
     Returns the Curve of the mean over windows of values (N, T). Its resamples draw clusters of
-    windows, cluster (N,), with replacement; `name` seeds them. They are nan for a single cluster.
+    windows, cluster (N,), with replacement; `name` seeds them. They are nan for a single cluster;
+    folds are nan where there are fewer clusters.
     """
     _, cluster = np.unique(cluster, return_inverse=True)
-    if cluster.max() == 0:  # no interval from a single document
-        return Curve(values.mean(0), np.full((RESAMPLES, values.shape[1]), np.nan))
     n = np.bincount(cluster)  # (D,) windows in each cluster
     order = np.argsort(cluster, kind='stable')
     total = np.add.reduceat(values[order].astype(np.float64), np.cumsum(n) - n, axis=0)  # (D, T)
-    counts = resamples(len(n), *name).astype(np.float32)
-    boot = counts @ total.astype(np.float32) / (counts @ n.astype(np.float32))[:, None]
-    return Curve(total.sum(0) / n.sum(), boot)
+    boot, folds = (np.full((rows, values.shape[1]), np.nan) for rows in (RESAMPLES, FOLDS))
+    if len(n) > 1:  # no interval from a single document
+        counts = resamples(len(n), *name).astype(np.float32)
+        boot = counts @ total.astype(np.float32) / (counts @ n.astype(np.float32))[:, None]
+    if len(n) >= FOLDS:
+        dealt = random_stream('folds', *name).permutation(len(n)) % FOLDS
+        in_fold = dealt == np.arange(FOLDS)[:, None]  # (FOLDS, D)
+        folds = in_fold @ total / (in_fold @ n)[:, None]
+    return Curve(total.sum(0) / n.sum(), boot, folds)
 
 
 def average(curves):
@@ -85,13 +91,34 @@ def t_interval(values):
     return np.mean(values) - half, np.mean(values) + half
 
 
-def mean_ci_over_runs(numbers):
+def by_set(values, sets):
+    """Returns the values (n,) of runs in groups of one set of components, a list of lists."""
+    groups = {}
+    for value, names in zip(values, sets):
+        groups.setdefault(names, []).append(value)
+    return [*groups.values()]
+
+
+def mean_over_runs(numbers, sets):
     """
-    Returns (mean, (low, high)) of one number per run, each a Curve: a t-interval over runs where
-    there are several, else one over the documents of the one run.
+    Returns (mean, (low, high), kind) of one number per run, each a Curve, and the set of components
+    of each run, a tuple. Every set weighs the same. The 95% interval is for, by kind,
+
+        draws      another draw of components, and another seed: t over the means of several sets
+        seeds      these components, and other seeds: t, with the variance within a set. The
+                   specialists of K = 1 are no draws of one thing, so theirs are never 'draws'
+        documents  these models, and other test documents, where no set has two runs
     """
-    means = [number.mean for number in numbers]
-    return (np.mean(means), t_interval(means)) if len(means) > 1 else (means[0], numbers[0].ci())
+    groups = by_set([number.mean for number in numbers], sets)
+    means, n = [np.mean(group) for group in groups], np.array([len(group) for group in groups])
+    mean, df = np.mean(means), n.sum() - len(groups)
+    if len(groups) > 1 and len(sets[0]) > 1:
+        return mean, t_interval(means), 'draws'
+    if df:
+        variance = sum(np.var(group) * len(group) for group in groups) / df
+        half = scipy.stats.t.ppf(0.975, df) * math.sqrt(variance * (1 / n).sum()) / len(n)
+        return mean, (mean - half, mean + half), 'seeds'
+    return mean, np.quantile(np.mean([x.boot for x in numbers], 0), (0.025, 0.975)), 'documents'
 
 
 def holm(p):
@@ -107,8 +134,8 @@ def holm(p):
 
 def p_values(values):
     """
-    Returns {k: p} of {k: [number of each run]}: t-tests over runs that the mean is zero, with
-    Holm's correction for the K's.
+    Returns {k: p} of {k: [number of each run, or set of components]}: t-tests over them that the
+    mean is zero, with Holm's correction for the K's.
     """
     p = holm([scipy.stats.ttest_1samp(numbers, 0).pvalue for numbers in values.values()])
     return dict(zip(values, p))
@@ -127,26 +154,36 @@ FORMS = {'power': (np.geomspace(0.1, 5, 200), lambda n, c: n**-c),
 def fit_decay(curve):
     """
     Fits XE(n) = a + b n^-c ('power') and a + b exp(-n / c) ('exponential') to a Curve at positions
-    n >= 1, in bins that grow by a factor of about 1.4, each weighing as its variance over resamples
-    tells. a and b are exact for each of 200 values of c; c is the best of those.
+    n >= 1, in bins that grow by a factor of about 1.4. Squared errors are weighed by the inverse of
+    the bins' covariance over resamples, for a document that is hard is hard in all of them. a and b
+    are exact for each of 200 values of c; c is the best of those.
 
-    Returns {form: (a, b, c, squared error)}, each (1 + RESAMPLES,): of the curve, then of its
-    resamples.
+    Returns {form: (a, b, c, error, held_out)}. The first four are (1 + RESAMPLES,), of the curve,
+    then of its resamples; error is a chi-squared of bins - 3 degrees of freedom where the form is
+    true. held_out (FOLDS,) is that of each tenth of the documents, of a fit to the nine others.
     """
     T = len(curve.mean)
     n, bins = np.arange(1, T), np.unique(log_bins(T, 2)[1:], return_inverse=True)[1]
     in_bin = bins == np.arange(bins.max() + 1)[:, None]
     member = in_bin / np.bincount(bins)[:, None]  # (bins, T - 1): averages within a bin
-    y = np.vstack((curve.mean[None, 1:], curve.boot[:, 1:])) @ member.T  # (1 + R, bins)
-    weight = 1 / np.maximum(y[1:].std(0, ddof=1), 1e-9)
-    fits = {}
+    folds = np.broadcast_to(curve.folds, (FOLDS, T))
+    others = (folds.sum(0) - folds) / (FOLDS - 1)
+    y, left_out = (x[:, 1:] @ member.T  # (1 + R + F, bins), (F, bins)
+                   for x in (np.vstack((curve.mean[None], curve.boot, others)), folds))
+    covariance = np.cov(curve.boot[:, 1:] @ member.T, rowvar=False)
+    ridge = 1e-6 * np.trace(covariance) / len(covariance) + 1e-18
+    whiten = np.linalg.inv(np.linalg.cholesky(covariance + ridge * np.eye(len(covariance))))
+    y, left_out, fits = whiten @ y.T, whiten @ left_out.T, {}
     for form, (grid, f) in FORMS.items():
         X = np.stack([np.stack((np.ones(len(member)), member @ f(n, c)), axis=1) for c in grid])
-        X = X * weight[:, None]  # (C, bins, 2)
-        ab = np.linalg.pinv(X) @ (y * weight).T  # (C, 2, 1 + R)
-        error = ((X @ ab - (y * weight).T)**2).sum(1)  # (C, 1 + R)
+        X = whiten @ X  # (C, bins, 2)
+        ab = np.linalg.pinv(X) @ y  # (C, 2, 1 + R + F)
+        error = ((X @ ab - y)**2).sum(1)  # (C, 1 + R + F)
         best, i = error.argmin(0), np.arange(error.shape[1])
-        fits[form] = ab[best, 0, i], ab[best, 1, i], grid[best], error[best, i]
+        a, b, c, error = (x[:-FOLDS] for x in (ab[best, 0, i], ab[best, 1, i], grid[best],
+                                               error[best, i]))
+        of_others = (X[best[-FOLDS:]] @ ab[best[-FOLDS:], :, i[-FOLDS:], None])[:, :, 0]
+        fits[form] = a, b, c, error, ((of_others.T - left_out)**2).sum(0) / FOLDS
     return fits
 
 
@@ -154,26 +191,32 @@ def fit_decay(curve):
 # columns of the CSV files
 
 
-def ci_columns(quantity, numbers):
+def ci_columns(quantity, numbers, sets=((),)):
     """Returns the columns of the mean over runs of a number, and of its interval, a dict."""
     names = {'xe': ('xe', 'ci'), 'delta': ('delta_xe', 'delta_ci'), 'icl': ('icl_score', 'icl_ci')}
     name, ci = names.get(quantity, (quantity, f'{quantity}_ci'))
-    mean, (low, high) = mean_ci_over_runs(numbers)
+    mean, (low, high), _ = mean_over_runs(numbers, sets)
     return {name: mean, f'{ci}_low': low, f'{ci}_high': high}
 
 
 def fit_columns(curve):
-    """Returns the columns of xe_vs_k.csv that say how XE falls with context (fit_decay)."""
+    """
+    Returns the columns of xe_vs_k.csv that say how XE falls with context (fit_decay). power_gain is
+    how much likelier held-out documents are by the power law, nats in all; it decides where its
+    t-interval over folds excludes zero.
+    """
     if not np.isfinite(curve.boot).all() or len(curve.mean) < 16:
         return {}
     row, fits = {}, fit_decay(curve)
-    for form, (*abc, error) in fits.items():
+    for form, (*abc, error, _) in fits.items():
         row[f'{form}_error'] = error[0]
         for letter, values in zip('abc', abc):
             row |= ci_columns(f'{form}_{letter}', [Curve(values[0], values[1:])])
-    power, exponential = (fits[form][3] for form in FORMS)
-    return row | {'better_fit': 'power' if power[0] < exponential[0] else 'exponential',
-                  'power_is_better': np.mean(power[1:] < exponential[1:])}
+    gain = FOLDS * (fits['exponential'][4] - fits['power'][4]) / 2
+    low, high = t_interval(gain)
+    return row | {'power_gain': gain.mean(), 'power_gain_ci_low': low, 'power_gain_ci_high': high,
+                  'better_fit': 'power' if low > 0 else 'exponential' if high < 0 else
+                  'not decided'}
 
 
 RUN_COLUMNS = 'run dataset split k seed mix_seed components component'
@@ -184,12 +227,12 @@ COLUMNS = {  # of the CSV files; name+ stands for name, name_ci_low and name_ci_
                        ' bits_per_byte xe_k1 delta_xe delta_ci_low delta_ci_high in_training '
                        ' setting bayes_xe excess+ entropy_rate entropy_rate_se unfinished'
                        ' token_budget tag shuffle_components constant_per_component setting_hash',
-    'xe_vs_k': 'dataset k n_runs xe ci_low ci_high delta_xe delta_ci_low delta_ci_high dilution+'
-               ' transfer+ ambiguity+ bayes_ambiguity+ efficiency+ icl_score icl_ci_low icl_ci_high'
-               ' interval setting bayes_xe excess+ worst_bin_excess bayes_icl_score entropy_rate'
-               ' unigram_xe specialist_gap+ power_a+ power_b+ power_c+ exponential_a+'
+    'xe_vs_k': 'dataset k n_runs n_sets xe ci_low ci_high delta_xe delta_ci_low delta_ci_high'
+               ' dilution+ transfer+ ambiguity+ bayes_ambiguity+ efficiency+ icl_score icl_ci_low'
+               ' icl_ci_high interval setting bayes_xe excess+ worst_bin_excess bayes_icl_score'
+               ' entropy_rate unigram_xe specialist_gap+ power_a+ power_b+ power_c+ exponential_a+'
                ' exponential_b+ exponential_c+ power_error exponential_error better_fit'
-               ' power_is_better moved_with_steps delta_p dilution_p transfer_p ambiguity_p'
+               ' power_gain+ moved_with_steps delta_p dilution_p transfer_p ambiguity_p'
                ' token_budget shuffle_components unfinished',
     'decomposition': f'{RUN_COLUMNS} position delta_xe delta_ci_low delta_ci_high dilution+'
                      ' transfer+ ambiguity+ bayes_ambiguity+ specialist_gap+ posterior+ setting',

@@ -8,7 +8,7 @@ Evaluates runs on fixed windows: losses by position to results/*.csv, a table, a
 
 Runs -> losses -> curves -> parts -> tables. XE is the mean loss over windows, in nats per token.
 All runs are evaluated on the same windows, so differences between runs are taken window by window.
-Intervals come from resampling documents (curves.py), or over runs where there are several. runs.py
+Intervals come from resampling documents, or over runs where there are several (curves.py). runs.py
 says what M, P_c, D_c and M_tag are, and which runs are compared; plot_xe.py prints the table and
 draws.
 """
@@ -38,11 +38,12 @@ from curves import (
     COLUMNS,
     Curve,
     average,
+    by_set,
     ci_columns,
     cluster_bootstrap,
     fit_columns,
     log_bins,
-    mean_ci_over_runs,
+    mean_over_runs,
     p_values,
     write_csv,
 )
@@ -373,6 +374,11 @@ def decompose(run, parts, curves, bar):
     return result
 
 
+def set_of(run):
+    """Returns the components that a run was trained on, sorted, a tuple."""
+    return tuple(sorted(run['mix']['components']))
+
+
 def moved_with_steps(members, runs, means):
     """
     Returns which of ΔXE and its terms move from the members, runs of one setting and K, to the same
@@ -383,12 +389,12 @@ def moved_with_steps(members, runs, means):
         same = identity(run, 'max_iters', 'lr_decay_iters', 'eval_interval')
         return same, steps, *run['mix']['components']
     longer = {key(run, run['max_iters']): means.get(run['folder'], {}) for run in runs}
-    pairs = [(means[run['folder']], longer.get(key(run, 2 * run['max_iters']), {}))
+    pairs = [(means[run['folder']], longer.get(key(run, 2 * run['max_iters']), {}), set_of(run))
              for run in members]
-    moves = {term: [after[term].over_positions() - before[term].over_positions()
-                    for before, after in pairs if term in before and term in after]
+    moves = {term: [(after[term].over_positions() - before[term].over_positions(), names)
+                    for before, after, names in pairs if term in before and term in after]
              for term in ('delta', *TERMS)}
-    intervals = {term: mean_ci_over_runs(numbers)[1] for term, numbers in moves.items() if numbers}
+    intervals = {term: mean_over_runs(*zip(*found))[1] for term, found in moves.items() if found}
     moved = [term for term, (low, high) in intervals.items() if low > 0 or high < 0]
     return ' '.join(moved) or ('none' if intervals else '')
 
@@ -413,7 +419,7 @@ def component_rows(run, component, curves):
     of a run. curves is {quantity: Curve}.
     """
     windows, shuffled = run_windows(run, component), run['shuffle_components']
-    mean, boot = curves['xe']
+    mean, boot, _ = curves['xe']
     columns = run_columns(run, component) | {
         'n_windows': len(windows['tokens']), 'n_docs': len(np.unique(windows['cluster'])),
         'in_training': component in run['mix']['components']}
@@ -480,22 +486,25 @@ def summarise(members, means):
     and K. means is {folder: {quantity: Curve}} of each run, averaged over its components.
     """
     run, curves = members[0], [means[run['folder']] for run in members]
-    mean, early = average(curves), max(0, run['block_size'] // 10 - 1)  # position 9 of 0 .. 99
+    sets = [set_of(run) for run in members]
+    mean = average([average(of_set) for of_set in by_set(curves, sets)])
+    early = max(0, run['block_size'] // 10 - 1)  # position 9 of 0 .. 99
     same = 'dataset', 'k', 'setting', 'token_budget', 'shuffle_components'
+    icl = [c['xe'].at(-1) - c['xe'].at(early) for c in curves]
     row = {key: run[key] for key in same} | {
-        'n_runs': len(members), 'interval': 'runs' if len(members) > 1 else 'documents',
-        'unfinished': sum(run['unfinished'] for run in members),
-        **ci_columns('icl', [c['xe'].at(-1) - c['xe'].at(early) for c in curves])}
+        'n_runs': len(members), 'n_sets': len({*sets}), 'interval': mean_over_runs(icl, sets)[2],
+        'unfinished': sum(run['unfinished'] for run in members), **ci_columns('icl', icl, sets)}
     of_any_k = {'xe', 'delta', 'excess'}
     for quantity in of_any_k | {*TERMS, 'bayes_ambiguity', 'specialist_gap'}:
         if quantity in mean and (run['k'] > 1 or quantity in of_any_k):
-            row |= ci_columns(quantity, [c[quantity].over_positions() for c in curves])
+            row |= ci_columns(quantity, [c[quantity].over_positions() for c in curves], sets)
     # efficiency is undefined unless the ambiguity is significantly above zero
     if {'ambiguity', 'bayes_ambiguity'} <= mean.keys() and (
             row['ambiguity_ci_low'] > 0 and row['bayes_ambiguity'] > 1e-9):
         pairs = [(c['bayes_ambiguity'].over_positions(), c['ambiguity'].over_positions())
                  for c in curves]
-        row |= ci_columns('efficiency', [Curve(a.mean / b.mean, a.boot / b.boot) for a, b in pairs])
+        row |= ci_columns('efficiency', [Curve(a.mean / b.mean, a.boot / b.boot)
+                                         for a, b in pairs], sets)
     if 'excess' in mean:
         row |= bayes_columns(members, curves, mean['bayes'], early)
     return row | fit_columns(mean['xe']), mean
@@ -504,12 +513,17 @@ def summarise(members, means):
 def significance(members, means):
     """
     Returns {k: {'<term>_p': p_values}} of runs of one setting: whether ΔXE and its terms are zero,
-    for each K > 1 that has several runs.
+    for each K > 1 that has several sets of components, or several runs of one set.
     """
     result = {k: {} for k in {run['k'] for run in members}}
     for term in ('delta', *TERMS):
-        values = {k: [means[run['folder']][term].mean.mean() if term in means[run['folder']]
-                      else math.nan for run in members if run['k'] == k] for k in sorted(result)}
+        values = {}
+        for k in sorted(result):
+            of_k = [run for run in members if run['k'] == k]
+            numbers = [means[run['folder']][term].mean.mean() if term in means[run['folder']]
+                       else math.nan for run in of_k]
+            sets = by_set(numbers, map(set_of, of_k))
+            values[k] = numbers if len(sets) == 1 else [np.mean(group) for group in sets]
         for k, p in p_values({k: x for k, x in values.items()
                               if k > 1 and len(x) > 1 and not np.isnan(x).any()}).items():
             result[k][f'{term}_p'] = p
@@ -644,7 +658,8 @@ if __name__ == '__main__':
     if not rows['decomposition']:
         print('decomposition.csv has no rows: it needs a run of K > 1 and its parts')
     text = '\n'.join([f'{split} split, {ckpt} checkpoint; XE in nats per token, with 95% intervals'
-                      ' over documents where K has', 'one run, else over runs',
+                      ' of other test', 'documents, of other seeds on these components, or of'
+                      ' another draw of components',
                       *plot_xe.table(results_dir), *untrained_lines(evaluated), ''])
     replace_file(os.path.join(results_dir, 'table.txt'), text)
     print(f'{text}\n{results_dir}/ has this table, {len(COLUMNS)} CSV files and {len(pictures)}'

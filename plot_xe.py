@@ -39,7 +39,8 @@ override(globals())
 PANELS = {'xe': ('xe', 'ci', 'XE (nats per token)'),  # column, its interval, label
           'delta': ('delta_xe', 'delta_ci', 'ΔXE from the K = 1 runs (nats per token)'),
           'excess': ('excess', 'excess_ci', 'XE above the Bayes optimum (nats per token)')}
-INTERVALS = 'intervals: 95%, t over runs, or documents resampled where there is one run'
+INTERVALS = ('intervals: 95%, of another draw of components; of another seed where K has one set of'
+             ' them, or is 1; of other documents where no set has two runs')
 # columns that are names, though they may look like numbers
 NAMES = dict.fromkeys(('dataset', 'setting', 'run', 'split', 'component', 'components'), str)
 # of ΔXE's terms, from Okabe and Ito's palette, which colour-blind readers tell apart; the hatches
@@ -363,8 +364,8 @@ def remove_old(folder, names):
 
 
 TABLES = [  # title, {heading: column, or column and its interval}, note
-    ('', {'runs': 'n_runs', 'XE': 'xe ci', 'ΔXE from K = 1': 'delta_xe delta_ci',
-          'icl_score': 'icl_score'},
+    ('', {'runs': 'n_runs', 'sets': 'n_sets', 'XE': 'xe ci', 'ΔXE from K = 1': 'delta_xe delta_ci',
+          'intervals of': 'interval', 'icl_score': 'icl_score'},
      'icl_score: XE at the last position minus XE after a tenth of the context'),
     ('', {'Bayes XE': 'bayes_xe', 'XE - Bayes': 'excess excess_ci', 'of unigram XE - rate': 'share',
           'worst bin': 'worst_bin_excess'},
@@ -375,7 +376,7 @@ TABLES = [  # title, {heading: column, or column and its interval}, note
      {term: f'{term} {term}_ci' for term in COLORS}, ''),
     ('', {name: f'{name} {name}_ci'
           for name in ('bayes_ambiguity', 'efficiency', 'specialist_gap')}, ''),
-    ("p of a t-test over runs that it is zero, with Holm's correction for the K tested",
+    ("p of a t-test over sets, or runs, that it is zero, with Holm's correction for the K tested",
      {'ΔXE': 'delta_p'} | {term: f'{term}_p' for term in COLORS}, '')]
 
 
@@ -384,7 +385,7 @@ def format_number(row, columns):
     name, *ci = columns.split()
     if pd.isna(row[name]):
         return '-'
-    if name == 'n_runs':
+    if name in ('n_runs', 'n_sets', 'interval'):
         return str(row[name])
     if name == 'share':
         return f'{row[name]:.1%} of {row["drop"]:.4f}'

@@ -22,10 +22,11 @@ from curves import (
     Curve,
     average,
     cluster_bootstrap,
+    fit_columns,
     fit_decay,
     holm,
     log_bins,
-    mean_ci_over_runs,
+    mean_over_runs,
     resamples,
     t_interval,
 )
@@ -45,7 +46,7 @@ def clustered(n_docs=400, per_doc=5, seed=0):
 
 def test_mean_is_over_windows_and_its_error_is_over_documents():
     xe, doc = clustered()
-    mean, boot = cluster_bootstrap(xe, doc, 'a')
+    mean, boot, _ = cluster_bootstrap(xe, doc, 'a')
     np.testing.assert_allclose(mean, xe.mean(0))
     expected = math.sqrt((1 + 0.25 / 5) / 400)  # as if windows were independent: sqrt(1.25 / 2000)
     np.testing.assert_allclose(boot.std(0), expected, rtol=0.15)
@@ -55,14 +56,14 @@ def test_mean_is_over_windows_and_its_error_is_over_documents():
 
 def test_windows_weigh_the_same_in_documents_of_any_length():
     xe, doc = np.array([[1.0], [1.0], [1.0], [5.0]]), np.array([7, 7, 7, 9])
-    mean, boot = cluster_bootstrap(xe, doc, 'a')
+    mean, boot, _ = cluster_bootstrap(xe, doc, 'a')
     assert mean == 2.0
     assert {round(float(b), 5) for b in boot[:, 0]} == {1.0, 2.0, 5.0}  # 7 7, 7 9, 9 9
 
 
 def test_one_document_gives_no_interval():
-    mean, boot = cluster_bootstrap(np.array([[1.0], [2.0]]), np.array([3, 3]), 'a')
-    assert mean == 1.5 and np.isnan(boot).all()
+    mean, boot, folds = cluster_bootstrap(np.array([[1.0], [2.0]]), np.array([3, 3]), 'a')
+    assert mean == 1.5 and np.isnan(boot).all() and np.isnan(folds).all()
 
 
 def test_resamples_are_paired():
@@ -170,9 +171,68 @@ def test_bins_of_positions_double():
 
 def test_one_run_has_an_interval_over_documents_and_several_over_runs():
     one, two = Curve(1.0, np.linspace(0, 2, 1001)), Curve(2.0, np.linspace(1, 3, 1001))
-    assert mean_ci_over_runs([one])[1] == pytest.approx([0.05, 1.95])
-    mean, (low, high) = mean_ci_over_runs([one, two])  # t of one degree of freedom: 12.7062
-    assert (mean, low, high) == pytest.approx((1.5, 1.5 - 6.3531, 1.5 + 6.3531), abs=1e-3)
+    mean, ends, kind = mean_over_runs([one], [('a', 'b')])
+    assert kind == 'documents' and list(ends) == pytest.approx([0.05, 1.95])
+    for sets, name in (([('a', 'b')] * 2, 'seeds'), ([('a', 'b'), ('a', 'c')], 'draws')):
+        mean, (low, high), kind = mean_over_runs([one, two], sets)  # t of 1 degree of freedom: 12.7
+        assert (mean, low, high) == pytest.approx((1.5, 1.5 - 6.3531, 1.5 + 6.3531), abs=1e-3)
+        assert kind == name
+    assert mean_over_runs([one, two], [('a',), ('b',)])[2] == 'documents'
+
+
+def test_more_seeds_of_a_set_are_no_more_draws_and_specialists_no_draws_at_all():
+    """
+    Sets spread by 1 and seeds by .1. Another draw's interval is that of the sets' means, as wide
+    with two seeds as with ten. That of these components holds their own mean 95 times in 100.
+    """
+    rng, blank = np.random.default_rng(0), np.full(2, np.nan)
+
+    def run_of(mean):
+        return Curve(mean + 0.1 * rng.normal(), blank)
+    widths, covered = [], {1: [], 2: []}
+    for n_seeds in (2, 10):
+        sets = [(f'{i}', 'x') for i in range(5) for _ in range(n_seeds)]
+        _, (low, high), kind = mean_over_runs([run_of(int(i)) for i, _ in sets], sets)
+        assert kind == 'draws'
+        widths.append(high - low)
+    assert widths == pytest.approx([2 * 2.7764 * math.sqrt(2.5 / 5)] * 2, rel=0.1)
+    for size in (1, 2):  # eight specialists with unequal numbers of seeds; one pair with four
+        sets = [('0', '1')] * 4
+        if size == 1:
+            sets = [(str(i),) for i in range(8) for _ in range(2 + i % 2)]
+        truth = np.mean([int(names[0]) for names in {*sets}])
+        for _ in range(1000):
+            _, (low, high), kind = mean_over_runs([run_of(int(x[0])) for x in sets], sets)
+            covered[size].append(low < truth < high)
+        assert kind == 'seeds' and abs(np.mean(covered[size]) - 0.95) < 0.02
+
+
+def experiment(curve, seed, n_docs=400):
+    """A Curve of n_docs documents that differ in their level much more than in their form."""
+    rng = np.random.default_rng(seed)
+    xe = curve + rng.normal(size=(n_docs, 1)) + 0.5 * rng.normal(size=(n_docs, len(curve)))
+    return cluster_bootstrap(xe, np.arange(n_docs), 'fits')
+
+
+def test_fits_weigh_bins_by_their_covariance_and_held_out_documents_decide():
+    """
+    A true form's error is a chi-squared of bins - 3 degrees of freedom. Documents that were held
+    out tell a power from an exponential where they differ, and say so where they do not.
+    """
+    n = np.arange(100)
+    power, flat = 2 + 1.2 * np.maximum(n, 1.0)**-0.8, np.full(100, 2.0)
+    exponential = 2 + 1.2 * np.exp(-n / 9)
+    dof = log_bins(100, 2).max() + 1 - 2 - 3  # bins 0 and 2 are empty or left out
+    errors, verdicts = [], {'power': [], 'exponential': [], 'flat': []}
+    for seed in range(20):
+        for name, curve in (('power', power), ('exponential', exponential), ('flat', flat)):
+            row = fit_columns(experiment(curve, seed))
+            verdicts[name].append(row['better_fit'])
+            errors += [row[f'{name}_error']] if name != 'flat' else []
+    assert np.mean(errors) == pytest.approx(dof, rel=0.25)
+    assert verdicts['power'].count('power') >= 18, verdicts
+    assert verdicts['exponential'].count('exponential') >= 18, verdicts
+    assert verdicts['flat'].count('not decided') >= 16, verdicts
 
 
 def test_parts_on_known_predictors(monkeypatch):
