@@ -50,6 +50,7 @@ import scipy.optimize
 results = 'results/xe_by_component.csv'  # files of eval_xe.py, a pattern; several with commas
 results_dir = 'results'  # where the CSV files and pictures go
 setting = ''             # 'key=value ..' that the runs must have, where results have several
+components = ''          # only runs on these and no others, comma separated; '' = all
 budget = 0               # tokens an epoch of the mixtures; 0 = the most that a mixture has
 forecast = ''            # components of a mixture to forecast, comma separated
 fit_k = 2                # nothing is fitted to mixtures of a larger K: laws are tried on them
@@ -74,11 +75,12 @@ warnings.filterwarnings('ignore', 'Mean of empty slice|All-NaN|Degrees of freedo
 # results
 
 
-def read_results(patterns, words):
+def read_results(patterns, words='', only=''):
     """
     Returns ({(members, tokens an epoch, component): (XE of each run in nats (n,), the standard
     error of their ΔXE over documents, 0 if unknown)}, the data set) of eval_xe.py's files. members
-    are the components of the runs, sorted. Tagged runs, controls and unfinished runs are left out.
+    are the components of the runs, sorted. Tagged runs, controls and unfinished runs are left out,
+    and so are those on other components than `only` names, if it does.
     Fails unless the runs whose setting has all `words`, 'key=value', share one setting.
     """
     paths = sorted({path for name in patterns.split(',') for path in glob.glob(name.strip())})
@@ -114,6 +116,11 @@ def read_results(patterns, words):
         if odd:
             fail(f'{patterns}: {odd[0]}: a name that has a + in it cannot be told from two: prepare'
                  ' the data with other labels')
+        chosen = {*split_names(only)} or {*rows['component']}
+        rows = rows[[chosen.issuperset((*S, c))
+                     for S, c in zip(rows['members'], rows['component'])]]
+        if not len(rows):
+            fail(f'--components={only}: {patterns} has no run on these alone')
         runs = ['run', 'members', 'tokens', 'component', 'seed', 'mix_seed']
         rows = rows.drop_duplicates([*runs, 'xe'])  # a run may be in several files
         twice = rows[rows.duplicated(runs)]
@@ -429,7 +436,7 @@ def fit_ways(fit, cells, dataset):
     gaps = {'b': cross_gaps(cells, names, B), 'c': bigram_gaps(dataset, names, B)}
     lines = {way: (gaps[way], fit_line(gaps[way], fit['eta'], n_pairs)) for way in gaps}
     if line_from:
-        others, _ = read_results(line_from, '')
+        others, _ = read_results(line_from)
         of_others = fit_rates(others, mixture_budget(others))
         lines['d'] = gaps['b'], fit_line(cross_gaps(others, of_others['names'], of_others['B']),
                                          of_others['eta'])
@@ -706,8 +713,16 @@ def print_forecast(fit, ways):
           f'{shlex.quote(join_names(members))} --token_budget={n}, with a new --seed')
 
 
-def print_tables(fit, forecasts, scores):
-    """Prints the mean ΔXE by K that laws forecast, and their scores, best first."""
+def print_tables(fit, tokens, forecasts, scores):
+    """
+    Prints the mean rate and the mean share of effective tokens by K; the mean ΔXE by K that laws
+    forecast; and their scores, best first.
+    """
+    mean_eta = np.nanmean(fit['eta'], axis=(1, 2))
+    shares = tokens.groupby('k')['share'].mean().items()
+    print(f'\nmean eta of {np.isfinite(fit["eta"][0]).sum()} rates: {mean_eta[0]:.3f}, 90% '
+          + '[{:.3f}, {:.3f}]'.format(*interval(mean_eta, 0, 1).values()) + '; n / B, mean by K: '
+          + ', '.join(f'{k}: {share:.3f}' for k, share in shares))
     means = forecasts[forecasts['component'] == ''].pivot_table('delta', ['law', 'way'], 'k')
     print('\nForecast ΔXE in nats, mean over mixtures that have one, by K\n'
           + means.to_string(float_format='{:+.3f}'.format))
@@ -722,7 +737,7 @@ def print_tables(fit, forecasts, scores):
 
 
 if __name__ == '__main__':
-    cells, dataset = read_results(results, setting)
+    cells, dataset = read_results(results, setting, components)
     fit = fit_rates(cells, mixture_budget(cells))
     tokens = token_rows(fit, cells)
     print('curves, error in nats at a budget that is left out: ' + ', '.join(
@@ -760,6 +775,6 @@ if __name__ == '__main__':
             fig.suptitle(f'{dataset}, {fit["B"]:,} tokens an epoch')
             replace_file(os.path.join(results_dir, f'law_{name}.png'),
                          lambda f: fig.savefig(f, format='png', dpi=160))
-    print_tables(fit, forecasts, scores)
+    print_tables(ways[first], tokens, forecasts, scores)
     print(f'\n{results_dir}/ has {", ".join(f"law_{name}.csv" for name in tables)} and'
           f' {", ".join(f"law_{name}.png" for name in pictures if pictures[name])}')

@@ -150,6 +150,8 @@ def test_mixtures_that_are_tried_enter_no_forecast(tmp_path, monkeypatch):
         ways, _ = fit_law.fit_ways(fit_law.fit_rates(cells, B), cells, 'x')
         tables.append(fit_law.forecast_rows(ways, [('a', 'b', 'c')], cells).iloc[:, :10])
     assert set(tables[0]['way']) == {'a', 'b'} and tables[0].equals(tables[1])
+    few, _ = fit_law.read_results(str(tmp_path / 'x.csv'), only='a,b,c')
+    assert few.keys() == {key for key in after if {*key[0], key[2]} <= {*'abc'}}
 
     # specialists alone have the rates of the line of those results
     monkeypatch.setattr(fit_law, 'line_from', str(tmp_path / 'x.csv'))
