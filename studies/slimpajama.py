@@ -1,0 +1,80 @@
+"""
+Laws of mixtures on runs that others made: 60 mixtures of seven domains of SlimPajama, whose shares
+are unequal, at 122 million parameters and 10 billion tokens, and 40 at 680 million.
+
+    python studies/slimpajama.py dmsl_llm_slimpajama.csv
+
+The file is data/dmsl_llm_slimpajama.csv of github.com/meiqwq/Explaining-Data-Mixing-Scaling-Laws.
+For each domain c a law gives the loss from the shares h, (n, 7); it is fitted to 80% of the
+mixtures by least squares and tried on the rest, five times. LOG.md has what came out.
+"""
+import sys
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import least_squares
+from tqdm import tqdm
+
+DOMAINS = 'arxiv book c4 github commoncrawl stackexchange wikipedia'.split()
+SPLITS, STARTS = 5, 6
+
+
+def power(limit, scale, tokens, alpha):
+    """limit + scale x tokens^-alpha; scale and alpha by their logarithms, so that both are > 0."""
+    return limit + np.exp(scale - np.exp(alpha) * np.log(np.maximum(tokens, 1e-4)))
+
+
+def others(h, c):
+    """The shares of the domains other than c, (n, 6)."""
+    return np.delete(h, c, axis=1)
+
+
+# {law: (number of parameters, loss of c (n,) from parameters p and shares h (n, 7))}
+LAWS = {
+    'own tokens alone': (3, lambda p, h, c: power(p[0], p[1], h[:, c], p[2])),
+    'own tokens, shared capacity (Dai and Zheng, first order)': (
+        4, lambda p, h, c: power(p[0], p[1], h[:, c], p[2]) + p[3] * (1 - h[:, c])),
+    'additive': (9, lambda p, h, c: power(p[0], p[1], h[:, c] + others(h, c) @ p[3:], p[2])),
+    'additive, one exponent of the shares': (
+        10, lambda p, h, c: power(p[0], p[1], h[:, c] + others(h, c)**np.exp(p[3]) @ p[4:], p[2])),
+    'additive, an exponent for each': (
+        15, lambda p, h, c: power(p[0], p[1], h[:, c] + others(h, c)**np.exp(p[3:9]) @ p[9:],
+                                  p[2])),
+    'exponential in the shares (Ye et al.)': (9, lambda p, h, c: p[0] + np.exp(p[1] + h @ p[2:])),
+    'E + 1 / sum of C_j h_j^gamma_j (Shukor et al.)': (
+        15, lambda p, h, c: p[0] + 1 / np.exp(p[1:8] + np.log(h) * np.exp(p[8:])).sum(1)),
+}
+
+
+def fit(law, h, loss, c, rng):
+    """Returns the parameters of a law with the least squared error of `STARTS` starts."""
+    n, function = LAWS[law]
+    fits = [least_squares(lambda p: function(p, h, c) - loss,
+                          np.append(loss.min() - rng.uniform(0, 1), rng.normal(0, 0.7, n - 1)),
+                          max_nfev=400) for _ in range(STARTS)]
+    return min(fits, key=lambda found: found.cost).x
+
+
+if __name__ == '__main__':
+    runs = pd.read_csv(sys.argv[1]).drop_duplicates()
+    sizes = {122e6: 9998e6, 680e6: 10366e6}  # {parameters: tokens}
+    errors = []
+    with tqdm(total=len(sizes) * SPLITS * len(LAWS), leave=False) as bar:
+        for size, tokens in sizes.items():
+            of_size = runs[(runs['model_size'] == size) & (runs['n_tokens'] == tokens)]
+            h = of_size[[f'weight_{name}' for name in DOMAINS]].to_numpy()
+            for split in range(SPLITS):
+                rng = np.random.default_rng(split)
+                rest = rng.permutation(len(h)) < len(h) // 5  # held out
+                for law, (n, function) in LAWS.items():
+                    for c, name in enumerate(DOMAINS):
+                        loss = of_size[f'{name}_loss'].to_numpy()
+                        p = fit(law, h[~rest], loss[~rest], c, rng)
+                        error = np.abs(function(p, h[rest], c) - loss[rest])
+                        errors += [{'law': law, 'parameters': n, 'size': f'{size / 1e6:.0f} M',
+                                    'split': split, 'error': x} for x in error]
+                    bar.update()
+    table = pd.DataFrame(errors).groupby(['law', 'parameters', 'size', 'split'])['error'].mean()
+    table = table.groupby(['law', 'parameters', 'size']).agg(['mean', 'min', 'max'])
+    print('mean absolute error on held-out mixtures, nats; mean, least and most of '
+          f'{SPLITS} splits\n{table.unstack().to_string(float_format="{:.4f}".format)}')
