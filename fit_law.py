@@ -15,8 +15,8 @@ fitted to specialists and pairs, and tried on mixtures of K > fit_k. The rates c
     (c) the same, against bigram counts    (d) the line of other results (--line_from), no pair
 
 (b) and (d) need results of eval_xe.py --eval_components=<all>. docs/outputs.md says what is written
-and what the intervals hold. Arrays have draws first, D = 1 + DRAWS of them: [0] is the fit, the
-others are fits to results that were moved by their noise.
+and what the intervals hold; plot_law.py draws. Arrays have draws first, D = 1 + DRAWS of them: [0]
+is the fit, the others are fits to results that were moved by their noise.
 """
 import glob
 import itertools
@@ -40,11 +40,12 @@ from configurator import (
 )
 
 # isort: split
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import scipy.interpolate
 import scipy.optimize
+
+import plot_law
 
 # -----------------------------------------------------------------------------
 results = 'results/xe_by_component.csv'  # files of eval_xe.py, a pattern; several with commas
@@ -66,8 +67,6 @@ override(globals())
 
 DRAWS = 400
 PARTS = (1, 2, 3, 4, 6, 8)  # the specialists of a curve have B / 1, B / 2 .. tokens
-COLORS = {'additive': 'tab:blue', 'one power': 'tab:red', 'dilution': 'gray'}
-K_LABEL = 'K, components in the training data'
 CONTROLS = ('tag', 'shuffle_components', 'constant_per_component')
 warnings.filterwarnings('ignore', 'Mean of empty slice|All-NaN|Degrees of freedom')
 
@@ -214,6 +213,17 @@ def check_specialists(points, B):
              + f' (and {len(lacking) - 6} more runs, of other components)' * (len(lacking) > 6))
 
 
+def seed_spread(cells, tokens=None):
+    """
+    Returns (sd of XE from seed to seed, in nats, its degrees of freedom) of runs of K <= fit_k on
+    so many tokens, or on any; (0, 0) where none is repeated.
+    """
+    repeated = [runs for (S, n, c), (runs, _) in cells.items()
+                if c in S and len(S) <= fit_k and n == (tokens or n)]
+    df = sum(len(runs) - 1 for runs in repeated)
+    return math.sqrt(sum(np.var(x) * len(x) for x in repeated) / max(df, 1)), df
+
+
 def fit_rates(cells, B):
     """
     Fits the curves, and the rates of the pairs of B tokens, of read_results' cells. Returns a dict:
@@ -222,7 +232,7 @@ def fit_rates(cells, B):
         curves       [(ln n (G,), XE in nats (D, G))] of each component
         limit, scale, alpha   (D, C): XE = limit + scale (n / B)^-alpha, fitted to its specialists
         xe2, eta     (D, C, C): XE of c in the pair {c, j}, and eta_cj; nan where not known
-        sd, df       of XE from seed to seed, in nats, and its degrees of freedom
+        sd, df       of XE from seed to seed on B tokens, in nats, and its degrees of freedom
         errors, form, curve_sd   leave_one_out; the form with the least; what it adds to sd
         moves        {(members, tokens): [(what its noise did (D,), sd of a run, runs)]}
     """
@@ -231,21 +241,30 @@ def fit_rates(cells, B):
         (n, runs.mean(), len(runs)) for (S, n, of), (runs, _) in sorted(cells.items())
         if S == (c,) and of == c])) or ([], [], []) for c in names}
     check_specialists(points, B)
-    repeated = [runs for (S, _, c), (runs, _) in cells.items() if c in S and len(S) <= fit_k]
-    df = sum(len(runs) - 1 for runs in repeated)
     errors = leave_one_out({c: (n, xe) for c, (n, xe, _) in points.items()})
     form = min(errors, key=errors.get)
-    sd = math.sqrt(sum(np.var(x) * len(x) for x in repeated) / df) if df else errors[form]
-    n_runs = np.mean([m.mean() for _, _, m in points.values()])
-    curve_sd = math.sqrt(max(0, errors[form]**2 - sd**2 / n_runs))
+    any_sd, any_df = seed_spread(cells)
+    sds, df = {}, any_df
+    for tokens in {int(x) for n, _, _ in points.values() for x in n} | {B}:
+        sds[tokens], df_there = seed_spread(cells, tokens)
+        if df_there < 5:  # too few runs to say
+            sds[tokens] = any_sd if any_df else errors[form]
+        elif tokens == B:
+            df = df_there
+    sd = sds[B]
+    variance = np.mean([sds[int(x)]**2 / runs
+                        for n, _, m in points.values() for x, runs in zip(n, m)])
+    curve_sd = math.sqrt(max(0, errors[form]**2 - variance))
     unknown = np.full((1 + DRAWS, len(names), len(names)), np.nan)
     fit = {'B': B, 'names': names, 'sd': sd, 'df': df, 'errors': errors, 'form': form,
            'curve_sd': curve_sd, 'curves': [], 'moves': {}, 'xe2': unknown, 'eta': unknown.copy(),
            'redundancy': redundancy, 'exponent': exponent}
     powers = []
     for c, (n, xe, m) in points.items():
-        moved = [noise(math.sqrt(sd**2 / runs + curve_sd**2), c, int(x)) for x, runs in zip(n, m)]
-        fit['moves'] |= {((c,), int(x)): [(z, sd, runs)] for x, z, runs in zip(n, moved, m)}
+        moved = [noise(math.sqrt(sds[int(x)]**2 / runs + curve_sd**2), c, int(x))
+                 for x, runs in zip(n, m)]
+        fit['moves'] |= {((c,), int(x)): [(z, sds[int(x)], runs)]
+                         for x, z, runs in zip(n, moved, m)}
         drawn, ln_n = xe + np.stack(moved, axis=1), np.linspace(*np.log(n[[0, -1]]), 400)
         values = np.minimum.accumulate(curve_values(form, n, drawn, np.exp(ln_n)), axis=1)
         fit['curves'].append((ln_n, values - 1e-9 * np.arange(len(ln_n))))  # it can be inverted
@@ -476,7 +495,7 @@ def forecast_draws(fit, law, S):
     return draws | {'': np.mean([*draws.values()], axis=0)}
 
 
-def forecast_rows(ways, sets, cells):
+def forecast_rows(ways, sets, cells, dataset):
     """
     Returns a DataFrame of the forecasts of mixtures by all laws on (a), and by the additive ones on
     the other ways, with what was measured. covered is the share of runs inside the interval.
@@ -486,16 +505,18 @@ def forecast_rows(ways, sets, cells):
         if way != 'a' and law not in ('additive', 'redundant'):
             continue
         for c, (xe, delta) in forecast_draws(ways[way], law, S).items():
-            rows.append({'law': law, 'way': way, 'k': len(S), 'components': '+'.join(S),
-                         'component': c, 'forecast': xe[0], **interval(xe, 'low', 'high'),
+            rows.append({'dataset': dataset, 'budget': ways[way]['B'], 'law': law, 'way': way,
+                         'k': len(S), 'components': '+'.join(S), 'component': c,
+                         'forecast': xe[0], **interval(xe, 'low', 'high'),
                          'delta': delta[0], **interval(delta, 'delta_low', 'delta_high')})
             runs, _ = cells.get((S, ways[way]['B'], c), ([], 0))
             if len(runs):
                 inside = (rows[-1]['low'] <= runs) & (runs <= rows[-1]['high'])
                 rows[-1] |= {'xe': runs.mean(), 'n_runs': len(runs), 'covered': inside.mean(),
                              'error': xe[0] - runs.mean()}
-    return pd.DataFrame(rows, columns=('law way k components component forecast low high delta'
-                                       ' delta_low delta_high xe n_runs covered error').split())
+    return pd.DataFrame(rows, columns=('dataset budget law way k components component forecast low'
+                                       ' high delta delta_low delta_high xe n_runs covered error'
+                                       ).split())
 
 
 def score(forecasts):
@@ -524,19 +545,27 @@ def token_rows(fit, cells):
             rows.append({'k': len(S), 'components': '+'.join(S), 'component': of, 'xe': runs.mean(),
                          'delta': runs.mean() - xe_at(fit, c, B)[0], 'n_runs': len(runs),
                          'tokens': tokens[0], **interval(tokens, 'tokens_low', 'tokens_high'),
-                         'share': tokens[0] / B, 'outside': side})
+                         'share': tokens[0] / B, **interval(tokens / B, 'share_low', 'share_high'),
+                         'outside': side})
     return pd.DataFrame(rows, columns=('k components component xe delta n_runs tokens tokens_low'
-                                       ' tokens_high share outside').split())
+                                       ' tokens_high share share_low share_high outside').split())
 
 
 def eta_rows(ways, lines):
-    """Returns a DataFrame of the rates of each way, and of the gaps that its line starts from."""
-    return pd.DataFrame([
-        {'way': way, 'component': name, 'other': other, 'eta': fit['eta'][0, c, j],
-         **interval(fit['eta'][:, c, j], 'eta_low', 'eta_high'),
-         'gap': lines[way][0][c, j] if way in lines else np.nan}
-        for way, fit in ways.items()
-        for (c, name), (j, other) in itertools.permutations(enumerate(fit['names']), 2)])
+    """
+    Returns a DataFrame of the rates of each way, and of the gaps that its line starts from. Rows
+    without components are of the mean over the rates.
+    """
+    rows = []
+    for way, fit in ways.items():
+        eta, names = fit['eta'], fit['names']
+        mean = np.nanmean(eta, axis=(1, 2))
+        rows.append({'way': way, 'eta': mean[0], **interval(mean, 'eta_low', 'eta_high')})
+        rows += [{'way': way, 'component': names[c], 'other': names[j], 'eta': eta[0, c, j],
+                  **interval(eta[:, c, j], 'eta_low', 'eta_high'),
+                  'gap': lines[way][0][c, j] if way in lines else np.nan}
+                 for c, j in itertools.permutations(range(len(names)), 2)]
+    return pd.DataFrame(rows, columns='way component other eta eta_low eta_high gap'.split())
 
 
 def next_run(fit, S):
@@ -555,117 +584,6 @@ def next_run(fit, S):
         gains[key] = gains.get(key, 0) + slope**2 * less / y[ok].var()
     best = max(gains, key=gains.get)
     return *best, min(gains[best], 1)
-
-
-# -----------------------------------------------------------------------------
-# pictures
-
-
-def finish(ax, xlabel, ylabel, ks=None):
-    """Labels axes, and draws their grid and legend; an axis over K has ticks at `ks`."""
-    ax.set(xlabel=xlabel, ylabel=ylabel)
-    if ks is not None:
-        ax.set_xticks(ks, [str(k) for k in ks])
-    ax.grid(alpha=0.3)
-    ax.legend(fontsize=8)
-
-
-def draw_vs_k(fit, forecasts, tokens):
-    """XE and ΔXE of mixtures against K, measured and by laws. Returns the figure."""
-    fig, axes = plt.subplots(1, 2, figsize=(10, 4.4), layout='constrained')
-    means = forecasts[(forecasts['component'] == '') & (forecasts['way'] == forecasts['way'][0])]
-    runs = tokens.groupby(['components', 'k'])[['xe', 'delta']].mean().reset_index()
-    one = np.mean([xe_at(fit, c, fit['B'])[0] for c in range(len(fit['names']))])
-    for ax, (column, low, high, measured, first, label) in zip(axes, (
-            ('forecast', 'low', 'high', 'xe', one, 'XE'),
-            ('delta', 'delta_low', 'delta_high', 'delta', 0, 'ΔXE from K = 1'))):
-        for law, style in (('additive', '-'), ('one power', '--'), ('dilution', ':')):
-            of_law = means[means['law'] == law].dropna(subset=column)
-            of_k = of_law.groupby('k')[[column, low, high]].mean()
-            ax.plot([1, *of_k.index], [first, *of_k[column]], style, color=COLORS[law], label=law)
-            if law == 'additive':
-                ax.fill_between(of_k.index, of_k[low], of_k[high], color=COLORS[law], lw=0,
-                                alpha=0.2, label='90% around its forecasts')
-        ax.scatter(runs['k'], runs[measured], s=14, color='black', zorder=3,
-                   label='a mixture, trained')
-        finish(ax, K_LABEL, f'{label} (nats per token)', range(1, len(fit['names']) + 1))
-    return fig
-
-
-def draw_tokens(fit, tokens):
-    """Effective tokens, and the tokens that K components need, against K. Returns the figure."""
-    fig, axes = plt.subplots(1, 2, figsize=(10, 4.4), layout='constrained')
-    K, names = np.arange(1, len(fit['names']) + 1), fit['names']
-    eta = np.nanmean(fit['eta'], axis=(1, 2))[:, None]
-    share = (1 + (K - 1) * eta) / K * np.exp(noise(law_error, 'share')[:, None] * (K > 2))
-    ends = np.nanquantile(share, (0.05, 0.95), axis=0)
-    power = K**np.nanmean(np.log2((1 + fit['eta'][0]) / 2))
-    for ax, sign, label in zip(axes, (1, -1), (
-            'effective tokens of a component, n / B', 'tokens for the XE of K = 1, times B')):
-        for i, c in enumerate(names):
-            n = tokens.loc[tokens['component'] == c, ['tokens', 'tokens_low', 'tokens_high']]
-            y, low, high = (n.to_numpy().T / fit['B'])**sign
-            ax.errorbar(tokens['k'][n.index] * 1.02**(i - len(names) / 2), y, np.abs(
-                [y - low, high - y]), fmt='o', ms=3, lw=0.6, color=plt.cm.viridis(i / len(names)),
-                label=c.replace('$', r'\$'))
-        lines = [ax.plot(K, share[0]**sign, color=COLORS['additive'],
-                         label=f'additive, mean η {eta[0, 0]:.2f}, 90%'),
-                 ax.plot(K, power**sign, '--', color=COLORS['one power'], label='power of K'),
-                 ax.plot(K, 1.0 * K**-float(sign), ':', color='gray', label='dilution alone')]
-        ax.fill_between(K, *ends**sign, color=COLORS['additive'], alpha=0.2, lw=0)
-        ax.set(xscale='log', yscale='log')
-        if sign < 0:
-            lines.append(ax.plot(K, 1.66**np.log2(K), '-.', color='black',
-                                 label='ATLAS, 1.66 for a doubling'))
-        ticks = [x for x in (.1, .15, .2, .3, .4, .5, .7, 1, 1.5, 2, 3, 4, 6, 8, 10)
-                 if ax.get_ylim()[0] <= x <= ax.get_ylim()[1]]
-        ax.minorticks_off()
-        ax.set_yticks(ticks, [f'{x:g}' for x in ticks])
-        finish(ax, K_LABEL, label, K)
-        if sign < 0:
-            ax.legend(handles=[line for line, in lines], fontsize=8)
-    return fig
-
-
-def draw_eta(fit, way):
-    """The matrix of rates. Returns the figure."""
-    names, eta = [c.replace('$', r'\$') for c in fit['names']], fit['eta'][0]
-    half, n = 1.645 * np.nanstd(fit['eta'][1:], axis=0), len(names)
-    fig, ax = plt.subplots(figsize=(3.5 + 0.7 * n, 2.5 + 0.7 * n), layout='constrained')
-    fig.colorbar(ax.imshow(eta, vmin=min(0, np.nanmin(eta))), label='η', shrink=0.8)
-    for c, j in np.argwhere(np.isfinite(eta)):
-        ax.text(j, c, f'{eta[c, j]:.2f}\n±{half[c, j]:.2f}', ha='center', va='center', fontsize=8,
-                color='white' if eta[c, j] < 0.6 * np.nanmax(eta) else 'black')
-    ax.set_xticks(range(n), names, rotation=45, ha='right')
-    ax.set_yticks(range(n), names)
-    ax.set(xlabel='a token of j', ylabel='is worth so many tokens of c',
-           title=f'η, ± 90%, by ({way})')
-    return fig
-
-
-def draw_lines(fit, lines):
-    """The rates of pairs against the gaps, with the lines. Returns the figure, or None."""
-    if not lines:
-        return None
-    fig, axes = plt.subplots(1, len(lines), figsize=(5 * len(lines), 4.4), layout='constrained',
-                             squeeze=False)
-    for ax, (way, (gaps, (ab, sd, used))) in zip(axes[0], lines.items()):
-        ok = np.isfinite(gaps + fit['eta'][0])
-        if ok.any():
-            x, y = gaps[ok], fit['eta'][0][ok]
-            ax.errorbar(x, y, 1.645 * np.nanstd(fit['eta'][1:], axis=0)[ok], fmt='o', ms=4, lw=0.7,
-                        label=f'a pair, 90%; r = {np.corrcoef(x, y)[0, 1]:.2f}')
-        x = np.linspace(np.nanmin(gaps), np.nanmax(gaps), 50)
-        y = ab[:, :1] + ab[:, 1:] * x
-        band = np.quantile(y + noise(sd, 'line', way)[:, None], (0.05, 0.95), axis=0)
-        ax.plot(x, y[0], color='black', label=f'line of {len(used)} pairs'
-                + ' of other results' * (way == 'd'))
-        ax.fill_between(x, *band, color='black', alpha=0.12, lw=0, label='90% of rates')
-        reader = 'bigrams of j' if way == 'c' else 'the specialist of j'
-        ax.set_title(f'({way})')
-        finish(ax, f"XE on c of {reader}, minus c's own (nats per token)",
-               'η, what a token of j is worth in tokens of c')
-    return fig
 
 
 # -----------------------------------------------------------------------------
@@ -758,7 +676,7 @@ if __name__ == '__main__':
     sets = [S for K in range(2, len(names) + 1) for S in itertools.combinations(names, K)]
     trained = {S for S, n, _ in cells if n == fit['B']} | {tuple(names)}
     sets = sets if len(sets) <= 300 else [S for S in sets if S in trained]
-    forecasts = forecast_rows(ways, sets, cells)
+    forecasts = forecast_rows(ways, sets, cells, dataset)
     scores = score(forecasts[forecasts['component'] != ''])
 
     # the CSV files, the pictures, the table
@@ -768,13 +686,7 @@ if __name__ == '__main__':
     for name, table in tables.items():
         replace_file(os.path.join(results_dir, f'law_{name}.csv'),
                      table.to_csv(index=False, float_format='%.6g'))
-    pictures = {'xe_vs_k': draw_vs_k(ways[first], forecasts, tokens), 'tokens': draw_tokens(
-        ways[first], tokens), 'eta': draw_eta(ways[first], first), 'lines': draw_lines(fit, lines)}
-    for name, fig in pictures.items():
-        if fig:
-            fig.suptitle(f'{dataset}, {fit["B"]:,} tokens an epoch')
-            replace_file(os.path.join(results_dir, f'law_{name}.png'),
-                         lambda f: fig.savefig(f, format='png', dpi=160))
+    pictures = plot_law.draw(results_dir)
     print_tables(ways[first], tokens, forecasts, scores)
     print(f'\n{results_dir}/ has {", ".join(f"law_{name}.csv" for name in tables)} and'
-          f' {", ".join(f"law_{name}.png" for name in pictures if pictures[name])}')
+          f' {len(pictures)} pictures')
