@@ -52,6 +52,7 @@ results = 'results/xe_by_component.csv'  # files of eval_xe.py, a pattern; sever
 results_dir = 'results'  # where the CSV files and pictures go
 setting = ''             # 'key=value ..' that the runs must have, where results have several
 components = ''          # only runs on these and no others, comma separated; '' = all
+tagged = False           # True: of mixtures those that are given the component, so no ambiguity
 budget = 0               # tokens an epoch of the mixtures; 0 = the most that a mixture has
 forecast = ''            # components of a mixture to forecast, comma separated
 fit_k = 2                # nothing is fitted to mixtures of a larger K: laws are tried on them
@@ -67,7 +68,7 @@ override(globals())
 
 DRAWS = 400
 PARTS = (1, 2, 3, 4, 6, 8)  # the specialists of a curve have B / 1, B / 2 .. tokens
-CONTROLS = ('tag', 'shuffle_components', 'constant_per_component')
+CONTROLS = ('shuffle_components', 'constant_per_component')
 warnings.filterwarnings('ignore', 'Mean of empty slice|All-NaN|Degrees of freedom')
 
 # -----------------------------------------------------------------------------
@@ -78,8 +79,9 @@ def read_results(patterns, words='', only=''):
     """
     Returns ({(members, tokens an epoch, component): (XE of each run in nats (n,), the standard
     error of their ΔXE over documents, 0 if unknown)}, the data set) of eval_xe.py's files. members
-    are the components of the runs, sorted. Tagged runs, controls and unfinished runs are left out,
-    and so are those on other components than `only` names, if it does.
+    are the components of the runs, sorted. Tagged mixtures (with the key `tagged` the others),
+    controls and unfinished runs are left out, and so are those on other components than `only`
+    names, if it does.
     Fails unless the runs whose setting has all `words`, 'key=value', share one setting.
     """
     paths = sorted({path for name in patterns.split(',') for path in glob.glob(name.strip())})
@@ -92,9 +94,11 @@ def read_results(patterns, words='', only=''):
         keys = [dict(word.partition('=')[::2] for word in shlex.split(x)) for x in rows['setting']]
         rows['kind'] = [frozenset(f'{key}={value}' for key, value in (
             of_row | {'dataset': dataset, 'split': split}).items()
-            if key not in ('token_budget', *CONTROLS))  # they have columns
+            if key not in ('token_budget', 'tag', *CONTROLS))  # they have columns
             for of_row, dataset, split in zip(keys, rows['dataset'], rows['split'])]
-        rows = rows[(rows[[*CONTROLS, 'unfinished']].astype(str) != 'True').all(axis=1)]
+        is_true = rows[['tag', *CONTROLS, 'unfinished']].astype(str) == 'True'
+        rows = rows[(is_true['tag'] == (tagged & (rows['k'] > 1)))
+                    & ~is_true.drop(columns='tag').any(axis=1)]
         rows = rows[[kind.issuperset(shlex.split(words)) for kind in rows['kind']]]
         kinds = set(rows['kind'])
         if not kinds:

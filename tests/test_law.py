@@ -159,6 +159,10 @@ def test_mixtures_that_are_tried_enter_no_forecast(tmp_path, monkeypatch):
     alone = {key: x for key, x in before.items() if len(key[0]) == 1}
     ways, _ = fit_law.fit_ways(fit_law.fit_rates(alone, B), alone, 'x')
     assert [*ways] == ['d'] and np.nanmax(abs(ways['d']['eta'][0] - ETA)) < 0.06
+    monkeypatch.setattr(fit_law, 'tagged', True)  # make_rows has tagged runs with an XE of 9
+    of_tagged, _ = fit_law.read_results(str(tmp_path / 'x.csv'))
+    assert all(abs(x.mean() - 9) < 0.1 for (S, _, _), (x, _) in of_tagged.items() if len(S) > 1)
+    assert of_tagged.keys() == after.keys()
 
 
 def test_bigram_gaps(tmp_path, monkeypatch):
