@@ -637,17 +637,22 @@ def print_forecast(fit, ways):
 
 def print_tables(fit, tokens, forecasts, scores):
     """
-    Prints the mean rate and the mean share of effective tokens by K; the mean ΔXE by K that laws
-    forecast; and their scores, best first.
+    Prints the mean rate; by K the mean ΔXE that was measured and that laws forecast, and the mean
+    share of effective tokens; and the scores of laws, best first.
     """
     mean_eta = np.nanmean(fit['eta'], axis=(1, 2))
-    shares = tokens.groupby('k')['share'].mean().items()
     print(f'\nmean eta of {np.isfinite(fit["eta"][0]).sum()} rates: {mean_eta[0]:.3f}, 90% '
-          + '[{:.3f}, {:.3f}]'.format(*interval(mean_eta, 0, 1).values()) + '; n / B, mean by K: '
-          + ', '.join(f'{k}: {share:.3f}' for k, share in shares))
-    means = forecasts[forecasts['component'] == ''].pivot_table('delta', ['law', 'way'], 'k')
-    print('\nForecast ΔXE in nats, mean over mixtures that have one, by K\n'
-          + means.to_string(float_format='{:+.3f}'.format))
+          + '[{:.3f}, {:.3f}]'.format(*interval(mean_eta, 0, 1).values()))
+    means = forecasts[forecasts['component'] == '']
+    trained = means['components'].isin(tokens['components'])
+    means = means[trained | ~means['k'].isin(means['k'][trained])]  # where K has some, those alone
+    by_k = means.pivot_table('delta', ['law', 'way'], 'k')
+    sets = tokens.groupby(['k', 'components'])[['delta', 'share']].mean().groupby('k')
+    for name, row in (('measured', sets['delta'].mean()), ('its sd', sets['delta'].std()),
+                      ('n / B', sets['share'].mean())):
+        by_k.loc[(name, ''), :] = row
+    print('\nΔXE in nats by K, mean over the mixtures that were trained, else over all\n'
+          + by_k.to_string(float_format='{:+.3f}'.format, na_rep='-'))
     if len(scores):
         n_runs = forecasts.loc[forecasts['k'] > fit_k, 'n_runs'].dropna()
         floor = fit['sd'] * math.sqrt(2 / math.pi) * (n_runs**-0.5).mean()
