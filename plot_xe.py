@@ -365,7 +365,7 @@ def remove_old(folder, names):
 
 TABLES = [  # title, {heading: column, or column and its interval}, note
     ('', {'runs': 'n_runs', 'sets': 'n_sets', 'XE': 'xe ci', 'ΔXE from K = 1': 'delta_xe delta_ci',
-          'intervals of': 'interval', 'icl_score': 'icl_score'},
+          'interval': 'interval', 'icl_score': 'icl_score'},
      'icl_score: XE at the last position minus XE after a tenth of the context'),
     ('', {'Bayes XE': 'bayes_xe', 'XE - Bayes': 'excess excess_ci', 'of unigram XE - rate': 'share',
           'worst bin': 'worst_bin_excess'},
