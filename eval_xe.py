@@ -176,7 +176,7 @@ def evaluate_checkpoint(run, components, autocast, bar):
     for i in range(0, len(tokens), windows_at_once(run['block_size'])):
         batch = slice(i, i + windows_at_once(run['block_size']))
         losses[batch] = window_losses(model, tokens[batch], first[batch], autocast)
-        bar.set_description_str('evaluating')
+        bar.set_description_str('evaluating', refresh=False)
         bar.update(len(components) * len(losses[batch]) / len(tokens))
     return dict(zip(components, np.split(losses, np.cumsum(sizes)[:-1])))
 

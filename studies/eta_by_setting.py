@@ -1,0 +1,53 @@
+"""
+Compares the exchange rates of several settings, from the files that fit_law.py wrote for each.
+
+    python studies/eta_by_setting.py results/law5 results/law5-half results/law5-wide
+
+The first folder is the reference. A row has the mean η over the rates of (a), the reference's over
+the same rates, their difference with a 90% interval, the correlation of the rates, and the root
+mean square of their differences; and for the largest mixtures n / B as measured, by the additive
+law with the folder's own rates, and with the reference's. Intervals are combined as if the two
+settings' errors were independent.
+"""
+import os
+import sys
+
+import numpy as np
+import pandas as pd
+
+
+def read_rates(folder):
+    """Returns (rates, indexed by component and other; [mean, low, high]) of law_eta.csv's (a)."""
+    rows = pd.read_csv(os.path.join(folder, 'law_eta.csv'))
+    rows = rows[rows['way'] == 'a']
+    mean = rows[rows['component'].isna()][['eta', 'eta_low', 'eta_high']].to_numpy()[0]
+    return rows.dropna(subset=['component', 'eta']).set_index(['component', 'other'])['eta'], mean
+
+
+def additive_share(eta, c, members):
+    """Returns n_c(S) / B by the additive law; nan where a rate is not known."""
+    return (1 + sum(eta.get((c, j), np.nan) for j in members if j != c)) / len(members)
+
+
+if __name__ == '__main__':
+    reference, (whole, low, high) = read_rates(sys.argv[1])
+    rows = []
+    for folder in sys.argv[1:]:
+        eta, (mean, *ends) = read_rates(folder)
+        both = pd.concat([eta, reference], axis=1, keys=['here', 'there']).dropna()
+        half = np.hypot(ends[1] - ends[0], high - low) / 2
+        tokens = pd.read_csv(os.path.join(folder, 'law_tokens.csv')).dropna(subset='share')
+        tokens = tokens[(tokens['k'] == tokens['k'].max()) & (tokens['k'] > 2)]
+        shares = [[row['share'], *(additive_share(x, row['component'],
+                                                  row['components'].split('+'))
+                                   for x in (eta, reference))] for row in tokens.to_dict('records')]
+        rows.append({'setting': os.path.basename(os.path.normpath(folder)), 'rates': len(eta),
+                     'η': f'{mean:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]',
+                     'reference': f'{both["there"].mean():.3f}',
+                     'difference': f'{both["here"].mean() - both["there"].mean():+.3f}'
+                                   f' ± {half:.3f}',
+                     'r': both.corr().iloc[0, 1], 'rms': both.diff(axis=1).pow(2).mean().iloc[1]**.5,
+                     'K': tokens['k'].max(),
+                     **dict(zip(('n / B', 'own rates', "reference's"),
+                                np.mean(shares, axis=0) if shares else ()))})
+    print(pd.DataFrame(rows).to_string(index=False, float_format='{:.3f}'.format, na_rep='-'))
