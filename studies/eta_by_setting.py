@@ -46,7 +46,8 @@ if __name__ == '__main__':
                      'reference': f'{both["there"].mean():.3f}',
                      'difference': f'{both["here"].mean() - both["there"].mean():+.3f}'
                                    f' ± {half:.3f}',
-                     'r': both.corr().iloc[0, 1], 'rms': both.diff(axis=1).pow(2).mean().iloc[1]**.5,
+                     'r': both.corr().iloc[0, 1],
+                     'rms': both.diff(axis=1).pow(2).mean().iloc[1]**0.5,
                      'K': tokens['k'].max(),
                      **dict(zip(('n / B', 'own rates', "reference's"),
                                 np.mean(shares, axis=0) if shares else ()))})
