@@ -130,6 +130,8 @@ def draw_lines(title, tables):
         ax.set(xlabel=f"XE on c of {READERS[way]}, minus c's own (nats per token)",
                ylabel='η, what a token of j is worth in tokens of c')
         ax.legend()
+    low, high = zip(*(ax.get_ylim() for ax in axes))
+    plt.setp(axes, ylim=(min(low), max(high)))
     return fig
 
 
