@@ -60,8 +60,9 @@ n_pairs = 8              # pairs that the lines of (b) and (c) are fitted to, dr
 pairs_draw = 0           # which draw of those pairs
 line_from = ''           # results of another data set, whose line (d) takes
 data_dir = 'data'        # where (c) finds the tokens, <data_dir>/<dataset>
-law_error = 0.07         # sd of ln n_c that a law itself leaves above K = 2: reckoned from pilots
+law_error = 0.03         # sd of ln n_c that a law itself leaves above K = 2: of mixtures in LOG.md
 redundancy = 0.15        # of the redundant law: from pilots, as no pair shows it, or by fit_k > 2
+overlap = 0.336          # of the revised law: of the same mixtures, or by fit_k > 2
 exponent = 1.06          # of the shares in Shukor et al.'s law; likewise
 # -----------------------------------------------------------------------------
 override(globals())
@@ -208,7 +209,7 @@ def fit_rates(cells, B):
     unknown = np.full((1 + DRAWS, len(names), len(names)), np.nan)
     fit = {'B': B, 'names': names, 'sd': sd, 'df': df, 'errors': errors, 'form': form,
            'curve_sd': curve_sd, 'curves': [], 'moves': {}, 'xe2': unknown, 'eta': unknown.copy(),
-           'redundancy': redundancy, 'exponent': exponent}
+           'redundancy': redundancy, 'overlap': overlap, 'exponent': exponent}
     powers = []
     for c, (n, xe, m) in points.items():
         moved = [noise(math.sqrt(sds[int(x)]**2 / runs + curve_sd**2), c, int(x))
@@ -241,7 +242,8 @@ def fit_constants(fit, cells):
         return np.nanmean([(LAWS[law](fit | {key: x}, S, c)[0] - xe)**2 for S, c, xe in tried])
     return {key: scipy.optimize.minimize_scalar(error, bounds=(-1, 3), args=(key, law),
                                                 method='bounded').x
-            for key, law in (('redundancy', 'redundant'), ('exponent', 'shares')) if tried}
+            for key, law in (('redundancy', 'redundant'), ('overlap', 'revised'),
+                             ('exponent', 'shares')) if tried}
 
 
 # -----------------------------------------------------------------------------
@@ -365,7 +367,7 @@ def forecast_rows(ways, sets, cells, dataset):
     """
     rows = []
     for way, law, S in itertools.product(ways, LAWS, sets):
-        if way != 'a' and law not in ('additive', 'redundant'):
+        if way != 'a' and law not in ('additive', 'redundant', 'revised'):
             continue
         for c, (xe, delta) in forecast_draws(ways[way], law, S).items():
             rows.append({'dataset': dataset, 'budget': ways[way]['B'], 'law': law, 'way': way,

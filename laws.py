@@ -83,13 +83,24 @@ def log_above(xe, limit):
     return np.log(np.where(xe > limit, xe - limit, np.nan))
 
 
+def likeness(fit, S, c):
+    """Returns eta_cj, and j's mean rate with the other others, (D, K - 1) each, of the others j."""
+    rest = [j for j in S if j != c]
+    like = [fit['eta'][:, j, [i for i in rest if i != j]].sum(1) / max(1, len(rest) - 1)
+            for j in rest]
+    return fit['eta'][:, c, rest], np.stack(like, axis=1)
+
+
 def redundant(fit, S, c):
     """Additive, but j's rate is less by redundancy x its mean rate with the other others."""
-    total, rest = 1, [j for j in S if j != c]
-    for j in rest:
-        like = fit['eta'][:, j, [i for i in rest if i != j]].sum(1) / max(1, len(rest) - 1)
-        total = total + fit['eta'][:, c, j] * (1 - fit['redundancy'] * like)
-    return total / len(S)
+    eta, like = likeness(fit, S, c)
+    return (1 + (eta * (1 - fit['redundancy'] * like)).sum(1)) / len(S)
+
+
+def revised(fit, S, c):
+    """The same, but the less so the more of j is shared with c: tokens like c's own add up."""
+    eta, like = likeness(fit, S, c)
+    return (1 + (eta * (1 - fit['overlap'] * (1 - eta) * like)).sum(1)) / len(S)
 
 
 def atlas(fit, S, c):
@@ -131,7 +142,7 @@ def logarithm(fit, S, c):
 
 LAWS = {
     'additive': of_share(lambda fit, S, c: (1 + pairs_of(fit, 'eta', S, c).sum(1)) / len(S)),
-    'redundant': of_share(redundant),
+    'redundant': of_share(redundant), 'revised': of_share(revised),
     # others' tokens are worth eta h^exponent (exponents of shares: Shukor et al., 2507.09404)
     'shares': of_share(lambda fit, S, c: 1 / len(S) + pairs_of(fit, 'eta', S, c).sum(1) / 2
                        * (2 / len(S))**fit['exponent']),
