@@ -53,6 +53,7 @@ results_dir = 'results'  # where the CSV files and pictures go
 setting = ''             # 'key=value ..' that the runs must have, where results have several
 components = ''          # only runs on these and no others, comma separated; '' = all
 tagged = False           # True: of mixtures those that are given the component, so no ambiguity
+law = 'revised'          # of laws.py: what --forecast takes, and the column law_share
 budget = 0               # tokens an epoch of the mixtures; 0 = the most that a mixture has
 forecast = ''            # components of a mixture to forecast, comma separated
 fit_k = 2                # nothing is fitted to mixtures of a larger K: laws are tried on them
@@ -362,12 +363,12 @@ def forecast_draws(fit, law, S):
 
 def forecast_rows(ways, sets, cells, dataset):
     """
-    Returns a DataFrame of the forecasts of mixtures by all laws on (a), and by the additive ones on
+    Returns a DataFrame of the forecasts of mixtures by all laws on (a), and by three of them on
     the other ways, with what was measured. covered is the share of runs inside the interval.
     """
     rows = []
     for way, law, S in itertools.product(ways, LAWS, sets):
-        if way != 'a' and law not in ('additive', 'redundant', 'revised'):
+        if way != 'a' and law not in ('additive', 'redundant', 'revised'):  # (as registered)
             continue
         for c, (xe, delta) in forecast_draws(ways[way], law, S).items():
             rows.append({'dataset': dataset, 'budget': ways[way]['B'], 'law': law, 'way': way,
@@ -400,20 +401,22 @@ def score(forecasts):
 
 def token_rows(fit, cells):
     """Returns a DataFrame of the effective tokens of each mixture and component."""
-    rows, B = [], fit['B']
+    rows, B, names = [], fit['B'], fit['names']
     for (S, n, of), (runs, docs) in cells.items():
         if len(S) > 1 and n == B and of in S:
-            c = fit['names'].index(of)
+            c = names.index(of)
             z = noise(math.hypot(fit['sd'] / math.sqrt(len(runs)), docs), of, S)
             tokens, best = tokens_at(fit, c, runs.mean() + z), fit['curves'][c][1][0, -1]
+            by_law = tokens_at(fit, c, LAWS[law](fit, [names.index(j) for j in S], c)[:1])[0]
             side = '' if tokens[0] > 0 else 'above' if runs.mean() < best else 'below'
             rows.append({'k': len(S), 'components': '+'.join(S), 'component': of, 'xe': runs.mean(),
                          'delta': runs.mean() - xe_at(fit, c, B)[0], 'n_runs': len(runs),
                          'tokens': tokens[0], **interval(tokens, 'tokens_low', 'tokens_high'),
                          'share': tokens[0] / B, **interval(tokens / B, 'share_low', 'share_high'),
-                         'outside': side})
-    return pd.DataFrame(rows, columns=('k components component xe delta n_runs tokens tokens_low'
-                                       ' tokens_high share share_low share_high outside').split())
+                         'law_share': by_law / B, 'outside': side})
+    return pd.DataFrame(rows, columns=(
+        'k components component xe delta n_runs tokens tokens_low tokens_high share share_low'
+        ' share_high law_share outside').split())
 
 
 def eta_rows(ways, lines):
@@ -435,11 +438,11 @@ def eta_rows(ways, lines):
 
 def next_run(fit, S):
     """
-    Returns (members, tokens, share of the variance of the additive law's mean ΔXE that it removes)
+    Returns (members, tokens, share of the variance of the law's mean ΔXE that it removes)
     of the run that would tell most of a mixture S: another seed, or a pair not trained. Shares come
     from a regression of the draws on what moved them.
     """
-    y = forecast_draws(fit, 'additive', S)[''][1]
+    y = forecast_draws(fit, law, S)[''][1]
     moves = [(key, z, sd**2 * (1 / runs - 1 / (runs + 1) if runs else 1))
              for key, of_key in fit['moves'].items() if set(key[0]) <= {*S}
              for z, sd, runs in of_key]
@@ -456,7 +459,7 @@ def next_run(fit, S):
 
 
 def print_forecast(fit, ways):
-    """Prints the additive law's forecast of the mixture asked for, and the run that would help."""
+    """Prints the law's forecast of the mixture asked for, and the run that would help."""
     S, names, tokens = tuple(sorted(split_names(forecast))), fit['names'], budget or fit['B']
     start = f'--forecast={forecast}:'
     for c in S:
@@ -478,13 +481,13 @@ def print_forecast(fit, ways):
              ' (--help)')
     n_known = int(np.isfinite(fit['eta'][asked]).sum())
     source = '(a)' if way == 'a' else f'({way}), {n_known} of {len(asked[1])} by (a)'
-    draws = forecast_draws(fit | known, 'additive', S)
+    draws = forecast_draws(fit | known, law, S)
     if np.isnan(draws[''][0][0]):
         low, high = (math.exp(max(x[0][0] for x in fit['curves'])), math.exp(
             min(x[0][-1] for x in fit['curves'])))
         fail(f'{start} {tokens:,} tokens, or the effective tokens, are outside what all specialists'
              f' had, {low:,.0f} to {high:,.0f}: train more of them, or choose another --budget')
-    print(f'\n{"+".join(S)}, {tokens:,} tokens an epoch: additive law, rates at {fit["B"]:,} tokens'
+    print(f'\n{"+".join(S)}, {tokens:,} tokens an epoch: {law} law, rates at {fit["B"]:,} tokens'
           f' from {source}; 90% intervals of one run\n')
     for c, (xe, delta) in draws.items():
         ends = [*interval(xe, 0, 1).values(), *interval(delta, 0, 1).values()]
@@ -525,6 +528,8 @@ def print_tables(fit, tokens, forecasts, scores):
 
 
 if __name__ == '__main__':
+    if law not in LAWS:
+        fail(f'--law={law}: no such law; there are {", ".join(LAWS)}')
     cells, dataset = read_results(results, setting, components)
     fit = fit_rates(cells, mixture_budget(cells))
     tokens = token_rows(fit, cells)

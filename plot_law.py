@@ -22,8 +22,9 @@ results_dir = 'results'  # where the CSV files are and the pictures go
 # -----------------------------------------------------------------------------
 override(globals())
 
-# laws that the pictures over K show: colour, line
-LAWS = {'additive': ('tab:blue', '-'), 'one power': ('tab:red', '--'), 'dilution': ('gray', ':')}
+# laws that the picture of XE shows: colour, line; the first has a band
+LAWS = {'revised': ('tab:blue', '-'), 'additive': ('tab:green', '-.'),
+        'one power': ('tab:red', '--'), 'dilution': ('gray', ':')}
 READERS = {'b': 'the specialist of j', 'c': 'bigrams of j', 'd': 'the specialist of j'}
 
 
@@ -34,7 +35,8 @@ def draw_vs_k(title, tables):
     means = means[means['way'] == means['way'].iloc[0]]
     runs = tokens.groupby(['components', 'k'])[['xe', 'delta']].mean().reset_index()
     one = (forecasts['forecast'] - forecasts['delta']).groupby(forecasts['component']).mean().mean()
-    fig, axes = figure(title, 'band: 90% around the forecasts of the additive law', 2, 4.5)
+    best = next(iter(LAWS))
+    fig, axes = figure(title, f'band: 90% around the forecasts of the {best} law', 2, 4.5)
     for ax, (column, low, high, measured, first, label) in zip(axes, (
             ('forecast', 'low', 'high', 'xe', one, 'XE (nats per token)'),
             ('delta', 'delta_low', 'delta_high', 'delta', 0, 'ΔXE from K = 1 (nats per token)'))):
@@ -42,7 +44,7 @@ def draw_vs_k(title, tables):
             of_law = means[means['law'] == law].dropna(subset=column)
             of_k = of_law.groupby('k')[[column, low, high]].mean()
             ax.plot([1, *of_k.index], [first, *of_k[column]], line, color=color, label=law)
-            if law == 'additive':
+            if law == best:
                 ax.fill_between(of_k.index, of_k[low], of_k[high], color=color, lw=0, alpha=0.2)
         ax.scatter(runs['k'], runs[measured], s=14, color='black', zorder=3,
                    label='a mixture, trained')
@@ -55,6 +57,7 @@ def draw_tokens(title, tables):
     """Effective tokens, and the tokens that K components need, against K. Returns the figure."""
     tokens, eta = tables['tokens'], tables['eta']
     names = sorted(set(eta['component'].dropna()))
+    by_k = tokens.groupby('k')[['share', 'law_share']].mean()
     K = np.arange(1, tables['forecast']['k'].max() + 1)
     mean, *ends = eta[eta['component'].isna()][['eta', 'eta_low', 'eta_high']].to_numpy()[0]
     fig, axes = figure(title, 'marks: a mixture and component, 90%', 2, 4.5)
@@ -66,15 +69,20 @@ def draw_tokens(title, tables):
             draw_intervals(ax, of_c['k'] * 1.02**(i - len(names) / 2), y, low, high, fmt='o', ms=3,
                            color=plt.cm.viridis(i / len(names)),
                            label=plain(c) if sign > 0 else None)
-        ax.plot(K, ((1 + (K - 1) * mean) / K)**sign, color='tab:blue',
+        ax.plot([1, *by_k.index], [1, *by_k['law_share']**sign], color='tab:blue',
+                label='the law, its mean')
+        ax.plot(by_k.index, by_k['share']**sign, 'D', color='black', ms=5,
+                label='the mean of the marks')
+        ax.plot(K, ((1 + (K - 1) * mean) / K)**sign, '-.', color='tab:green',
                 label=f'additive, mean η {mean:.2f} [{ends[0]:.2f}, {ends[1]:.2f}]')
-        ax.fill_between(K, *(((1 + (K - 1) * end) / K)**sign for end in ends), color='tab:blue',
+        ax.fill_between(K, *(((1 + (K - 1) * end) / K)**sign for end in ends), color='tab:green',
                         alpha=0.2, lw=0)
         ax.plot(K, (1.0 * K)**(sign * np.log2((1 + mean) / 2)), '--', color='tab:red',
                 label='power of K')
         ax.plot(K, (1.0 * K)**-sign, ':', color='gray', label='dilution alone')
         if sign < 0:
-            ax.plot(K, 1.66**np.log2(K), '-.', color='black', label='ATLAS, 1.66 for a doubling')
+            ax.plot(K, 1.66**np.log2(K), color='black', lw=0.8,
+                    label='ATLAS, 1.66 for a doubling')
         ax.set(xscale='log', yscale='log')
         ticks = [x for x in (.1, .15, .2, .3, .4, .5, .7, 1, 1.5, 2, 3, 4, 6, 8, 10)
                  if ax.get_ylim()[0] <= x <= ax.get_ylim()[1]]

@@ -32,8 +32,15 @@ def redundant(S, c):
     return f(c, B / len(S) * (1 + sum(ETA[c, j] * (1 - 0.15 * like[j]) for j in rest)))
 
 
+def revised(S, c):
+    rest = [j for j in S if j != c]
+    like = {j: np.mean([ETA[j, i] for i in rest if i != j]) if len(rest) > 1 else 0 for j in rest}
+    return f(c, B / len(S) * (1 + sum(ETA[c, j] * (1 - 0.336 * like[j] * (1 - ETA[c, j]))
+                                      for j in rest)))
+
+
 TRUTHS = {
-    'additive': additive, 'redundant': redundant,
+    'additive': additive, 'redundant': redundant, 'revised': revised,
     'shares': lambda S, c: f(c, B * (1 / len(S) + ETA[c, list(S)].sum() / 2
                                      * (2 / len(S))**1.06)),
     'one eta each': lambda S, c: f(c, B / len(S) * (1 + 0.1 * (c + 3) * (len(S) - 1))),
@@ -129,7 +136,7 @@ def test_forecasts_hold_in_new_runs_and_a_missing_pair_is_the_run_to_train(
     assert abs(tokens['share']['a+b', 'a'] - (1 + ETA[0, 1]) / 2) < 0.08
     capsys.readouterr()
     with pytest.raises(SystemExit) as e:
-        run('fit_law.py', '--results=x.csv', '--forecast=a,e', '--law_error=0.0')
+        run('fit_law.py', '--results=x.csv', '--forecast=a,e', '--law_error=0.0', '--law=additive')
     assert not e.value.code
     out = capsys.readouterr().out
     assert '(b), 0 of 2 by (a)' in out and '--components=a,e --token_budget=84000' in out
