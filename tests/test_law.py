@@ -134,6 +134,8 @@ def test_forecasts_hold_in_new_runs_and_a_missing_pair_is_the_run_to_train(
     assert len(inside) == 18 and np.mean(inside) > 0.7
     tokens = pd.read_csv('law/law_tokens.csv').set_index(['components', 'component'])
     assert abs(tokens['share']['a+b', 'a'] - (1 + ETA[0, 1]) / 2) < 0.08
+    by_law = tokens['law_share'] - tokens['share']  # a pair tells its own rates
+    assert abs(by_law[tokens['k'] == 2]).max() < 1e-4 < abs(by_law[tokens['k'] > 2]).max() < 0.2
     capsys.readouterr()
     with pytest.raises(SystemExit) as e:
         run('fit_law.py', '--results=x.csv', '--forecast=a,e', '--law_error=0.0', '--law=additive')
@@ -219,6 +221,7 @@ def test_mistakes_are_told_in_one_line(tmp_path, fails, capsys, monkeypatch):
         assert e.value.code == 2 and len(lines) == 1 and words in lines[0], (words, lines)
     law_of('x', budget=60_000)  # within the curves
     assert 'missing' not in fails('fit_law.py', '--results=one.csv')
+    assert 'there are additive, redundant, revised' in fails('fit_law.py', '--law=none')
 
 
 def test_tokens_outside_the_curves_are_left_out(tmp_path, monkeypatch):
