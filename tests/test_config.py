@@ -27,7 +27,7 @@ def test_each_default_stands_in_one_place():
             seen.setdefault(key, []).append(script)
     twice = {key for key, scripts in seen.items() if len(scripts) > 1}
     assert twice <= {'batch_size', 'overwrite', 'k', 'results_dir', 'device', 'dtype', 'compile',
-                     'any_code', 'out_dir'}
+                     'any_code', 'out_dir', 'components'}
 
 
 @pytest.fixture
