@@ -211,6 +211,16 @@ def end_with_parent(parent):
         sys.exit(128 + signal.SIGTERM)
 
 
+def stop_without(parent):
+    """
+    Sends this process one SIGTERM when its parent has ended. The kernel's own may come twice, as
+    it is sent when a thread of the parent ends, and a run that gets a second one does not save.
+    """
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def run_script(words, environment, log, parent):
     """
     What a process of `parent` does: `python words`, a script of ROOT and its arguments, with its
@@ -223,7 +233,7 @@ def run_script(words, environment, log, parent):
             is_ctrl_c = number == signal.SIGINT
             signal.signal(number, signal.default_int_handler if is_ctrl_c else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-    end_with_parent(parent)
+    threading.Thread(target=stop_without, args=(parent,), daemon=True).start()
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(15, words[0].encode())  # PR_SET_NAME: what top shows
     if log:
