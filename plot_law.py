@@ -36,7 +36,7 @@ def draw_vs_k(title, tables):
     runs = tokens.groupby(['components', 'k'])[['xe', 'delta']].mean().reset_index()
     one = (forecasts['forecast'] - forecasts['delta']).groupby(forecasts['component']).mean().mean()
     best = next(iter(LAWS))
-    fig, axes = figure(title, f'band: 90% around the forecasts of the {best} law', 2, 4.5)
+    fig, axes = figure(title, f'lines: means over all sets; band: 90%, {best} law', 2, 4.5)
     for ax, (column, low, high, measured, first, label) in zip(axes, (
             ('forecast', 'low', 'high', 'xe', one, 'XE (nats per token)'),
             ('delta', 'delta_low', 'delta_high', 'delta', 0, 'ΔXE from K = 1 (nats per token)'))):
