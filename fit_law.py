@@ -2,7 +2,7 @@
 The law of K: what components are worth to one another, and what mixtures of them will cost.
 
     python fit_law.py                                        # from results/xe_by_component.csv
-    python fit_law.py --results='results/law/xe*.csv.gz' --results_dir=results/law
+    python fit_law.py --results='studies/law/part1*,studies/law/mix*' --results_dir=results/law
     python fit_law.py --forecast=cs.DS,math.ST,cs.PL --budget=84000
 
 f_c(n) is the learning curve of component c: XE of its specialists on n tokens an epoch. The
