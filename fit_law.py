@@ -71,6 +71,7 @@ override(globals())
 DRAWS = 400
 PARTS = (1, 2, 3, 4, 6, 8)  # the specialists of a curve have B / 1, B / 2 .. tokens
 CONTROLS = ('shuffle_components', 'constant_per_component')
+CONSTANTS = {'redundant': 'redundancy', 'revised': 'overlap', 'shares': 'exponent'}  # of laws
 warnings.filterwarnings('ignore', 'Mean of empty slice|All-NaN|Degrees of freedom')
 
 # -----------------------------------------------------------------------------
@@ -239,12 +240,11 @@ def fit_constants(fit, cells):
              for (S, n, of), (runs, _) in cells.items()
              if 2 < len(S) <= fit_k and n == fit['B'] and of in S]
 
-    def error(x, key, law):
-        return np.nanmean([(LAWS[law](fit | {key: x}, S, c)[0] - xe)**2 for S, c, xe in tried])
-    return {key: scipy.optimize.minimize_scalar(error, bounds=(-1, 3), args=(key, law),
+    def error(x, name, key):
+        return np.nanmean([(LAWS[name](fit | {key: x}, S, c)[0] - xe)**2 for S, c, xe in tried])
+    return {key: scipy.optimize.minimize_scalar(error, bounds=(-1, 3), args=(name, key),
                                                 method='bounded').x
-            for key, law in (('redundancy', 'redundant'), ('overlap', 'revised'),
-                             ('exponent', 'shares')) if tried}
+            for name, key in CONSTANTS.items() if tried}
 
 
 # -----------------------------------------------------------------------------
@@ -363,15 +363,15 @@ def forecast_draws(fit, law, S):
 
 def forecast_rows(ways, sets, cells, dataset):
     """
-    Returns a DataFrame of the forecasts of mixtures by all laws on (a), and by three of them on
+    Returns a DataFrame of the forecasts of mixtures by all laws on (a), and by three and `--law` on
     the other ways, with what was measured. covered is the share of runs inside the interval.
     """
     rows = []
-    for way, law, S in itertools.product(ways, LAWS, sets):
-        if way != 'a' and law not in ('additive', 'redundant', 'revised'):  # (as registered)
+    for way, name, S in itertools.product(ways, LAWS, sets):
+        if way != 'a' and name not in ('additive', 'redundant', 'revised', law):
             continue
-        for c, (xe, delta) in forecast_draws(ways[way], law, S).items():
-            rows.append({'dataset': dataset, 'budget': ways[way]['B'], 'law': law, 'way': way,
+        for c, (xe, delta) in forecast_draws(ways[way], name, S).items():
+            rows.append({'dataset': dataset, 'budget': ways[way]['B'], 'law': name, 'way': way,
                          'k': len(S), 'components': '+'.join(S), 'component': c,
                          'forecast': xe[0], **interval(xe, 'low', 'high'),
                          'delta': delta[0], **interval(delta, 'delta_low', 'delta_high')})
@@ -413,10 +413,10 @@ def token_rows(fit, cells):
                          'delta': runs.mean() - xe_at(fit, c, B)[0], 'n_runs': len(runs),
                          'tokens': tokens[0], **interval(tokens, 'tokens_low', 'tokens_high'),
                          'share': tokens[0] / B, **interval(tokens / B, 'share_low', 'share_high'),
-                         'law_share': by_law / B, 'outside': side})
+                         'law': law, 'law_share': by_law / B, 'outside': side})
     return pd.DataFrame(rows, columns=(
         'k components component xe delta n_runs tokens tokens_low tokens_high share share_low'
-        ' share_high law_share outside').split())
+        ' share_high law law_share outside').split())
 
 
 def eta_rows(ways, lines):
@@ -488,7 +488,13 @@ def print_forecast(fit, ways):
         fail(f'{start} {tokens:,} tokens, or the effective tokens, are outside what all specialists'
              f' had, {low:,.0f} to {high:,.0f}: train more of them, or choose another --budget')
     print(f'\n{"+".join(S)}, {tokens:,} tokens an epoch: {law} law, rates at {fit["B"]:,} tokens'
-          f' from {source}; 90% intervals of one run\n')
+          f' from {source}; 90% intervals of one run')
+    if law in CONSTANTS and len(S) > 2:  # it says what the others have in common
+        key = CONSTANTS[law]
+        print(f'{key} {fit[key]:.3g}, ' + (
+            'of your mixtures' if fit[key] != globals()[key] else
+            'of the mixtures in LOG.md: --fit_k=3 or more fits it to yours of K <= fit_k'))
+    print()
     for c, (xe, delta) in draws.items():
         ends = [*interval(xe, 0, 1).values(), *interval(delta, 0, 1).values()]
         print(f'{c or "mean":12} XE {xe[0]:.4f} [{ends[0]:.4f}, {ends[1]:.4f}]   ΔXE'

@@ -22,10 +22,14 @@ results_dir = 'results'  # where the CSV files are and the pictures go
 # -----------------------------------------------------------------------------
 override(globals())
 
-# laws that the picture of XE shows: colour, line; the first has a band
-LAWS = {'revised': ('tab:blue', '-'), 'additive': ('tab:green', '-.'),
-        'one power': ('tab:red', '--'), 'dilution': ('gray', ':')}
+# laws that the picture of XE shows beside --law of fit_law.py: colour, line
+LAWS = {'additive': ('tab:green', '-.'), 'one power': ('tab:red', '--'), 'dilution': ('gray', ':')}
 READERS = {'b': 'the specialist of j', 'c': 'bigrams of j', 'd': 'the specialist of j'}
+
+
+def law_taken(tokens):
+    """Returns the name of the law that law_tokens.csv has beside the measured shares."""
+    return tokens['law'].iloc[0] if len(tokens) else 'additive'
 
 
 def draw_vs_k(title, tables):
@@ -35,16 +39,16 @@ def draw_vs_k(title, tables):
     means = means[means['way'] == means['way'].iloc[0]]
     runs = tokens.groupby(['components', 'k'])[['xe', 'delta']].mean().reset_index()
     one = (forecasts['forecast'] - forecasts['delta']).groupby(forecasts['component']).mean().mean()
-    best = next(iter(LAWS))
-    fig, axes = figure(title, f'lines: means over all sets; band: 90%, {best} law', 2, 4.5)
+    taken = law_taken(tokens)
+    fig, axes = figure(title, f'lines: means over all sets; band: 90%, {taken} law', 2, 4.5)
     for ax, (column, low, high, measured, first, label) in zip(axes, (
             ('forecast', 'low', 'high', 'xe', one, 'XE (nats per token)'),
             ('delta', 'delta_low', 'delta_high', 'delta', 0, 'ΔXE from K = 1 (nats per token)'))):
-        for law, (color, line) in LAWS.items():
+        for law, (color, line) in (LAWS | {taken: ('tab:blue', '-')}).items():
             of_law = means[means['law'] == law].dropna(subset=column)
             of_k = of_law.groupby('k')[[column, low, high]].mean()
             ax.plot([1, *of_k.index], [first, *of_k[column]], line, color=color, label=law)
-            if law == best:
+            if law == taken:
                 ax.fill_between(of_k.index, of_k[low], of_k[high], color=color, lw=0, alpha=0.2)
         ax.scatter(runs['k'], runs[measured], s=14, color='black', zorder=3,
                    label='a mixture, trained')
@@ -70,7 +74,7 @@ def draw_tokens(title, tables):
                            color=plt.cm.viridis(i / len(names)),
                            label=plain(c) if sign > 0 else None)
         ax.plot([1, *by_k.index], [1, *by_k['law_share']**sign], color='tab:blue',
-                label='the law, its mean')
+                label=f'{law_taken(tokens)} law, its mean')
         ax.plot(by_k.index, by_k['share']**sign, 'D', color='black', ms=5,
                 label='the mean of the marks')
         ax.plot(K, ((1 + (K - 1) * mean) / K)**sign, '-.', color='tab:green',

@@ -30,7 +30,7 @@ def additive_share(eta, c, members):
 
 
 if __name__ == '__main__':
-    reference, (whole, low, high) = read_rates(sys.argv[1])
+    reference, (_, low, high) = read_rates(sys.argv[1])
     rows = []
     for folder in sys.argv[1:]:
         eta, (mean, *ends) = read_rates(folder)
