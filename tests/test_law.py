@@ -155,11 +155,14 @@ def test_mixtures_that_are_tried_enter_no_forecast(tmp_path, monkeypatch):
     write_rows(make_rows('additive', seeds=2, sd=0.02, cross=True), tmp_path / 'x.csv')
     after, _ = fit_law.read_results(str(tmp_path / 'x.csv'), '')
     before = {key: x for key, x in after.items() if len(key[0]) <= 2}
+    monkeypatch.setitem(fit_law.LAWS, 'mine', fit_law.LAWS['additive'])
+    monkeypatch.setattr(fit_law, 'law', 'mine')
     tables = []
     for cells in (before, after):
         ways, _ = fit_law.fit_ways(fit_law.fit_rates(cells, B), cells, 'x')
         tables.append(fit_law.forecast_rows(ways, [('a', 'b', 'c')], cells, 'x').iloc[:, :12])
     assert set(tables[0]['way']) == {'a', 'b'} and tables[0].equals(tables[1])
+    assert set(tables[0]['way'][tables[0]['law'] == 'mine']) == {'a', 'b'}  # a law of a user's
     few, _ = fit_law.read_results(str(tmp_path / 'x.csv'), only='a,b,c')
     assert few.keys() == {key for key in after if {*key[0], key[2]} <= {*'abc'}}
 
