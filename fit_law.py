@@ -162,7 +162,8 @@ def check_specialists(points, B):
     if lacking:
         commands = '; '.join(f'python train.py <config> --components={shlex.quote(join_names([c]))}'
                              f' --token_budget={n}' for c, n in lacking[:6])
-        fail(f'{lacking[0][0]} has too few specialists for a learning curve: train {commands}'
+        fail(f'{lacking[0][0]} has too few specialists for a learning curve up to {B:,} tokens, the'
+             f' --budget: train {commands}'
              + f' (and {len(lacking) - 6} more runs, of other components)' * (len(lacking) > 6))
 
 
