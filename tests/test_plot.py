@@ -260,4 +260,5 @@ def test_a_full_disk_leaves_the_old_pictures(tmp_path, monkeypatch, capsys):
 def test_missing_files_are_named_in_one_line(tmp_path, fails, monkeypatch):
     monkeypatch.chdir(tmp_path)
     line = fails('plot_xe.py')
-    assert line.count('results/curves.csv') == 1 and 'No such file' in line
+    said, _, _ = line.partition('(looked in')  # which may say that ours are in another folder
+    assert said.count('results/curves.csv') == 1 and 'No such file' in said
