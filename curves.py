@@ -1,6 +1,6 @@
 """
-Statistics of curves: means over windows, their intervals from resampling documents, and how they
-stand in the CSV files of eval_xe.py.
+Curves: means over windows, their intervals from resampling documents, and the rows of the CSV files
+that eval_xe.py makes of them.
 
 Windows of one document resemble each other, so the unit is the document: a resample draws a
 component's documents, all windows and positions of a document together. Every run is resampled
@@ -16,16 +16,16 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
-from configurator import random_stream, replace_file
+from configurator import random_stream, replace_file, short_hash
+from processes import theory, unigram_xe
 
-RESAMPLES, FOLDS = 1000, 10
+RESAMPLES = 1000
 
 
 class Curve(NamedTuple):
     """Nats by position, or another number, and the same number in each resample of documents."""
     mean: np.ndarray  # (T,), or () for a number
     boot: np.ndarray  # (RESAMPLES, T), or (RESAMPLES,)
-    folds: np.ndarray = math.nan  # (FOLDS, T): the mean over each tenth of the documents
 
     def __sub__(self, other):
         return Curve(self.mean - other.mean, self.boot - other.boot)
@@ -60,22 +60,17 @@ def resamples(n_docs, *name):
 def cluster_bootstrap(values, cluster, *name):
     """
     Returns the Curve of the mean over windows of values (N, T). Its resamples draw clusters of
-    windows, cluster (N,), with replacement; `name` seeds them. They are nan for a single cluster;
-    folds are nan where there are fewer clusters.
+    windows, cluster (N,), with replacement; `name` seeds them. They are nan for a single cluster.
     """
     _, cluster = np.unique(cluster, return_inverse=True)
     n = np.bincount(cluster)  # (D,) windows in each cluster
     order = np.argsort(cluster, kind='stable')
     total = np.add.reduceat(values[order].astype(np.float64), np.cumsum(n) - n, axis=0)  # (D, T)
-    boot, folds = (np.full((rows, values.shape[1]), np.nan) for rows in (RESAMPLES, FOLDS))
+    boot = np.full((RESAMPLES, values.shape[1]), np.nan)
     if len(n) > 1:  # no interval from a single document
         counts = resamples(len(n), *name).astype(np.float32)
         boot = counts @ total.astype(np.float32) / (counts @ n.astype(np.float32))[:, None]
-    if len(n) >= FOLDS:
-        dealt = random_stream('folds', *name).permutation(len(n)) % FOLDS
-        in_fold = dealt == np.arange(FOLDS)[:, None]  # (FOLDS, D)
-        folds = in_fold @ total / (in_fold @ n)[:, None]
-    return Curve(total.sum(0) / n.sum(), boot, folds)
+    return Curve(total.sum(0) / n.sum(), boot)
 
 
 def average(curves):
@@ -121,104 +116,22 @@ def mean_over_runs(numbers, sets):
     return mean, np.quantile(np.mean([x.boot for x in numbers], 0), (0.025, 0.975)), 'documents'
 
 
-def holm(p):
-    """
-    Holm's correction of p-values, (m,) to (m,): those below .05 are together wrong in at most 5% of
-    experiments (Holm 1979).
-    """
-    order = np.argsort(p)
-    corrected = np.empty(len(p))
-    corrected[order] = np.maximum.accumulate(np.sort(p) * np.arange(len(p), 0, -1)).clip(max=1)
-    return corrected
-
-
-def p_values(values):
-    """
-    Returns {k: p} of {k: [number of each run, or set of components]}: t-tests over them that the
-    mean is zero, with Holm's correction for the K's.
-    """
-    p = holm([scipy.stats.ttest_1samp(numbers, 0).pvalue for numbers in values.values()])
-    return dict(zip(values, p))
-
-
 def log_bins(T, per_doubling=1):
     """Returns the bin of each position 0 .. T-1, (T,) int: 0, 1, 2-3, 4-7, 8-15 and so on."""
     log2 = np.log2(np.arange(1, T))
     return np.append(0, 1 + np.floor(per_doubling * log2)).astype(int)
 
 
-FORMS = {'power': (np.geomspace(0.1, 5, 200), lambda n, c: n**-c),
-         'exponential': (np.geomspace(0.3, 300, 200), lambda n, c: np.exp(-n / c))}
-
-
-def fit_decay(curve):
-    """
-    Fits XE(n) = a + b n^-c ('power') and a + b exp(-n / c) ('exponential') to a Curve at positions
-    n >= 1, in bins that grow by a factor of about 1.4. Squared errors are weighed by the inverse of
-    the bins' covariance over resamples, for a document that is hard is hard in all of them. a and b
-    are exact for each of 200 values of c; c is the best of those.
-
-    Returns {form: (a, b, c, error, held_out)}. The first four are (1 + RESAMPLES,), of the curve,
-    then of its resamples; error is a chi-squared of bins - 3 degrees of freedom where the form is
-    true. held_out (FOLDS,) is that of each tenth of the documents, of a fit to the nine others.
-    """
-    T = len(curve.mean)
-    n, bins = np.arange(1, T), np.unique(log_bins(T, 2)[1:], return_inverse=True)[1]
-    in_bin = bins == np.arange(bins.max() + 1)[:, None]
-    member = in_bin / np.bincount(bins)[:, None]  # (bins, T - 1): averages within a bin
-    folds = np.broadcast_to(curve.folds, (FOLDS, T))
-    others = (folds.sum(0) - folds) / (FOLDS - 1)
-    y, left_out = (x[:, 1:] @ member.T  # (1 + R + F, bins), (F, bins)
-                   for x in (np.vstack((curve.mean[None], curve.boot, others)), folds))
-    covariance = np.cov(curve.boot[:, 1:] @ member.T, rowvar=False)
-    ridge = 1e-6 * np.trace(covariance) / len(covariance) + 1e-18
-    whiten = np.linalg.inv(np.linalg.cholesky(covariance + ridge * np.eye(len(covariance))))
-    y, left_out, fits = whiten @ y.T, whiten @ left_out.T, {}
-    for form, (grid, f) in FORMS.items():
-        X = np.stack([np.stack((np.ones(len(member)), member @ f(n, c)), axis=1) for c in grid])
-        X = whiten @ X  # (C, bins, 2)
-        ab = np.linalg.pinv(X) @ y  # (C, 2, 1 + R + F)
-        error = ((X @ ab - y)**2).sum(1)  # (C, 1 + R + F)
-        best, i = error.argmin(0), np.arange(error.shape[1])
-        a, b, c, error = (x[:-FOLDS] for x in (ab[best, 0, i], ab[best, 1, i], grid[best],
-                                               error[best, i]))
-        of_others = (X[best[-FOLDS:]] @ ab[best[-FOLDS:], :, i[-FOLDS:], None])[:, :, 0]
-        fits[form] = a, b, c, error, ((of_others.T - left_out)**2).sum(0) / FOLDS
-    return fits
-
-
 # -----------------------------------------------------------------------------
-# columns of the CSV files
+# the CSV files: their columns, and their rows
 
-
-def ci_columns(quantity, numbers, sets=((),)):
-    """Returns the columns of the mean over runs of a number, and of its interval, a dict."""
-    names = {'xe': ('xe', 'ci'), 'delta': ('delta_xe', 'delta_ci'), 'icl': ('icl_score', 'icl_ci')}
-    name, ci = names.get(quantity, (quantity, f'{quantity}_ci'))
-    mean, (low, high), _ = mean_over_runs(numbers, sets)
-    return {name: mean, f'{ci}_low': low, f'{ci}_high': high}
-
-
-def fit_columns(curve):
-    """
-    Returns the columns of xe_vs_k.csv that say how XE falls with context (fit_decay). power_gain is
-    how much likelier held-out documents are by the power law, nats in all; it decides where its
-    t-interval over folds excludes zero.
-    """
-    if not np.isfinite(curve.boot).all() or len(curve.mean) < 16:
-        return {}
-    row, fits = {}, fit_decay(curve)
-    for form, (*abc, error, _) in fits.items():
-        row[f'{form}_error'] = error[0]
-        for letter, values in zip('abc', abc):
-            row |= ci_columns(f'{form}_{letter}', [Curve(values[0], values[1:])])
-    gain = FOLDS * (fits['exponential'][4] - fits['power'][4]) / 2
-    low, high = t_interval(gain)
-    return row | {'power_gain': gain.mean(), 'power_gain_ci_low': low, 'power_gain_ci_high': high,
-                  'better_fit': 'power' if low > 0 else 'exponential' if high < 0 else
-                  'not decided'}
-
-
+# what ΔXE is made of (README: What is measured), each one curve minus another
+TERMS = {'dilution': ('diluted', 'specialist'), 'transfer': ('tagged', 'diluted'),
+         'ambiguity': ('xe', 'tagged')}
+DIFFERENCES = {'delta': ('xe', 'specialist'), 'excess': ('xe', 'bayes'), **TERMS}
+QUANTITIES = ('xe', 'bayes', *DIFFERENCES, 'bayes_ambiguity')
+# settings with a column each in xe_by_component.csv, whose setting_hash is that of all others
+OWN_COLUMNS = 'token_budget', 'tag', 'shuffle_components', 'constant_per_component'
 RUN_COLUMNS = 'run dataset split k seed mix_seed components component'
 COLUMNS = {  # of the CSV files; name+ stands for name, name_ci_low and name_ci_high
     'xe_by_position': f'{RUN_COLUMNS} position n_windows n_docs xe se ci_low ci_high bayes_xe'
@@ -230,19 +143,163 @@ COLUMNS = {  # of the CSV files; name+ stands for name, name_ci_low and name_ci_
     'xe_vs_k': 'dataset k n_runs n_sets xe ci_low ci_high delta_xe delta_ci_low delta_ci_high'
                ' dilution+ transfer+ ambiguity+ bayes_ambiguity+ efficiency+ icl_score icl_ci_low'
                ' icl_ci_high interval setting bayes_xe excess+ worst_bin_excess bayes_icl_score'
-               ' entropy_rate unigram_xe specialist_gap+ power_a+ power_b+ power_c+ exponential_a+'
-               ' exponential_b+ exponential_c+ power_error exponential_error better_fit'
-               ' power_gain+ moved_with_steps delta_p dilution_p transfer_p ambiguity_p'
-               ' token_budget shuffle_components unfinished',
+               ' entropy_rate unigram_xe moved_with_steps token_budget shuffle_components'
+               ' unfinished shown_as',
     'decomposition': f'{RUN_COLUMNS} position delta_xe delta_ci_low delta_ci_high dilution+'
-                     ' transfer+ ambiguity+ bayes_ambiguity+ specialist_gap+ posterior+ setting',
+                     ' transfer+ ambiguity+ bayes_ambiguity+ setting',
     'curves': 'dataset setting k n_runs quantity position mean band_low band_high'}
 
 
+def ci_columns(quantity, numbers, sets=((),)):
+    """Returns the columns of the mean over runs of a number, and of its interval, a dict."""
+    names = {'xe': ('xe', 'ci'), 'delta': ('delta_xe', 'delta_ci'), 'icl': ('icl_score', 'icl_ci')}
+    name, ci = names.get(quantity, (quantity, f'{quantity}_ci'))
+    mean, (low, high), _ = mean_over_runs(numbers, sets)
+    return {name: mean, f'{ci}_low': low, f'{ci}_high': high}
+
+
+def tell_apart(settings):
+    """Returns the keys that tell the different ones of some dicts apart, as few as will do."""
+    def groups(keys):
+        return len({tuple(str(setting.get(key)) for key in keys) for setting in settings})
+    keys = [key for key in dict.fromkeys(key for setting in settings for key in setting)
+            if groups([key]) > 1]
+    for key in reversed(keys):  # a key that tells no more of them apart than the others can go
+        fewer = [other for other in keys if other != key]
+        keys = fewer if groups(fewer) == groups(keys) else keys
+    return keys
+
+
+def setting_words(runs):
+    """Returns {folder: ['key=value', ..]} of runs: what tells the settings of a data set apart."""
+    keys = {dataset: tell_apart([run['settings'] for run in runs if run['dataset'] == dataset])
+            for dataset in {run['dataset'] for run in runs}}
+    return {run['folder']: [f'{key}={run["settings"].get(key)}' for key in keys[run['dataset']]]
+            for run in runs}
+
+
+def run_columns(run, component, split):
+    """Returns what tells a run's rows of a component apart in the CSV files, a dict."""
+    same = 'run', 'dataset', 'k', 'seed', 'mix_seed', 'setting', 'unfinished', 'tag'
+    return {key: run[key] for key in same} | {
+        'split': split, 'components': '+'.join(run['mix']['components']), 'component': component,
+        **{key: run['mix'][key] for key in OWN_COLUMNS if key != 'tag'},
+        'setting_hash': short_hash({key: value for key, value in run['settings'].items()
+                                    if key not in OWN_COLUMNS})}
+
+
+def component_rows(run, component, split, windows, curves):
+    """
+    Returns a list of rows of xe_by_position.csv and a row of xe_by_component.csv, of one component
+    of a run: its evaluation windows, and {quantity: Curve}.
+    """
+    (mean, boot), shuffled = curves['xe'], run['shuffle_components']
+    columns = run_columns(run, component, split) | {
+        'n_windows': len(windows['tokens']), 'n_docs': len(np.unique(windows['cluster'])),
+        'in_training': component in run['mix']['components']}
+    bayes = curves['bayes'].mean if 'bayes' in curves else [''] * len(mean)
+    values = zip(range(len(mean)), mean, boot.std(0, ddof=1), *curves['xe'].ci(), bayes)
+    by_position = [columns | dict(zip(('position', 'xe', 'se', 'ci_low', 'ci_high', 'bayes_xe'), x))
+                   for x in values]
+
+    # over positions
+    number = {quantity: curve.over_positions() for quantity, curve in curves.items()}
+    components = run['meta']['components']
+    facts = [components[c][split] for c in (components if shuffled else [component])]
+    bytes_per_token = sum(f['bytes'] for f in facts) / sum(f['tokens'] for f in facts)
+    xe = number['xe'].mean
+    row = columns | {'n_tokens': windows['tokens'].size, 'se': boot.mean(1).std(ddof=1),
+                     'bits_per_byte': xe / math.log(2) / bytes_per_token,
+                     'perplexity': math.exp(xe)}
+    for quantity in {'xe', 'delta', 'excess'} & number.keys():
+        row |= ci_columns(quantity, [number[quantity]])
+    for quantity, name in (('specialist', 'xe_k1'), ('bayes', 'bayes_xe')):
+        if quantity in number:
+            row[name] = number[quantity].mean
+    if 'bayes' in curves and not shuffled:
+        _, row['entropy_rate'], row['entropy_rate_se'] = theory(
+            run['dataset'], run['meta']['seal'], component, split)
+    return by_position, row
+
+
+def decomposition_rows(run, split, curves, mean):
+    """
+    Returns a run's rows of decomposition.csv: the mean over components, over all positions and at
+    each, then each component's over positions; [] where no term is known.
+    """
+    if not TERMS.keys() & mean.keys():
+        return []
+    cells = [('', '', mean), *(('', t, mean) for t in range(run['block_size'])),
+             *((c, '', curves[c]) for c in run['mix']['components'])]
+    rows = []
+    for c, t, quantities in cells:
+        rows.append(run_columns(run, c, split) | {'position': t})
+        for name in ('delta', *TERMS, 'bayes_ambiguity'):
+            if curve := quantities.get(name):
+                number = curve.over_positions() if t == '' else curve.at(t)
+                rows[-1] |= ci_columns(name, [number])
+    return rows
+
+
+def bayes_columns(members, split, curves, bayes, early):
+    """Returns the columns of xe_vs_k.csv on the least possible XE; bayes is its mean over runs."""
+    bins = log_bins(len(bayes.mean))
+    known = [[theory(run['dataset'], run['meta']['seal'], c, split) for c in run['known']]
+             for run in members]
+    return {'bayes_xe': bayes.mean.mean(), 'bayes_icl_score': bayes.mean[-1] - bayes.mean[early],
+            'worst_bin_excess': np.mean([max(c['excess'].mean[bins == b].mean() for b in set(bins))
+                                         for c in curves]),
+            'entropy_rate': np.mean([[rate for _, rate, _ in theories] for theories in known]),
+            'unigram_xe': np.mean([unigram_xe([process for process, _, _ in theories])
+                                   for theories in known])}
+
+
+def set_of(run):
+    """Returns the components that a run was trained on, sorted, a tuple."""
+    return tuple(sorted(run['mix']['components']))
+
+
+def summarise(members, split, means):
+    """
+    Returns (row of xe_vs_k.csv, {quantity: Curve} averaged over runs) of runs that agree in setting
+    and K. means is {folder: {quantity: Curve}} of each run, averaged over its components.
+    """
+    run, curves = members[0], [means[run['folder']] for run in members]
+    sets = [set_of(run) for run in members]
+    mean = average([average(of_set) for of_set in by_set(curves, sets)])
+    early = max(0, run['block_size'] // 10 - 1)  # position 9 of 0 .. 99
+    same = 'dataset', 'k', 'setting', 'token_budget', 'shuffle_components'
+    icl = [c['xe'].at(-1) - c['xe'].at(early) for c in curves]
+    row = {key: run[key] for key in same} | {
+        'n_runs': len(members), 'n_sets': len({*sets}), 'interval': mean_over_runs(icl, sets)[2],
+        'unfinished': sum(run['unfinished'] for run in members), **ci_columns('icl', icl, sets)}
+    of_any_k = {'xe', 'delta', 'excess'}
+    for quantity in of_any_k | {*TERMS, 'bayes_ambiguity'}:
+        if quantity in mean and (run['k'] > 1 or quantity in of_any_k):
+            row |= ci_columns(quantity, [c[quantity].over_positions() for c in curves], sets)
+    # efficiency is undefined unless the ambiguity is significantly above zero
+    if {'ambiguity', 'bayes_ambiguity'} <= mean.keys() and (
+            row['ambiguity_ci_low'] > 0 and row['bayes_ambiguity'] > 1e-9):
+        pairs = [(c['bayes_ambiguity'].over_positions(), c['ambiguity'].over_positions())
+                 for c in curves]
+        row |= ci_columns('efficiency', [Curve(a.mean / b.mean, a.boot / b.boot)
+                                         for a, b in pairs], sets)
+    if 'excess' in mean:
+        row |= bayes_columns(members, split, curves, mean['bayes'], early)
+    return row, mean
+
+
+def curve_rows(row, curves):
+    """Returns the rows of curves.csv of {quantity: Curve}, and of their row of xe_vs_k.csv."""
+    return [row | {'quantity': quantity, 'position': t, 'mean': mean, 'band_low': low,
+                   'band_high': high}
+            for quantity in QUANTITIES if quantity in curves
+            for t, (mean, low, high) in enumerate(zip(curves[quantity].mean,
+                                                      *curves[quantity].band()))]
+
+
 def write_csv(folder, name, rows):
-    """Writes dicts to <name>.csv; missing values and nan are empty fields. Returns its path."""
-    path = os.path.join(folder, f'{name}.csv')
+    """Writes dicts to <name>.csv; missing values and nan are empty fields."""
     columns = re.sub(r'(\S+)\+', r'\1 \1_ci_low \1_ci_high', COLUMNS[name]).split()
     text = pd.DataFrame(rows, columns=columns, dtype=object).to_csv(index=False)
-    replace_file(path, text)
-    return path
+    replace_file(os.path.join(folder, f'{name}.csv'), text)

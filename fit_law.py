@@ -18,35 +18,6 @@ laws.py are fitted to specialists and pairs, and tried on mixtures of K > fit_k.
 and what the intervals hold; plot_law.py draws. Arrays have draws first, D = 1 + DRAWS of them: [0]
 is the fit, the others are fits to results that were moved by their noise.
 """
-import glob
-import itertools
-import math
-import os
-import shlex
-import sys
-import warnings
-
-# first, so that Ctrl-C ends in one line while the others are imported
-from configurator import (
-    fail,
-    join_names,
-    looked_in,
-    override,
-    random_stream,
-    read_json,
-    replace_file,
-    safe_name,
-    split_names,
-)
-
-# isort: split
-import numpy as np
-import pandas as pd
-import scipy.optimize
-
-import plot_law
-from laws import LAWS, curve_values, fit_power, leave_one_out, tokens_at, xe_at
-
 # -----------------------------------------------------------------------------
 results = 'results/xe_by_component.csv'  # files of eval_xe.py, a pattern; several with commas
 results_dir = 'results'  # where the CSV files and pictures go
@@ -66,7 +37,34 @@ redundancy = 0.15        # of the redundant law: from pilots, as no pair shows i
 overlap = 0.336          # of the revised law: of the same mixtures, or by fit_k > 2
 exponent = 1.06          # of the shares in Shukor et al.'s law; likewise
 # -----------------------------------------------------------------------------
+from configurator import override
+
 override(globals())
+
+import glob
+import itertools
+import json
+import math
+import os
+import shlex
+import sys
+import warnings
+
+import numpy as np
+import pandas as pd
+import scipy.optimize
+
+import plot_law
+from configurator import (
+    fail,
+    join_names,
+    looked_in,
+    random_stream,
+    replace_file,
+    safe_name,
+    split_names,
+)
+from laws import LAWS, curve_values, fit_power, leave_one_out, tokens_at, xe_at
 
 DRAWS = 400
 PARTS = (1, 2, 3, 4, 6, 8)  # the specialists of a curve have B / 1, B / 2 .. tokens
@@ -265,8 +263,10 @@ def bigram_gaps(dataset, names, B):
     under bigrams of the first B training tokens of j, which j's unigrams join as one count more.
     All nan where data_dir has no such data set.
     """
-    folder = os.path.join(data_dir, dataset)
-    V = (read_json(os.path.join(folder, 'meta.json')) or {}).get('vocab_size')
+    folder, V = os.path.join(data_dir, dataset), 0
+    if os.path.exists(path := os.path.join(folder, 'meta.json')):
+        with open(path, encoding='utf-8') as f:
+            V = json.load(f)['vocab_size']
     H = np.full((len(names), len(names)), np.nan)
     folders = [os.path.join(folder, safe_name(c)) for c in names if V]
     train, test = ([np.fromfile(os.path.join(x, f'{split}.bin'), '<u2', B).astype(int)

@@ -5,31 +5,11 @@ Parameter names and shapes are those of nanoGPT's model.py (and so of GPT-2), so
 loads in the other. Letters in shape comments: B windows, T tokens in each, C = n_embd channels,
 V = vocab_size.
 """
-import ctypes
-import glob
 import math
-import os
-import timeit
-import warnings
-from contextlib import nullcontext
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-
-from configurator import (
-    NOT_PART_OF_A_SETTING,
-    cause,
-    check_parts,
-    check_ranges,
-    checked,
-    code_hash,
-    cpu_cores,
-    fail,
-    is_count,
-    looked_in,
-    train_defaults,
-)
 
 # The most logits that exist at one time, by device: 67 MB in float32 on a CPU; on a GPU, where
 # small products are slow, as many as 32-bit indices reach, 4.3 GB in bfloat16. See TokenXE.
@@ -130,8 +110,10 @@ class GPT(nn.Module):
                 is_projection = name.endswith('c_proj.weight')
                 std = 0.02 / math.sqrt(2 * n_layer) if is_projection else 0.02
                 p.normal_(0, std, generator=generator)
-            else:  # LayerNorm scales are 1, every bias is 0
-                p.fill_(float('ln_' in name and name.endswith('weight')))
+            elif 'ln_' in name or name.endswith('.bias'):
+                p.fill_(float('ln_' in name and name.endswith('weight')))  # scales 1, biases 0
+            else:
+                raise ValueError(f'init_weights has no rule for {name}')
 
     def hidden(self, idx):
         """Token ids (B, T) to the final hidden states (B, T, C)."""
@@ -144,6 +126,19 @@ class GPT(nn.Module):
     def logits(self, idx):
         """Token ids (B, T) to the logits of the token that follows each, (B, T, V)."""
         return self.lm_head(self.hidden(idx))
+
+    @torch.no_grad()
+    def generate(self, idx, length, temperature=1.0, top_k=200, generator=None):
+        """
+        Returns token ids (B, T) with `length` more sampled behind each row, T + length at most
+        block_size, from the top_k likeliest tokens; temperature 0 takes the likeliest.
+        """
+        for _ in range(length):
+            logits = self.logits(idx)[:, -1].float() / max(temperature, 1e-6)  # (B, V)
+            likely, choice = logits.topk(min(top_k if temperature else 1, logits.shape[1]))
+            sampled = torch.multinomial(likely.softmax(1), 1, generator=generator)  # (B, 1)
+            idx = torch.cat((idx, choice.gather(1, sampled)), dim=1)
+        return idx
 
     def forward(self, idx, targets):
         """
@@ -201,247 +196,3 @@ class TokenXE(torch.autograd.Function):
             grad_h.append(grad_logits @ weight)
             grad_weight = grad_weight + (grad_logits.T @ h_chunk).float()
         return torch.cat(grad_h).to(ctx.types[0]), grad_weight.to(ctx.types[1]), None, None
-
-
-# -----------------------------------------------------------------------------
-# the machine
-
-
-def choose_device(device=''):
-    """
-    Returns the device asked for, or where none is, the best there is: 'cpu', 'mps', or 'cuda:0'
-    with its number, which becomes the current one. Of several processes each takes the GPU of its
-    LOCAL_RANK, or the only one that it sees.
-
-    Fails where the device is not on this machine, and where there is an NVIDIA GPU that torch
-    cannot use, unless it was hidden or the CPU was asked for.
-    """
-    is_there = {'cuda': torch.cuda.is_available(), 'mps': torch.backends.mps.is_available(),
-                'cpu': True}
-    is_hidden = os.environ.get('CUDA_VISIBLE_DEVICES', '0') in ('', '-1')
-    if device[:4] in ('', 'cuda') and not (is_there['cuda'] or is_hidden) and (
-            glob.glob('/proc/driver/nvidia/gpus/*') or glob.glob('/dev/nvidia[0-9]*')):
-        cause = 'was built without CUDA'
-        if torch.version.cuda:
-            cause = f'wants a driver for CUDA {torch.version.cuda} (for 13.0 that is 580 or newer)'
-        fail(f'there is an NVIDIA GPU here that torch {torch.__version__} cannot use: it {cause}.'
-             ' Update the driver (nvidia-smi shows yours), or install the torch that fits it from'
-             ' pytorch.org, or go on without the GPU: --device=cpu')
-    kinds = [kind for kind in is_there if is_there[kind]]  # the best first
-    kind, _, number = (device or kinds[0]).partition(':')
-    if kind not in kinds or (number and kind != 'cuda'):
-        fail(f'--device={device}: this machine has {", ".join(kinds)}')
-    if kind == 'cpu':
-        keep_freed_memory()
-    if kind != 'cuda':
-        return kind
-    count, local_rank = torch.cuda.device_count(), int(os.environ.get('LOCAL_RANK', 0))
-    if not number:  # srun --gpus-per-task=1 shows each process a single GPU, torchrun all of them
-        alone = count == 1 and 'TORCHELASTIC_RUN_ID' not in os.environ
-        number = '0' if alone else str(local_rank)
-    if not number.isdigit() or int(number) >= count:
-        fail(f'--device=cuda:{number}: this machine has {count} GPU{"s" * (count > 1)} for'
-             f' {os.environ.get("LOCAL_WORLD_SIZE", 1)} process(es)')
-    torch.cuda.set_device(int(number))
-    # cuDNN's attention refuses dropout: one kernel, flash, for training and for evaluation
-    torch.backends.cuda.enable_cudnn_sdp(False)
-    return f'cuda:{number}'
-
-
-def keep_freed_memory():
-    """
-    Has glibc keep what is freed for the next step. By default it gives large blocks back to the
-    system, which clears every page when it is asked for them again: up to a third of a small step
-    (LOG.md 2026-11-25). Where there is no glibc nothing happens.
-    """
-    try:
-        mallopt = ctypes.CDLL('libc.so.6').mallopt
-    except (OSError, AttributeError):
-        return
-    mallopt(-3, 2**30)  # M_MMAP_THRESHOLD: smaller blocks come from the heap,
-    mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: whose end stays with the process
-
-
-def product_seconds(dtype, tokens, n_embd):
-    """
-    Returns the seconds that the CPU takes for the product of an MLP, (tokens, n_embd) by
-    (n_embd, 4 n_embd): the least of five times.
-    """
-    x, weight = torch.ones(tokens, n_embd, dtype=dtype), torch.ones(n_embd, 4 * n_embd, dtype=dtype)
-    return min(timeit.repeat(lambda: x @ weight, number=1, repeat=6)[1:])
-
-
-def choose_dtype(dtype, device, tokens=1600, n_embd=128):
-    """
-    Returns (the number type of matrix products, float32 or bfloat16; the context that a forward
-    pass runs in). '' stands for bfloat16 where the device is faster with it; on a CPU that is
-    measured on products of the run's shapes: n_embd channels, and its tokens in a batch. Weights,
-    and the softmax of TokenXE, are float32 in either. float32 is float32 on a GPU too, not TF32.
-    On CUDA the question is put to the current device: call choose_device first.
-    """
-    kind = device.partition(':')[0]
-    if not dtype:
-        fast = kind == 'cuda' and torch.cuda.is_bf16_supported(including_emulation=False)
-        if kind == 'cpu':  # some have instructions for it and take twice as long (LOG.md)
-            fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-            shape = min(tokens, 4096), n_embd
-            fast = fast and (product_seconds(torch.bfloat16, *shape)
-                             < 0.8 * product_seconds(torch.float32, *shape))
-        dtype = 'bfloat16' if fast else 'float32'
-    if dtype not in ('float32', 'bfloat16'):
-        fail(f'--dtype={dtype}: choose float32 or bfloat16')
-    return dtype, torch.autocast(kind, torch.bfloat16) if dtype == 'bfloat16' else nullcontext()
-
-
-def try_compiler(device):
-    """Compiles and runs something small on the device; raises what that raises."""
-    if device.startswith('mps'):  # whose compiler lacks operations: try those of the model
-        model = GPT(16, 4, 1, 1, 16).to(device)
-        ids = torch.zeros(1, 4, dtype=torch.int32, device=device)
-        model.compile(fullgraph=True, dynamic=False)
-        model(ids, ids).sum().backward()
-    else:
-        torch.compile(torch.exp)(torch.zeros(64, device=device))  # by vector instructions
-
-
-def compile_model(model, device, mode='default'):
-    """
-    Compiles a model's forward in place, as one graph for one shape, so that its parameters keep
-    their names. Where torch.compile does not work (no C++ compiler, say) a CPU goes on without it,
-    which one line says; on a GPU, where a run would take days, it fails and names the remedy.
-    """
-    import torch._dynamo  # they take a second, which a script that does not compile need not wait
-    import torch._functorch.config
-    import torch._inductor.config
-    # without this a start takes 3 s more (LOG.md)
-    torch._functorch.config.autograd_cache_allow_custom_autograd_functions = True
-    # with common subexpressions removed, the logits that TokenXE recomputes would be kept instead
-    torch._functorch.config.cse = False
-    torch._dynamo.config.recompile_limit = 10_000  # one for each shape of model
-    torch._dynamo.config.accumulated_recompile_limit = 10_000
-    torch._dynamo.config.optimize_ddp = False  # one graph, the same for one process and for several
-    cores = cpu_cores()
-    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # on this machine
-    torch._inductor.config.compile_threads = int(os.environ.get(
-        'TORCHINDUCTOR_COMPILE_THREADS', max(1, min(32, cores // processes))))
-    warnings.filterwarnings('ignore', message='TensorFloat32')  # left off on purpose
-    # torch's own test of vector instructions takes a second at each start, ours uses them
-    torch._inductor.config.cpp.vec_isa_ok = True
-    try:
-        try:
-            try_compiler(device)
-        except Exception:  # whatever a compiler that is missing, old or broken gives
-            torch._inductor.config.cpp.vec_isa_ok = None
-            torch._inductor.cpu_vec_isa.valid_vec_isa_list.cache_clear()
-            try_compiler(device)
-    except Exception as e:
-        cause = ' '.join(str(e).split())[:150]
-        if device.startswith('cuda'):
-            fail(f'torch.compile does not work here ({cause}): install gcc, or go on without it,'
-                 ' 2 to 3 times slower, by --compile=False')
-        if os.environ.get('RANK', '0') == '0':
-            print(f'torch.compile does not work here, going on without it, slower: {cause}')
-        return
-    model.compile(fullgraph=True, dynamic=False, mode=mode)
-
-
-# -----------------------------------------------------------------------------
-# checkpoints
-
-
-def read_checkpoint(path, device='cpu', mmap=True):
-    """
-    Returns a checkpoint of train.py as a dict, or None where there is no such file. With mmap its
-    tensors stay on the disk (milliseconds, whatever its size). Fails on what is not a checkpoint,
-    or has a setting or number of another type or range. Tensors and plain values are read and
-    nothing else, so a file that was made to run code is refused too.
-    """
-    if not os.path.exists(path):
-        return None
-    try:
-        checkpoint = torch.load(path, map_location=device, weights_only=True, mmap=mmap)
-        missing = {'model', 'model_args', 'optimizer', 'iter_num', 'best_val_loss', 'best_iter',
-                   'config', 'rng', 'mix'} - checkpoint.keys()
-        if missing:
-            raise KeyError(min(missing))
-        check_parts(path, checkpoint_parts(checkpoint), 'train the run again')
-    except Exception as e:  # torch, pickle and zipfile each raise their own types
-        fail(cause(e) or f'{path} is not a checkpoint of train.py ({type(e).__name__}): delete it,'
-             ' and train the run again')
-    config = checkpoint['config']
-    for key, default in train_defaults().items():
-        if key in config:
-            checked(key, config[key], default, f'{path}: ')
-    check_ranges(config, f'{path}: ')
-    return checkpoint
-
-
-def checkpoint_parts(checkpoint):
-    """Yields (name, value, whether it is right) of what a checkpoint says of its run."""
-    config, mix, code = checkpoint['config'], checkpoint['mix'], checkpoint.get('code', {})
-    for name in ('iter_num', 'best_iter'):
-        yield name, checkpoint[name], is_count(checkpoint[name])
-    yield 'best_val_loss', checkpoint['best_val_loss'], type(checkpoint['best_val_loss']) is float
-    yield 'code', code, all(type(x) is str for pair in code.items() for x in pair)
-    T, max_iters, names = config['block_size'], config['max_iters'], mix['components']
-    yield 'block_size', T, is_count(T) and T > 1
-    yield 'max_iters', max_iters, is_count(max_iters) and max_iters > 0
-    is_list = type(names) is list and len(names) == config['k'] > 0
-    yield 'components', names, is_list and all(type(name) is str for name in names)
-    for key in ('tokens', 'windows', 'token_budget'):
-        yield key, mix[key], is_count(mix[key])
-    for name in names:
-        for key in ('documents', 'windows', 'tokens'):
-            x = mix['of_each'][name][key]
-            yield f'{key} of {name}', x, is_count(x)
-
-
-def load_checkpoint(path, device='cpu'):
-    """Returns (the model in evaluation mode on the device, the checkpoint). Fails without one."""
-    checkpoint = read_checkpoint(path, device, mmap=False)
-    if not checkpoint:
-        fail(f'{path} is not there: train the run first {looked_in(path)}')
-    try:
-        model = GPT(**checkpoint['model_args'])
-        model.load_state_dict(checkpoint['model'])
-    except Exception as e:  # the model is another one, or its parts are of other shapes
-        fail(cause(e) or f'{path} does not fit model.py ({type(e).__name__}): train the run again')
-    return model.to(device).eval(), checkpoint
-
-
-def run_state(checkpoint):
-    """
-    Returns 'finished', 'stopped early' or 'unfinished', as a run's ckpt.pt says: the checkpoint of
-    the last step is written when all else is.
-    """
-    config, step = checkpoint['config'], checkpoint['iter_num']
-    if step >= config['max_iters']:
-        return 'finished'
-    patience = config.get('patience', 0) * config['eval_interval']
-    return 'stopped early' if 0 < patience <= step - checkpoint['best_iter'] else 'unfinished'
-
-
-def why_not_resume(checkpoint, config, defaults, components, mix=None, may_change=frozenset()):
-    """
-    Returns why train.py with the settings `config`, all of them, cannot go on from a checkpoint of
-    a run: a clause ('was trained with seed=0, not 1'), or '' where it can.
-
-    `components` are those of its mixture, which say more than the keys that choose them. `mix` is
-    the record of sample_mix.draw_mix, which is left uncompared where it is None. `may_change` are
-    the keys that may differ besides NOT_PART_OF_A_SETTING. A key that the checkpoint does not know
-    had its default, of {key: default}. dtype '' is the checkpoint's.
-    """
-    before = defaults | checkpoint['config'] | {'components': checkpoint['mix']['components']}
-    now = config | {'components': components}
-    ignored = NOT_PART_OF_A_SETTING | may_change | {'candidates', 'k'}
-    changed = [f'{key}={before[key]!r}, not {now[key]!r}' for key in sorted(now.keys() - ignored)
-               if now[key] != before[key] and (key, now[key]) != ('dtype', '')]
-    if changed:
-        return f'was trained with {", ".join(changed)}'
-    if mix is not None and mix != checkpoint['mix']:
-        return f'was trained on other data than data/{config["dataset"]} holds now'
-    code_before, today = checkpoint.get('code', {}).get('model.py', ''), code_hash('model.py')
-    if code_before and not code_before.endswith(today) and not config['any_code']:
-        return (f'was trained with another model.py ({code_before}, now {today}; where it computes'
-                ' the same, --any_code=True)')
-    return ''

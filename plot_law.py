@@ -6,21 +6,20 @@ Draws the pictures of the law of K from results/law_*.csv alone.
 
 fit_law.py writes the CSV files and calls draw at its end.
 """
-import os
-
-# first, so that Ctrl-C ends in one line while the others are imported
-from configurator import override, replace_file
-
-# isort: split
-import matplotlib.pyplot as plt
-import numpy as np
-
-from plot_xe import choose_fonts, draw_intervals, figure, label_k_axis, plain, read_csv
-
 # -----------------------------------------------------------------------------
 results_dir = 'results'  # where the CSV files are and the pictures go
 # -----------------------------------------------------------------------------
+from configurator import override
+
 override(globals())
+
+import os
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from configurator import replace_file
+from plot_xe import draw_intervals, figure, label_k_axis, plain, read_csv
 
 # laws that the picture of XE shows beside --law of fit_law.py: colour, line
 LAWS = {'additive': ('tab:green', '-.'), 'one power': ('tab:red', '--'), 'dilution': ('gray', ':')}
@@ -155,7 +154,6 @@ def draw(folder):
     """Draws the pictures from the CSV files in a folder. Returns their paths."""
     tables = {name: read_csv(folder, f'law_{name}') for name in ('tokens', 'eta', 'forecast')}
     row, paths = tables['forecast'].iloc[0], []
-    choose_fonts([row['dataset'], *tables['eta']['component'].dropna()])
     for name, plot in PICTURES.items():
         fig = plot(f'{row["dataset"]}, {row["budget"]:,} tokens an epoch', tables)
         if fig:

@@ -5,36 +5,41 @@ Draws the pictures and prints the table from results/*.csv alone, without torch 
     python plot_xe.py --results_dir=results/demo
 
 eval_xe.py writes the CSV files and calls draw and table at its end. There is a picture of each kind
-for each setting. results/pictures.json lists those that were written, so that no other is removed.
+for each setting, whose name tells it from the others; pictures of other settings stay.
 """
-import json
-import os
-import pathlib
-import shlex
-import textwrap
-import warnings
-
-# first, so that Ctrl-C ends in one line while the others are imported
-from configurator import cause, fail, lock, looked_in, override, replace_file, safe_name, say
-
-# isort: split
-import matplotlib
-import numpy as np
-import pandas as pd
-
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt  # noqa: E402
-from matplotlib import font_manager  # noqa: E402
-
-matplotlib.rcdefaults()  # the same pictures whatever a matplotlibrc says
-plt.rcParams.update({
-    'figure.constrained_layout.use': True, 'savefig.dpi': 160, 'grid.alpha': 0.3,
-    'legend.fontsize': 8, 'legend.framealpha': 0.7, 'legend.edgecolor': 'none'})
-
 # -----------------------------------------------------------------------------
 results_dir = 'results'  # where the CSV files are and the pictures go
 # -----------------------------------------------------------------------------
+from configurator import override
+
 override(globals())
+
+import logging
+import os
+import textwrap
+import warnings
+
+# of a matplotlibrc, which does not count, and of FONTS that are not there
+logging.getLogger('matplotlib').setLevel(logging.ERROR)
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from configurator import fail, lock, looked_in, replace_file, safe_name
+
+# matplotlib's own font, then those that have other letters
+FONTS = ('DejaVu Sans', 'Noto Sans', 'Noto Sans CJK JP', 'Noto Sans CJK SC', 'Noto Sans CJK KR',
+         'Noto Sans Arabic', 'Noto Sans Hebrew', 'Noto Sans Devanagari', 'Noto Sans Bengali',
+         'Noto Sans Thai', 'WenQuanYi Zen Hei', 'WenQuanYi Micro Hei', 'Droid Sans Fallback',
+         'PingFang SC', 'Hiragino Sans', 'Microsoft YaHei', 'Yu Gothic', 'Malgun Gothic',
+         'Arial Unicode MS', 'Symbola', 'Noto Emoji', 'Noto Sans Symbols', 'Noto Sans Symbols2')
+matplotlib.rcdefaults()  # the same pictures whatever a matplotlibrc says
+plt.rcParams.update({
+    'font.family': FONTS, 'figure.constrained_layout.use': True, 'savefig.dpi': 160,
+    'grid.alpha': 0.3, 'legend.fontsize': 8, 'legend.framealpha': 0.7, 'legend.edgecolor': 'none'})
+warnings.filterwarnings('ignore', 'Glyph')  # a letter that none of them has is drawn as a box
 
 PANELS = {'xe': ('xe', 'ci', 'XE (nats per token)'),  # column, its interval, label
           'delta': ('delta_xe', 'delta_ci', 'ΔXE from the K = 1 runs (nats per token)'),
@@ -42,23 +47,11 @@ PANELS = {'xe': ('xe', 'ci', 'XE (nats per token)'),  # column, its interval, la
 INTERVALS = ('intervals: 95%, of another draw of components; of another seed where K has one set of'
              ' them, or is 1; of other documents where no set has two runs')
 # columns that are names, though they may look like numbers
-NAMES = dict.fromkeys(('dataset', 'setting', 'run', 'split', 'component', 'components'), str)
+NAMES = dict.fromkeys('dataset setting shown_as run split component components'.split(), str)
 # of ΔXE's terms, from Okabe and Ito's palette, which colour-blind readers tell apart; the hatches
 # are for print
 COLORS = {'dilution': ('#E69F00', ''), 'transfer': ('#56B4E9', '//'),
           'ambiguity': ('#009E73', '..')}
-
-
-def tell_apart(settings):
-    """Returns the keys that tell the different ones of some dicts apart, as few as will do."""
-    def groups(keys):
-        return len({tuple(str(setting.get(key)) for key in keys) for setting in settings})
-    keys = [key for key in dict.fromkeys(key for setting in settings for key in setting)
-            if groups([key]) > 1]
-    for key in reversed(keys):  # a key that tells no more of them apart than the others can go
-        fewer = [other for other in keys if other != key]
-        keys = fewer if groups(fewer) == groups(keys) else keys
-    return keys
 
 
 def read_csv(folder, name):
@@ -66,79 +59,26 @@ def read_csv(folder, name):
     path = os.path.join(folder, f'{name}.csv')
     try:
         frame = pd.read_csv(path, keep_default_na=False, na_values=[''], dtype=NAMES)
-        return frame.fillna({'setting': ''})
-    except (OSError, ValueError, KeyError) as e:  # pandas' own errors are ValueErrors
-        reason = getattr(e, 'strerror', None) or e
-        fail(cause(e) or f'{path} cannot be read ({reason}): write it with python eval_xe.py'
-             f' {looked_in(path)}')
+    except (FileNotFoundError, ValueError) as e:  # pandas' own errors are ValueErrors
+        fail(f'{path} cannot be read ({e}): write it with python eval_xe.py {looked_in(path)}')
+    return frame.fillna({'setting': '', 'shown_as': ''})
 
 
 def read_settings_shown(folder):
     """
-    Returns {(dataset, setting): (words, tables)} of the settings that have curves: `words` are the
-    'key=value' that tell it from the others of its data set, a list, and `tables` the rows of
+    Returns {(dataset, setting): (words, tables)} of the settings that have curves: `words` tell it
+    from the others of its data set, 'key=value, key=value', and `tables` are the rows of
     {'xe_vs_k': .., 'curves': .., 'xe_by_component': ..} that are its own.
     """
     frames = {name: read_csv(folder, name) for name in ('curves', 'xe_vs_k', 'xe_by_component')}
-    settings = {}  # {dataset: {setting: {key: value}}}
-    for dataset, setting in sorted(set(zip(*map(frames['curves'].get, ('dataset', 'setting'))))):
-        pairs = [word.partition('=') for word in shlex.split(setting)]
-        settings.setdefault(dataset, {})[setting] = {key: value for key, _, value in pairs}
+    if 'shown_as' not in frames['xe_vs_k']:
+        fail(f'{folder}/xe_vs_k.csv is of an older version: write it again with python eval_xe.py')
     shown = {}
-    for dataset, by_setting in settings.items():
-        keys = tell_apart(list(by_setting.values()))
-        for setting, values in by_setting.items():
-            shown[dataset, setting] = [f'{key}={values.get(key)}' for key in keys], {
-                name: frame[(frame['dataset'] == dataset) & (frame['setting'] == setting)]
-                for name, frame in frames.items()}
+    for dataset, setting in sorted(set(zip(*map(frames['curves'].get, ('dataset', 'setting'))))):
+        tables = {name: frame[(frame['dataset'] == dataset) & (frame['setting'] == setting)]
+                  for name, frame in frames.items()}
+        shown[dataset, setting] = tables['xe_vs_k']['shown_as'].iloc[0], tables
     return shown
-
-
-# -----------------------------------------------------------------------------
-# fonts
-
-
-def letters_of(path):
-    """Returns the letters that a font file has, a set; empty where it cannot be read."""
-    try:
-        return {chr(code) for code in font_manager.get_font(path).get_charmap()}
-    except (OSError, RuntimeError):
-        return set()
-
-
-def choose_fonts(labels):
-    """
-    Has pictures drawn in matplotlib's font, and for letters of the labels that it lacks in others
-    of this machine. Returns {label: the letters that no font has}.
-    """
-    manager, families = font_manager.fontManager, ['DejaVu Sans']
-    needed = {letter for letter in ''.join(labels) if letter.isprintable()}
-    needed -= letters_of(manager.findfont('DejaVu Sans'))
-    if needed:  # the list of fonts may be older than one of them
-        listed = {font.fname for font in manager.ttflist}
-        for path in sorted({*font_manager.findSystemFonts()} - listed):
-            try:
-                manager.addfont(path)
-            except Exception:  # one that matplotlib cannot draw: each kind raises its own type
-                pass
-    # upright and of usual weight first; the last resort has a box for each letter
-    for font in sorted(manager.ttflist, key=lambda font: (
-            font.style != 'normal', str(font.weight) not in ('400', 'normal'), font.name)):
-        has = set() if not needed or 'Last Resort' in font.name else letters_of(font.fname) & needed
-        families += [font.name] * bool(has)
-        needed -= has
-    plt.rcParams['font.family'] = families
-    return {label: ''.join(sorted(needed & {*label})) for label in labels if needed & {*label}}
-
-
-def say_what_lacks(lacking):
-    """Says which labels of choose_fonts have letters that no font has, and what to install."""
-    if lacking:
-        label, letters = next(iter(lacking.items()))
-        others = f' (and of {len(lacking) - 1} more labels)' * (len(lacking) > 1)
-        say(f'no font here has the letters {letters[:20]} of {label}{others}: pictures have boxes'
-            ' there. Install one, such as fonts-noto-cjk (Chinese, Japanese, Korean),'
-            ' fonts-noto-core (other scripts) or fonts-symbola (emoji), then python plot_xe.py')
 
 
 # -----------------------------------------------------------------------------
@@ -186,9 +126,7 @@ def draw_curves(ax, curves, quantity, label):
     ax.set_xticks(ticks, [str(t) for t in ticks])
     ax.xaxis.minorticks_off()
     ax.set(xlim=(0, T - 1), xlabel='tokens of context', ylabel=label)
-    if quantity == 'posterior':
-        ax.set_ylim(0, 1)
-    elif quantity != 'xe':
+    if quantity != 'xe':
         ax.axhline(0, color='black', lw=0.8)
     ax.legend()
 
@@ -219,18 +157,6 @@ def draw_by_position(title, tables):
                        len(panels), 4.5)
     for ax, quantity in zip(axes, panels):
         draw_curves(ax, tables['curves'], quantity, PANELS[quantity][2])
-    return fig
-
-
-def draw_posterior(title, tables):
-    """The Bayes mixture of the diluted specialists against context position. Returns the figure."""
-    if 'posterior' not in set(tables['curves']['quantity']):
-        return None
-    fig, axes = figure(title, 'the Bayes mixture of the specialists trained on B / K; bands: 95%,'
-                       ' simultaneous over positions', 2, 4.5)
-    draw_curves(axes[0], tables['curves'], 'posterior', 'probability of the true component')
-    draw_curves(axes[1], tables['curves'], 'specialist_gap', 'loss of the mixture minus that of the'
-                '\ntrue specialist (nats per token)')
     return fig
 
 
@@ -311,52 +237,56 @@ def draw_by_component(title, tables):
 
 
 PICTURES = {'xe_by_position': draw_by_position, 'xe_vs_k': draw_vs_k, 'parts': draw_parts,
-            'posterior': draw_posterior, 'delta_by_component': draw_by_component}
+            'delta_by_component': draw_by_component}
 
 
 def draw(folder, advance=lambda share: None):
     """
-    Draws all pictures from the CSV files in a folder and returns their paths. Removes those that it
-    drew before and that are of no setting any more. Calls advance(share) after each picture, the
-    share of the work that it was.
+    Draws all pictures from the CSV files in a folder and returns their paths. Calls advance(share)
+    after each picture, the share of the work that it was.
     """
     shown, paths = read_settings_shown(folder), []
     several = len({dataset for dataset, _ in shown}) > 1
-    labels = [word for (dataset, _), (words, tables) in shown.items()
-              for word in (dataset, *words, *tables['xe_by_component']['component'])]
-    say_what_lacks(choose_fonts(list(dict.fromkeys(labels))))
     for (dataset, _), (words, tables) in shown.items():
         row, split = tables['xe_vs_k'].iloc[0], tables['xe_by_component']['split'].iloc[0]
         title = ', '.join([dataset, f'{split} split', f'{row["token_budget"]:,} tokens an epoch',
-                           *(word.replace('=', ' = ') for word in words
-                             if not word.startswith('token_budget='))])
-        names = [dataset] * several + [word for word in words if not word.endswith('=False')]
+                           *filter(None, [words.replace('=', ' = ')])])
+        names = [dataset] * several + [word for word in words.split(', ')
+                                       if word and not word.endswith('=False')]
         suffix = f'-{safe_name("-".join(names))}' if names else ''
         for kind, plot in PICTURES.items():
-            with warnings.catch_warnings():  # of boxes: say_what_lacks has said it
-                warnings.simplefilter('ignore')
-                fig = plot(title, tables)
-                if fig:
-                    paths.append(os.path.join(folder, f'{kind}{suffix}.png'))
-                    replace_file(paths[-1], lambda f: fig.savefig(f, format='png'))
-                    plt.close(fig)
+            if fig := plot(title, tables):
+                paths.append(os.path.join(folder, f'{kind}{suffix}.png'))
+                replace_file(paths[-1], lambda f: fig.savefig(f, format='png'))
+                plt.close(fig)
             advance(1 / len(shown) / len(PICTURES))
-    remove_old(folder, [os.path.basename(path) for path in paths])
     return paths
 
 
-def remove_old(folder, names):
-    """Removes the pictures that pictures.json lists but for `names`, which it lists from now on."""
-    record = os.path.join(folder, 'pictures.json')
-    try:
-        with open(record, encoding='utf-8') as f:
-            drawn_before = {os.path.basename(name) for name in json.load(f)}
-    except (OSError, ValueError, TypeError):  # none, or one that is damaged
-        drawn_before = set()
-    for name in drawn_before - {*names}:
-        if name.endswith('.png'):
-            pathlib.Path(folder, name).unlink(missing_ok=True)
-    replace_file(record, json.dumps(names, indent=1))
+def draw_documents(folder, meta, T):
+    """Draws the components' tokens and training documents' lengths to folder/documents.png."""
+    names = list(meta['components'])[::-1]
+    labels = [plain(name[:40]) for name in names]
+    fig, (left, right) = plt.subplots(1, 2, figsize=(11, 1.4 + 0.28 * len(names)), sharey=True)
+    tokens = pd.DataFrame([{split: meta['components'][name][split]['tokens']
+                            for split in ('train', 'val', 'test')} for name in names], labels)
+    tokens.plot.barh(stacked=True, ax=left, xlabel='tokens')
+    lengths = [np.diff(np.load(os.path.join(folder, safe_name(name), 'train.idx.npy')))
+               for name in names]
+    right.boxplot([n.clip(1) for n in lengths], positions=range(len(names)), whis=(5, 95),
+                  orientation='horizontal', showfliers=False, manage_ticks=False)
+    right.axvline(T, color='black', ls=':', label=f'a window, {T} tokens')
+    right.set(xscale='log', xlabel='tokens of a training document (5, 25, 50, 75, 95%)')
+    right.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+    for ax in (left, right):
+        ax.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=''))
+        ax.grid(axis='x')
+        ax.set_axisbelow(True)
+        ax.legend(ncols=3, loc='lower center', bbox_to_anchor=(0.5, 1), frameon=False)
+    fig.suptitle(f'data/{meta["dataset"]}', fontsize=10)
+    replace_file(os.path.join(folder, 'documents.png'),
+                 lambda f: fig.savefig(f, format='png', dpi=130))
+    plt.close(fig)
 
 
 # -----------------------------------------------------------------------------
@@ -374,10 +304,7 @@ TABLES = [  # title, {heading: column, or column and its interval}, note
      ' 0, 1, 2-3, 4-7 ..'),
     ('what ΔXE is made of: ΔXE = dilution + transfer + ambiguity',
      {term: f'{term} {term}_ci' for term in COLORS}, ''),
-    ('', {name: f'{name} {name}_ci'
-          for name in ('bayes_ambiguity', 'efficiency', 'specialist_gap')}, ''),
-    ("p of a t-test over sets, or runs, that it is zero, with Holm's correction for the K tested",
-     {'ΔXE': 'delta_p'} | {term: f'{term}_p' for term in COLORS}, '')]
+    ('', {name: f'{name} {name}_ci' for name in ('bayes_ambiguity', 'efficiency')}, '')]
 
 
 def format_number(row, columns):
@@ -389,8 +316,6 @@ def format_number(row, columns):
         return str(row[name])
     if name == 'share':
         return f'{row[name]:.1%} of {row["drop"]:.4f}'
-    if name.endswith('_p'):
-        return f'{row[name]:.2g}'
     sign = '' if name in ('xe', 'icl_score', 'bayes_xe') else '+'
     ends = ', '.join(f'{row[f"{ci[0]}_{end}"]:{sign}.4f}' for end in ('low', 'high')) if ci else ''
     return f'{row[name]:{sign}.4f}' + (f' [{ends}]' if ci else '')
@@ -440,7 +365,7 @@ def table(folder):
         if words:
             runs = tables['xe_by_component'].sort_values(['k', 'run'], ascending=[False, True])
             names = ', '.join(dict.fromkeys(runs['run']))
-            lines += ['', ' '.join(words),
+            lines += ['', words,
                       textwrap.shorten(names, 100, placeholder=' ..', break_on_hyphens=False)]
         lines += setting_lines(tables['xe_vs_k'], notes=dataset != last)
         last = dataset

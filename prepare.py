@@ -16,47 +16,11 @@ the text deals a tenth of train's documents to it. A text that is there twice is
 or validation rather than in train. The documents are first staged on disk by component and split,
 then a tokenizer is trained on train, then they are encoded. Each pass holds a few megabytes of text
 at a time, and some 110 bytes for each document. A component's folder has its label's name, or one
-like it (configurator.safe_name) where a path or a shell would read the label otherwise.
+like it (configurator.safe_name) where a path or a shell would read the label otherwise. All is
+written to data/.<dataset>.part, which becomes data/<dataset> in one step when it is whole.
 
 A synthetic process is an array T[v, i, j] (see processes.py), saved beside its tokens.
 """
-import array
-import hashlib
-import io
-import itertools
-import json
-import os
-import pathlib
-import shlex
-import shutil
-import unicodedata
-import warnings
-
-# first, so that Ctrl-C ends in one line while the others are imported
-import configurator
-from configurator import (
-    fail,
-    join_names,
-    override,
-    random_stream,
-    replace_file,
-    safe_name,
-    split_names,
-)
-
-# isort: split
-import h5py
-import matplotlib
-import matplotlib.pyplot as plt
-import numpy as np
-import pandas as pd
-from tqdm import tqdm
-
-import plot_xe
-from sample_mix import data_path, data_table
-from sources import SPLITS, open_hdf5, open_text
-from tokenizer import END_OF_TEXT, encoder, open_gpt2, read_tokenizer, to_tiktoken, train_bpe
-
 # -----------------------------------------------------------------------------
 source = 'ccdv/arxiv-classification'  # a data set on the hub, a local folder or file, or synthetic
 source_config = 'no_ref'      # which of the source's configurations ('' where it has but one)
@@ -80,9 +44,39 @@ hdf5 = False                  # True: also write windows as HDF5, in the older p
 num_proc = 0                  # cores to use; 0 = all
 overwrite = False             # True: replace a data set that is there already
 # -----------------------------------------------------------------------------
-settings = override(globals(), shared=('dataset', 'block_size'))
-dataset, block_size = settings['dataset'], settings['block_size']
+from configurator import override
 
+settings = override(globals(), shared=('dataset', 'block_size'))
+
+import array
+import hashlib
+import io
+import itertools
+import json
+import os
+import shlex
+import shutil
+import unicodedata
+
+import numpy as np
+from tqdm import tqdm
+
+import plot_xe
+from configurator import (
+    fail,
+    join_names,
+    lock,
+    random_stream,
+    replace_file,
+    safe_name,
+    sealed,
+    split_names,
+)
+from sample_mix import data_path, data_table
+from sources import open_text, split_of
+from tokenizer import encoder, open_tokenizer
+
+dataset, T = settings['dataset'], settings['block_size']
 BATCH_BYTES = 4_000_000  # documents are read and encoded so many bytes at a time
 BAR = {'leave': False, 'disable': None}  # progress bars go when done, and need a terminal
 
@@ -97,49 +91,56 @@ def split_path(folder, component, split):
 
 def check_labels(labels):
     """Fails where a label cannot be a component, or two of them would have the same folder."""
-    folders = {}
+    folders = dict.fromkeys(('meta.json', 'tokenizer.json', 'documents.png'), 'a file of the data')
     for label in labels:
         unprintable = any(unicodedata.category(c) in ('Cc', 'Cs', 'Zl', 'Zp') for c in label)
-        folder = '' if unprintable else unicodedata.normalize('NFC', safe_name(label)).casefold()
-        reasons = {
-            'it is empty': not label,
-            'lists of components lose the spaces around a name': label != label.strip(),
-            'it has a character that cannot be printed': unprintable,
-            'a file of the data set is called so': folder.endswith('.hdf5') or folder in (
-                'meta.json', 'tokenizer.json', 'documents.png'),
-            f'a file system that ignores case takes it for {folders.get(folder)!r}':
-                folders.setdefault(folder, label) != label}
-        for reason in [reason for reason in reasons if reasons[reason]]:
+        folder = unicodedata.normalize('NFC', safe_name(label)).casefold()
+        reason = ''
+        if label != label.strip() or not label or unprintable:
+            reason = 'it is empty, has spaces at an end, or a character that cannot be printed'
+        elif folders.setdefault(folder, label) != label or folder.endswith('.hdf5'):
+            reason = f'a file system may take it for {folders[folder]!r}'
+        if reason:
             fail(f'--source={source}: the label {label!r} cannot name a component: {reason}')
+
+
+def deal(streams):
+    """
+    Yields (component, split, document, whether its text was there before) of {split: iterable of
+    (component, document in bytes)}. Where test or val is missing, it is cut from train.
+    """
+    keep, seen = split_names(labels), set()
+    for split in streams:
+        for component, doc in streams[split]:
+            if keep and component not in keep:
+                continue
+            digest = hashlib.sha256(doc).digest()
+            # the last digit of the hash deals a tenth to each split that is cut
+            dealt = {8: 'val', 9: 'test'}.get(int.from_bytes(digest, 'big') % 10, 'train')
+            is_cut = split == 'train' and dealt not in streams
+            # empty documents are not duplicates
+            yield component, dealt if is_cut else split, doc, doc and digest[:16] in seen
+            seen.add(digest[:16])
 
 
 def stage_documents(streams, staging):
     """
     Writes the documents to staging/<component>/<split>, end to end: each once, in the first of
-    test, validation and train that has it. Where test or validation is missing, it is cut from
-    train. streams is {split: iterable of (component, document in bytes)}.
+    test, validation and train that has it.
 
     Returns {component: {split: {'lengths': array of the documents' bytes, 'duplicates': how many
-    were dropped}}} and the list of splits cut. Fails where a component has no text in a split.
+    were dropped}}}. Fails where a component has no text in a split.
     """
-    cut = [split for split in SPLITS if split not in streams]
-    keep, seen, staged, buffer, size = split_names(labels), set(), {}, {}, 0
-    documents = ((split, *document) for split in SPLITS for document in streams.get(split, ()))
-    for split, component, doc in tqdm(documents, desc='reading', unit=' documents', **BAR):
-        if keep and component not in keep:
-            continue
+    staged, buffer, size = {}, {}, 0
+    bar = tqdm(deal(streams), desc='reading', unit=' documents', **BAR)
+    for component, split, doc, is_duplicate in bar:
         if component not in staged:
             check_labels([component])
-            staged[component] = {split: {'lengths': array.array('q'), 'duplicates': 0}
-                                 for split in SPLITS}
-        digest = hashlib.sha256(doc).digest()
-        if split == 'train':  # the last digit of the hash deals a tenth to each split that is cut
-            dealt = {8: 'val', 9: 'test'}.get(int.from_bytes(digest, 'big') % 10)
-            split = dealt if dealt in cut else 'train'
-        if doc and digest[:16] in seen:  # empty documents are not duplicates
+            staged[component] = {name: {'lengths': array.array('q'), 'duplicates': 0}
+                                 for name in ('train', 'val', 'test')}
+        if is_duplicate:
             staged[component][split]['duplicates'] += 1
             continue
-        seen.add(digest[:16])
         staged[component][split]['lengths'].append(len(doc))
         buffer.setdefault((component, split), []).append(doc)
         size += len(doc)
@@ -147,20 +148,9 @@ def stage_documents(streams, staging):
             append_files(staging, buffer)
             buffer, size = {}, 0
     append_files(staging, buffer)
-
-    # every component needs a folder of its own, and text in every split
-    check_labels(staged)
-    if not (staged or keep):
-        fail(f'--source={source} has no documents')
-    empty = {component: [split for split in ('train', 'val', 'test') if component not in staged
-                         or not any(staged[component][split]['lengths'])]
-             for component in sorted({*keep, *staged})}
-    full = [component for component in empty if not empty[component]]
-    for component in [component for component in empty if empty[component]]:
-        fail(f'component {component} has no text in {", ".join(empty[component])}; '
-             + (f'leave it out: --labels={shlex.quote(join_names(full))}' if full else
-                'no component has'))
-    return {component: staged[component] for component in full}, cut
+    check_labels(staged)  # all of them together
+    check_full(staged)
+    return dict(sorted(staged.items()))
 
 
 def append_files(staging, buffer):
@@ -170,6 +160,20 @@ def append_files(staging, buffer):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, 'ab') as f:
             f.writelines(docs)
+
+
+def check_full(staged):
+    """Fails where a component, or one that is to be kept, has no text in a split."""
+    lacks = {component: [split for split in ('train', 'val', 'test') if component not in staged
+                         or not any(staged[component][split]['lengths'])]
+             for component in sorted({*split_names(labels), *staged})}
+    if not lacks:
+        fail(f'--source={source} has no documents')
+    full = [component for component in lacks if not lacks[component]]
+    advice = f'leave it out: --labels={shlex.quote(join_names(full))}'
+    for component in [component for component in lacks if lacks[component]]:
+        fail(f'component {component} has no text in {", ".join(lacks[component])}; '
+             + (advice if full else 'no component has'))
 
 
 def read_documents(path, lengths):
@@ -235,148 +239,49 @@ def write_tokens(path, batches, encode, bar, count_bytes=len):
             'sha256': digest.hexdigest()}
 
 
-def write_components(staged, staging, folder, encode, count_bytes=len):
-    """Encodes and writes what was staged; returns {component: {split: facts}} as in meta.json."""
+def write_components(staged, folder, encode, count_bytes=len):
+    """Encodes what was staged in a folder; returns {component: {split: facts}} as in meta.json."""
     components = {component: {} for component in staged}
     total = sum(sum(facts['lengths']) for splits in staged.values() for facts in splits.values())
     with tqdm(total=total, desc='encoding', unit='B', unit_scale=True, **BAR) as bar:
         for component, split in itertools.product(staged, ('train', 'val', 'test')):
-            path, facts = split_path(staging, component, split), staged[component][split]
-            os.makedirs(split_path(folder, component, ''), exist_ok=True)
-            written = write_tokens(split_path(folder, component, split),
-                                   read_documents(path, facts['lengths']), encode, bar, count_bytes)
+            path, facts = split_path(folder, component, split), staged[component][split]
+            batches = read_documents(path, facts['lengths'])
+            written = write_tokens(path, batches, encode, bar, count_bytes)
             components[component][split] = written | {'duplicates': facts['duplicates']}
             os.remove(path)
     return components
 
 
-class HDF5Target(io.FileIO):
-    """A file whose writes do not fail, but leave their error: HDF5's library crashes over one."""
-    error = None
-
-    def write(self, data):
-        left = memoryview(data).cast('B')
-        try:
-            while left:
-                left = left[super().write(left):]
-        except OSError as e:
-            self.error = e
-        return len(data)
-
-    def truncate(self, size):
-        try:
-            super().truncate(size)
-        except OSError as e:
-            self.error = e
+def is_hdf5(source):
+    """Returns whether a source is a file of the older pipeline, or a folder of such files."""
+    path = os.path.expanduser(source)
+    names = filter(split_of, os.listdir(path)) if os.path.isdir(path) else [path]
+    return any(name.endswith(('.hdf5', '.h5')) for name in names)
 
 
-def write_hdf5(folder, meta, T):
-    """
-    Writes the documents' windows of T tokens, from each one's start, in the layout of the older
-    pipeline, a file for each split: folder/custom_tokenized_data_chunked_len<T>_<split>.hdf5.
-    """
-    names = list(meta['components'])
-    for split in ('train', 'val', 'test'):
-        paths = [split_path(folder, name, split) for name in names]
-        offsets = [np.load(path + '.idx.npy') for path in paths]
-        windows = [np.diff(o) // T for o in offsets]  # of each document of each component
-        counts = [int(n.sum()) for n in windows]
-        path = os.path.join(folder, f'custom_tokenized_data_chunked_len{T}_{split}.hdf5')
-        with HDF5Target(path, 'w+') as target, h5py.File(target, 'w') as f:
-            windows = np.concatenate(windows)
-            f['doc_idx_for_chunk'] = np.repeat(np.arange(len(windows), dtype='i4'), windows)
-            f.create_dataset('category_for_chunk', dtype=h5py.string_dtype(),
-                             data=np.repeat(np.array(names, dtype=object), counts))
-            chunks, row = f.create_dataset('token_chunks', (sum(counts), T), 'i4'), 0
-            for path, starts in zip(paths, offsets):
-                tokens = np.memmap(path + '.bin', '<u2', 'r')
-                for start, n in zip(starts, np.diff(starts) // T):
-                    chunks[row:row + n] = tokens[start:start + n * T].reshape(n, T)
-                    row += n
-            f.attrs.update({'chunk_size': T, 'total_chunks': len(chunks),
-                            'tokenizer_name_or_path': meta['tokenizer'],
-                            'selected_categories_in_file': names,
-                            'reference_chunk_budget_smallest_top_category': min(counts)})
-        if target.error:
-            raise target.error
-
-
-def draw_documents(folder, meta, T):
-    """Draws the components' tokens and training documents' lengths to folder/documents.png."""
-    names = list(meta['components'])[::-1]
-    labels = [plot_xe.plain(name[:40]) for name in names]
-    plot_xe.say_what_lacks(plot_xe.choose_fonts(names))
-    warnings.filterwarnings('ignore', 'Glyph')  # of boxes: that line has said it
-    fig, (left, right) = plt.subplots(1, 2, figsize=(11, 1.4 + 0.28 * len(names)),
-                                      layout='constrained', sharey=True)
-    tokens = pd.DataFrame([{split: meta['components'][name][split]['tokens']
-                            for split in ('train', 'val', 'test')} for name in names], labels)
-    tokens.plot.barh(stacked=True, ax=left, xlabel='tokens')
-    lengths = [np.diff(np.load(split_path(folder, name, 'train') + '.idx.npy')) for name in names]
-    right.boxplot([n.clip(1) for n in lengths], positions=range(len(names)), whis=(5, 95),
-                  orientation='horizontal', showfliers=False, manage_ticks=False)
-    right.axvline(T, color='black', ls=':', label=f'a window, {T} tokens')
-    right.set(xscale='log', xlabel='tokens of a training document (5, 25, 50, 75, 95%)')
-    right.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
-    for ax in (left, right):
-        ax.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=''))
-        ax.grid(alpha=0.3, axis='x')
-        ax.set_axisbelow(True)
-        ax.legend(fontsize=8, ncols=3, loc='lower center', bbox_to_anchor=(0.5, 1), frameon=False)
-    fig.suptitle(f'data/{meta["dataset"]}', fontsize=10)
-    fig.savefig(os.path.join(folder, 'documents.png'), dpi=130)
-    plt.close(fig)
-
-
-def prepare_text(streams, staging, folder):
-    """Tokenizes a source's documents, by way of `staging`; returns what meta.json says of them."""
-    staged, cut = stage_documents(streams, staging)
-    print(f'{tokenizer} tokenizer ...', flush=True)
-    tok, encoding = None, None
-    if tokenizer == 'bpe':
-        tok = train_bpe(sample_texts(staging, staged), vocab_size)
-        encoding, n_vocab, bos_id = to_tiktoken(tok), vocab_size, tok.token_to_id(END_OF_TEXT)
-    elif tokenizer == 'gpt2':
-        encoding = open_gpt2()
-        n_vocab, bos_id = encoding.n_vocab, encoding.eot_token
+def prepare_text(folder):
+    """Tokenizes a source's documents into a folder; returns what meta.json says of them."""
+    columns, encoding = [*split_names(text_column), label_column], None
+    if is_hdf5(source):  # of tokens, which stay
+        from hdf5 import byte_counter, open_hdf5, to_tokens, tokenizer_of
+        streams = open_hdf5(source)
+        staged = stage_documents(streams, folder)
+        name, tok, n_vocab, bos_id = tokenizer_of(source, folder, staged, tokenizer)
+        encode, count_bytes = to_tokens, byte_counter(tok)
     else:
-        tok, n_vocab, bos_id = read_tokenizer(tokenizer)
-    components = write_components(staged, staging, folder, encoder(tok, encoding, num_proc, lossy))
+        streams = open_text(source, source_config, columns, separator, quotes)
+        staged, name = stage_documents(streams, folder), tokenizer
+        print(f'{tokenizer} tokenizer ...', flush=True)
+        texts = sample_texts(folder, staged)
+        tok, encoding, n_vocab, bos_id = open_tokenizer(tokenizer, texts, vocab_size)
+        encode, count_bytes = encoder(tok, encoding, num_proc, lossy), len
+    components = write_components(staged, folder, encode, count_bytes)
     if tok:
         replace_file(os.path.join(folder, 'tokenizer.json'), tok.to_str(pretty=True))
-    return {'source_config': source_config, 'tokenizer': tokenizer, 'vocab_size': n_vocab,
-            'bos_id': bos_id, 'cut_from_train': cut, 'components': components
-            } | ({'lossy': True} if lossy and not encoding else {})
-
-
-def prepare_hdf5(streams, staging, folder):
-    """As prepare_text of HDF5 files, whose tokens stay; --tokenizer may be the path of theirs."""
-    tok = None
-    if tokenizer not in ('bpe', 'gpt2'):
-        tok, n_vocab, bos_id = read_tokenizer(tokenizer)
-        replace_file(os.path.join(folder, 'tokenizer.json'), tok.to_str(pretty=True))
-
-    def to_tokens(doc):
-        return np.frombuffer(doc, dtype='<u2')
-
-    def count_bytes(doc):  # of its text, or without a tokenizer as many as there are tokens
-        tokens = to_tokens(doc).tolist()
-        return len(tok.decode(tokens, skip_special_tokens=False).encode() if tok else tokens)
-
-    staged, cut = stage_documents(streams, staging)
-    components = write_components(staged, staging, folder, lambda docs: list(map(to_tokens, docs)),
-                                  count_bytes)
-    largest = max(int(np.fromfile(split_path(folder, component, f'{split}.bin'), '<u2').max())
-                  for component in components for split in components[component])
-    if not tok:
-        n_vocab, bos_id = largest + 2, largest + 1
-    if n_vocab > 65535:
-        fail(f'--source={source} has {n_vocab - 1} tokens; uint16 holds 65,534 and BOS')
-    if largest >= n_vocab:
-        fail(f'--source={source} has the token {largest}; --tokenizer={tokenizer} has {n_vocab}')
-    return {'source_config': source_config, 'tokenizer': tokenizer if tok else 'none',
-            'vocab_size': n_vocab, 'bos_id': bos_id, 'cut_from_train': cut,
-            'components': components}
+    return {'source_config': source_config, 'tokenizer': name, 'vocab_size': n_vocab,
+            'bos_id': bos_id, 'lossy': lossy and not encoding, 'components': components,
+            'cut_from_train': [split for split in ('test', 'val') if split not in streams]}
 
 
 def prepare_synthetic(folder):
@@ -406,81 +311,46 @@ def prepare_synthetic(folder):
 # -----------------------------------------------------------------------------
 # the data set's folder, whole or not there
 
-
-def tidy(out, old, work):
-    """Gives a data set its folder back if it was being replaced, and removes what is left over."""
-    shutil.rmtree(work, ignore_errors=True)
-    if os.path.lexists(old) and not os.path.exists(out):
-        os.rename(old, out)
-    elif os.path.lexists(old):  # moved before it is removed: what is called `old` is whole
-        os.makedirs(work)
-        os.rename(old, os.path.join(work, 'old'))
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def hash_files(folder):
-    """Returns {path: sha256} of the files in a folder, pictures aside."""
-    paths = [path for path in pathlib.Path(folder).rglob('*') if path.suffix != '.png']
-    return {path.relative_to(folder): configurator.file_hash(path) for path in paths
-            if path.is_file()}
-
-
 if __name__ == '__main__':
-    if block_size < 2 or num_proc < 0:
+    if T < 2 or num_proc < 0:
         fail('--block_size must be at least 2, --num_proc at least 0')
     if source != 'synthetic' and tokenizer == 'bpe' and not 257 <= vocab_size <= 65535:
         fail(f'--vocab_size={vocab_size}: a byte-level BPE in uint16 has 257 to 65,535 tokens')
     if num_proc:
         os.environ['RAYON_NUM_THREADS'] = str(num_proc)  # the tokenizers library reads it, once
 
-    # All is written to `work`. At the end the data set that is there becomes `old`, and the new one
-    # takes its place: a kill at any moment leaves one of them, and the next call tidies up.
-    out = data_path(dataset)
-    old, work, lock_file = (f'data/.{dataset}.{ending}' for ending in ('old', 'part', 'lock'))
-    held = configurator.lock(lock_file, out)
+    out, work, lock_file = data_path(dataset), f'data/.{dataset}.part', f'data/.{dataset}.lock'
+    held = lock(lock_file, out)
     try:
-        tidy(out, old, work)
+        shutil.rmtree(work, ignore_errors=True)  # of one that was killed
         if os.path.exists(out) and not overwrite:
             fail(f'{out} is there already: choose another --dataset, or set --overwrite=True')
         if os.path.exists(out) and not os.path.isfile(data_path(dataset, 'meta.json')):
             fail(f'{out} is no data set of prepare.py (it has no meta.json): move it away, or'
                  ' choose another --dataset')
-        folder, staging = os.path.join(work, 'new'), os.path.join(work, 'staging')
+        folder = os.path.join(work, 'new')
         os.makedirs(folder)
-        os.makedirs(staging)
-
-        # the components
-        if source == 'synthetic':
-            meta = prepare_synthetic(folder)
-        elif streams := open_hdf5(source):
-            meta = prepare_hdf5(streams, staging, folder)
-        else:
-            columns = [*split_names(text_column), label_column]
-            streams = open_text(source, source_config, columns, separator, quotes)
-            meta = prepare_text(streams, staging, folder)
-        meta = {'dataset': dataset, 'source': source} | meta
+        meta = prepare_synthetic(folder) if source == 'synthetic' else prepare_text(folder)
+        meta = sealed({'dataset': dataset, 'source': source} | meta)
         if hdf5:
-            write_hdf5(folder, meta, block_size)
-        draw_documents(folder, meta, block_size)
+            from hdf5 import write_hdf5
+            write_hdf5(folder, meta, T)
+        plot_xe.draw_documents(folder, meta, T)
         replace_file(os.path.join(folder, 'meta.json'), json.dumps(meta, indent=1))
 
-        # into its place, unless the very same data are there: runs may be reading them
-        same = os.path.exists(out) and hash_files(folder) == hash_files(out)
-        if not same:
-            if os.path.exists(out):
-                os.rename(out, old)
-            os.rename(folder, out)
-    except OSError as e:
-        fail(f'{e.filename or out} cannot be written ({e.strerror or e}): nothing was kept;'
-             ' make room, or work in another folder')
+        # into its place
+        if os.path.exists(out):
+            os.rename(out, os.path.join(work, 'old'))
+        os.rename(folder, out)
+    except OSError as e:  # that of a full disk names no file
+        fail(f'{e.filename or out} cannot be written ({e.strerror or e}): nothing was kept')
     finally:
-        tidy(out, old, work)
+        shutil.rmtree(work, ignore_errors=True)
         if os.listdir('data') == [os.path.basename(lock_file)]:  # nothing came of it
             os.remove(lock_file)
             os.rmdir('data')
         held.release()
 
-    print('\n'.join(data_table(meta, block_size)))
-    print(f'{out}/ is as it was' if same else f'wrote {out}/', end='')
-    print(f': {len(meta["components"])} components, vocabulary of {meta["vocab_size"]:,}'
-          f' | {out}/documents.png')
+    print('\n'.join(data_table(meta, T)))
+    print(f'wrote {out}/: {len(meta["components"])} components, vocabulary of'
+          f' {meta["vocab_size"]:,} | {out}/documents.png')

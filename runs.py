@@ -1,30 +1,46 @@
 """
-The runs in out/: which of them share a setting, what each is compared with, and what is missing.
+The runs in out/: what each is, which share a setting, and what a mixture is compared with.
 
 M is a mixture of K components with budget B. P_c is the specialist of component c, trained on c
 alone with budget B. D_c is diluted: trained on c alone with what c gives to M, B / K. M_tag is
-tagged: M whose windows begin with the name of their component. sample_mix.parts_of knows which of
-them M needs.
+tagged: M whose windows begin with the name of their component.
 """
 import collections
 import glob
-import hashlib
-import json
 import os
-import pathlib
-import shlex
 
-import configurator
-from configurator import fail
-from model import read_checkpoint, run_state
-from sample_mix import held_windows, list_documents, parts_of, read_meta, same_data
+from checkpoint import (
+    NOT_PART_OF_A_SETTING,
+    VARIES_IN_A_SETTING,
+    WEIGHTS,
+    name_components,
+    read_checkpoint,
+    run_name,
+    run_state,
+)
+from configurator import (
+    code_of,
+    fail,
+    join_names,
+    lock_holder,
+    looked_in,
+    short_hash,
+    train_defaults,
+)
+from sample_mix import held_windows, list_documents, read_meta
 
-NO_SETTING = configurator.NOT_PART_OF_A_SETTING | configurator.VARIES_IN_A_SETTING
 SEEDS = ('seed', 'mix_seed')
-TRAIN_DEFAULTS = configurator.train_defaults()
+
+# -----------------------------------------------------------------------------
+# runs
 
 
-def read_run(folder, checkpoint, components, any_code):
+def code_hash(code):
+    """Returns a hash of the code of a run, or of several in a row, lists of {file: text}."""
+    return short_hash([{name: code_of(text) for name, text in texts.items()} for texts in code])
+
+
+def read_run(folder, components=(), any_code=False):
     """
     Returns a run as a dict: the config of its ckpt.pt, where a key that it lacks has train.py's
     default, and
@@ -33,65 +49,35 @@ def read_run(folder, checkpoint, components, any_code):
         mix, meta      what its components gave, and its data set's meta.json
         evaluated      the components that it is evaluated on
         known          those whose documents it read
-        model_code     the hash of its model.py, '' if unknown
-        settings       the keys that make its setting, `code` among them: one hash of all its code
-        untrained      whether its best step is 0: best.pt has the weights that it began with
-        state          run_state, or 'being trained', or 'ended by a number that is not finite'
-        unfinished     whether that is neither 'finished' nor 'stopped early'
-        steps          how far it is: '600 of 6,000 steps'
-        left_out       why it cannot be evaluated, or ''
+        code           [{file: text}]: the code that trained it, the last one last
+        settings       the keys that make its setting, `code` among them: a hash of all its code
+        state, steps   run_state, or 'being trained'; how far it is, '600 of 6,000 steps'
+        unfinished     whether it has not ended, by itself or early
+        untrained      whether its best step is 0: its best weights are those that it began with
 
     Returns None where there is no run. Fails where its data are not the data there are now.
     """
-    path = os.path.join(folder, 'ckpt.pt')
-    saved = read_checkpoint(path)
+    saved = read_checkpoint(folder)
     if saved is None:
         return None
-    try:
-        config, mix = TRAIN_DEFAULTS | saved['config'], saved['mix']
-        trained_on = {c: mix['of_each'][c]['sha256'] for c in mix['components']}
-        trained_on = mix.get('dealt_from') or trained_on
-        code = {} if any_code else saved.get('code', {})
-        model_code = code.get('model.py', '').rpartition('+')[2]  # of the code that trained last
-        steps = f'{saved["iter_num"]:,} of {config["max_iters"]:,} steps'
-        state = run_state(saved)
-    except (KeyError, TypeError, AttributeError) as e:
-        fail(f'{path} was written by another version ({e!r}): train the run again, or leave it out'
-             ' of --runs')
-    bad_step = (configurator.read_json(os.path.join(folder, 'nonfinite.json')) or {}).get('step')
-    if state == 'unfinished' and configurator.is_count(bad_step) and bad_step > saved['iter_num']:
-        state = 'ended by a number that is not finite'
-    if configurator.lock_holder(os.path.join(folder, 'lock')):
-        state = 'being trained'
-    left_out = ''
-    if not os.path.isfile(os.path.join(folder, checkpoint)):
-        left_out = f'without {checkpoint}'
-    elif not (says_the_same(os.path.join(folder, 'config.json'), saved['config'])
-              and says_the_same(os.path.join(folder, 'mix.json'), mix)):
-        left_out = 'with a config.json or mix.json of another run than their ckpt.pt'
+    config, mix = train_defaults() | saved['config'], saved['mix']
     meta = read_meta(config['dataset'])
-    if not same_data(mix, meta):
+    if mix['data'] != meta['seal']:
         fail(f'{folder} was trained on other data than data/{config["dataset"]} holds now: train it'
              ' again, or leave it out of --runs')
-    settings = {key: value for key, value in config.items() if key not in NO_SETTING}
-    return config | {'folder': folder, 'run': os.path.basename(folder), 'mix': mix, 'meta': meta,
-                     'evaluated': components or mix['components'],
-                     'known': sorted(trained_on) if mix.get('dealt_from') else mix['components'],
-                     'model_code': model_code, 'state': state, 'steps': steps,
-                     'untrained': saved['best_iter'] == 0,
-                     'unfinished': state not in ('finished', 'stopped early'), 'left_out': left_out,
-                     'settings': settings | {'code': short_hash(code) if code else ''}}
-
-
-def says_the_same(path, content):
-    """Returns whether a JSON file has the keys and values of a dict, or is not there."""
-    recorded = configurator.read_json(path)
-    return recorded is None or recorded == recorded | json.loads(json.dumps(content))
-
-
-def short_hash(value):
-    """Returns 12 hexadecimal digits that change with a value of plain Python."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+    is_held = lock_holder(os.path.join(folder, 'lock'))
+    state = 'being trained' if is_held else run_state(saved)
+    settings = {key: value for key, value in config.items()
+                if key not in NOT_PART_OF_A_SETTING | VARIES_IN_A_SETTING}
+    return config | {
+        'folder': folder, 'run': os.path.basename(folder), 'mix': mix, 'meta': meta,
+        'evaluated': [*components] or mix['components'],
+        'known': sorted(meta['components']) if config['shuffle_components'] else mix['components'],
+        'code': saved['code'],
+        'settings': settings | {'code': '' if any_code else code_hash(saved['code'])},
+        'state': state, 'unfinished': state not in ('finished', 'stopped early'),
+        'steps': f'{saved["iter_num"]:,} of {config["max_iters"]:,} steps',
+        'untrained': saved['best_iter'] == 0}
 
 
 def identity(run, *without):
@@ -102,76 +88,101 @@ def identity(run, *without):
 
 def find_folders(patterns):
     """Returns the folders that match patterns, with commas between, or have that very name."""
-    folders = set()
-    for pattern in [patterns] if os.path.isdir(patterns) else patterns.split(','):
-        is_name = os.path.isdir(pattern.strip())
-        folders |= {pattern.strip()} if is_name else {*glob.glob(pattern.strip())}
-    return sorted({os.path.normpath(folder) for folder in folders})
+    names = [patterns] if os.path.isdir(patterns) else map(str.strip, patterns.split(','))
+    return sorted({os.path.normpath(folder) for name in names
+                   for folder in ([name] if os.path.isdir(name) else glob.glob(name))})
 
 
-def read_runs(patterns, checkpoint, components, any_code=False, unfinished=False):
+def read_runs(patterns, components=(), any_code=False, unfinished=False, which='best'):
     """
-    Returns (runs, left out), lists of read_run's runs in folders that match patterns, with commas
-    between. A run that repeats another is in neither. Left out are those without the file
-    `checkpoint` and, unless `unfinished`, those that are not finished. Each run is to be evaluated
-    on `components`, a list, or on its own where that is empty. With any_code all count as trained
-    by today's code.
+    Returns read_run's runs in the folders that match patterns, with commas between. Left out, and
+    named, are those that repeat another, those without the checkpoint `which` and, unless
+    `unfinished`, those that have not ended. With any_code all count as trained by today's code.
     """
-    runs = [read_run(folder, checkpoint, components, any_code) for folder in find_folders(patterns)]
-    runs = [run | {'left_out': 'unfinished'} if run['unfinished'] and not (
-        unfinished or run['left_out']) else run for run in runs if run]
-    first = {}
-    for run in sorted(runs, key=lambda run: run['left_out'] > ''):  # one that is whole comes first
+    chosen, left_out = {}, collections.defaultdict(list)
+    for folder in find_folders(patterns):
+        run = read_run(folder, components, any_code)
+        if not run:
+            continue
         key = identity(run), *sorted(run['mix']['components'])
-        if first.setdefault(key, run) is not run:  # it would count as another seed
-            print(f'{run["folder"]} repeats {first[key]["folder"]}: left out')
-    runs = sorted(first.values(), key=lambda run: run['folder'])
-    chosen, left_out = ([run for run in runs if (run['left_out'] > '') == out]
-                        for out in (False, True))
-    for reason in sorted({run['left_out'] for run in left_out}):
-        names = ', '.join(f'{run["folder"]} ({run["state"]}, {run["steps"]})'
-                          for run in left_out if run['left_out'] == reason)
+        if which not in WEIGHTS and not os.path.isfile(os.path.join(folder, f'{which}.pt')):
+            left_out[f'without {which}.pt'].append(folder)
+        elif run['unfinished'] and not unfinished:
+            state = '' if run['state'] == 'unfinished' else f'{run["state"]}, '
+            left_out['unfinished'].append(f'{folder} ({state}{run["steps"]})')
+        elif chosen.setdefault(key, run) is not run:  # it would count as another seed
+            print(f'{folder} repeats {chosen[key]["folder"]}: left out')
+    for reason, folders in sorted(left_out.items()):
         hint = '; --unfinished=True takes them' if reason == 'unfinished' else ''
-        print(f'left out, {reason}: {names.replace("(unfinished, ", "(")}{hint}')
+        print(f'left out, {reason}: {", ".join(folders)}{hint}')
     if not chosen:
-        fail(f'--runs={patterns}: no {"finished " * bool(left_out)}run there'
-             f' {configurator.looked_in("out")}; train one first, or give a pattern such as'
-             " --runs='out/*'")
-    silent = sum(not run['model_code'] for run in chosen)
+        fail(f'--runs={patterns}: no {"finished " * bool(left_out)}run there {looked_in("out")};'
+             " train one first, or give a pattern such as --runs='out/*'")
     if any_code:
         print("any_code: all runs are evaluated with today's model.py, and those of other code are"
               ' averaged with them')
-    elif silent:
-        print(f'{silent} of {len(chosen)} runs do not say what code they were trained with: they'
-              " are evaluated with today's model.py")
-    return chosen, left_out
+    return [*chosen.values()]
 
 
 # -----------------------------------------------------------------------------
 # parts: what a run is compared with
 
 
-def needed_parts(run):
-    """Returns parts_of a run: {(part, component): (folder, {key: value} where it differs)}."""
-    return parts_of(run['folder'], run['mix'], run['settings'] | {key: run[key] for key in SEEDS})
-
-
-def match_parts(runs, candidates):
+def parts_of(run_folder, record, settings):
     """
-    Returns {folder: {'specialist': {c: run}, 'diluted': {c: run}, 'tagged': {'': run}}}: those of
-    the candidates that each run is compared with, as far as they are there. They agree with it in
-    setting, steps and seeds. The specialists are of the components that it is evaluated on.
+    Returns the runs that a run M is compared with, {(part, component): (folder, keys)}:
+    ('specialist', c) is P_c, trained on c alone with the budget of M; ('diluted', c) is D_c, on c
+    alone with what c gives to M; ('tagged', '') is M_tag. They have the settings, seeds and steps
+    of M but for keys, {key: value}. A component may hold too few tokens for its P_c or D_c. A run
+    on one component is its own P_c and has no parts; with tags, it has P_c, as M_tag has.
+
+    record is what draw_mix says of M. settings has M's dataset, seed, mix_seed, block_size,
+    token_budget, shuffle_components and constant_per_component, and tag where that may be True.
+    """
+    parent, M = os.path.split(os.path.normpath(run_folder))
+    components, K, T = record['components'], len(record['components']), settings['block_size']
+    constant, tag = settings['constant_per_component'], settings.get('tag', False)
+    seeds = settings['seed'], settings['mix_seed'], settings['shuffle_components']
+    # Where M's folder has the name that train.py gives it (the components in it or not), its parts
+    # have theirs. Else they are called after M. {name of M: name of M_tag}
+    usual_names = {run_name(settings['dataset'], K, *seeds, constant, tag, only):
+                   run_name(settings['dataset'], K, *seeds, constant, True, only)
+                   for only in ('', name_components(components, record['tokens']))}
+
+    def alone(component, tokens):
+        name = name_components([component], tokens)
+        usual = run_name(settings['dataset'], 1, *seeds, only=name)
+        return os.path.join(parent, usual if M in usual_names else f'{M}-{name}'), {
+            'components': join_names([component]), 'token_budget': tokens,
+            'constant_per_component': False, 'tag': False}
+    parts = {}
+    if K > 1 and not tag:
+        parts['tagged', ''] = os.path.join(parent, usual_names.get(M, f'{M}-tag')), {
+            'components': join_names(components), 'token_budget': settings['token_budget'],
+            'constant_per_component': constant, 'tag': True}
+        parts |= {('diluted', c): alone(c, record['of_each'][c]['tokens']) for c in components}
+    if K > 1 or tag:
+        budget = settings['token_budget'] // T * T * (K if constant else 1)
+        parts |= {('specialist', c): alone(c, budget) for c in components}
+    return parts
+
+
+def match_parts(runs):
+    """
+    Returns {folder: {'specialist': {c: run}, 'diluted': {c: run}, 'tagged': {'': run}}}: what each
+    run is compared with, as far as it is among the runs. They agree with it in setting, steps and
+    seeds. The specialists are of the components that it is evaluated on.
     """
     def key(run, components, tokens, tag=False):
         free = 'token_budget', 'tag', 'constant_per_component'
         return identity(run, *free), tag, tokens, *sorted(components)
     trained = {key(run, run['mix']['components'], run['mix']['tokens'], run['tag']): run
-               for run in candidates}
+               for run in runs}
     result = {}
     for run in runs:
         T, mix = run['block_size'], run['mix']
-        tokens = {name: keys['token_budget'] // T * T
-                  for name, (_, keys) in needed_parts(run).items()}
+        needed = parts_of(run['folder'], mix, run)
+        tokens = {name: keys['token_budget'] // T * T for name, (_, keys) in needed.items()}
         budget = tokens.get(('specialist', mix['components'][0]), mix['tokens'])
         wanted = {'specialist': {c: key(run, [c], budget) for c in run['evaluated']},
                   'diluted': {c: key(run, [c], n) for (part, c), n in tokens.items()
@@ -191,65 +202,29 @@ def parts_alone(runs, parts):
     return (folders['diluted'] | folders['tagged']) - folders['specialist']
 
 
-def missing_parts(runs, parts, left_out):
+def missing_parts(run, parts):
     """
-    Returns a list of (run, part, begun, command), one for each run that ΔXE or its terms lack: a
-    run that lacks it; whether it is a specialist, diluted or tagged; that very run where it is in
-    left_out, or None; and the command that trains it, or goes on with it, '' while it is being
-    trained. A part whose component holds too few tokens is not listed.
+    Returns {(part, component): (folder, keys)} of parts_of a run less those in `parts`, what
+    match_parts has of it, and less those whose component holds too few tokens. `sweep.py
+    --parts_of` trains them.
     """
-    missing, parts_left_out = {}, match_parts(runs, left_out)
-    for run in runs:
-        T, settings, meta = run['block_size'], run['settings'], read_meta(run['dataset'])
-        for (part, c), (folder, changes) in needed_parts(run).items():
-            if c in parts[run['folder']][part]:
-                continue
-            if part != 'tagged':
-                docs = list_documents(meta, c, 'train', run['shuffle_components'])
-                if held_windows(docs, T) < changes['token_budget'] // T:
-                    continue
-            values = {key: settings[key] for key in TRAIN_DEFAULTS if key in settings}
-            values |= {key: run[key] for key in ('candidates', 'compile')} | changes
-            defaults = TRAIN_DEFAULTS | {'lr_decay_iters': run['max_iters']}  # which its 0 means
-            values = {key: x for key, x in values.items() if x != defaults[key]}
-            values |= {key: run[key] for key in (*SEEDS, 'max_iters')} | {'init_from': 'auto'}
-            words = tuple(f'--{key}={value}' for key, value in values.items())
-            begun = parts_left_out[run['folder']][part].get(c)
-            folder = begun['folder'] if begun else folder
-            command = shlex.join(['python', 'train.py', *words, f'--out_dir={folder}'])
-            if begun and begun['state'] == 'being trained':
-                command = ''
-            missing.setdefault(words, (run, part, begun, command))  # another run may lack the same
-    return list(missing.values())
+    missing, T = {}, run['block_size']
+    for (part, c), (folder, keys) in parts_of(run['folder'], run['mix'], run).items():
+        docs = list_documents(run['meta'], c, 'train', run['shuffle_components']) if c else None
+        is_too_small = c and held_windows(docs, T) < keys['token_budget'] // T
+        if c not in parts[part] and not is_too_small:
+            missing[part, c] = folder, keys
+    return missing
 
 
-def write_missing(results_dir, runs, parts, left_out):
-    """
-    Writes the commands of missing_parts to missing.txt, or removes it where there are none. Returns
-    the lines that say which runs are missing.
-    """
-    missing, path = missing_parts(runs, parts, left_out), os.path.join(results_dir, 'missing.txt')
-    groups = collections.defaultdict(list)
-    for run, part, begun, _ in missing:
-        groups[run['dataset'], part].append((run['k'], begun is not None))
-    lines = []
-    for (dataset, part), lacking in sorted(groups.items()):
-        n, n_begun = len(lacking), sum(begun for _, begun in lacking)
-        ks = ', '.join(str(k) for k in sorted({k for k, _ in lacking}))
-        lines.append(f'{dataset}: {"ΔXE" if part == "specialist" else "the decomposition"} of K ='
-                     f' {ks} lacks {n} {part} run{"s" * (n > 1)}'
-                     + f', {n_begun} of them begun and not finished' * (n_begun > 0))
-    today = short_hash(configurator.run_code())
-    other = sum(run['settings']['code'] not in ('', today) for run, _, _, _ in missing)
-    if other:
-        lines.append(f'{other} of them belong to runs of other code than today: runs are compared'
-                     ' only where their code is the same')
-    commands = [command for _, _, _, command in missing if command]
-    if not commands:
-        pathlib.Path(path).unlink(missing_ok=True)
-        return lines
-    configurator.replace_file(path, ''.join(f'{command}\n' for command in commands))
-    return [*lines, f'{path} has the {len(commands)} commands that train them, with the budget,'
-            ' steps and seeds that they must have:', *(f'  {command}' for command in commands[:3]),
-            *['  ..'] * (len(commands) > 3), 'All, two at a time:'
-            f" tr '\\n' '\\0' < {shlex.quote(path)} | OMP_NUM_THREADS=1 xargs -0 -n1 -P2 sh -c", '']
+def missing_lines(runs, parts):
+    """Returns the lines that say which runs ΔXE and its terms lack, and how to train them."""
+    lacking = {run['folder']: collections.Counter(
+        part for part, _ in missing_parts(run, parts[run['folder']])) for run in runs}
+    lines = [f'{folder} lacks {", ".join(f"{n} {part}" for part, n in counts.items())} run(s)'
+             for folder, counts in lacking.items() if counts]
+    folders = ','.join(folder for folder in lacking if lacking[folder])
+    return lines if not lines else [
+        'ΔXE and its parts (specialist: ΔXE; diluted, tagged: the decomposition) are incomplete:',
+        *lines[:3], *['..'] * (len(lines) > 3), 'the runs that are missing are trained by'
+        f" python sweep.py --parts_of='{folders}'"]

@@ -7,332 +7,258 @@ shuffled documents too, the control.
     python sweep.py config/cpu.py --k='1 2 3' --seeds='0 1' --control=0 --n_layer=4
     python sweep.py config/demo.py --k='1 2 4 8' --seeds=0 --parts=False    # the mixtures alone
     python sweep.py config/cpu.py --sets='cs.DS,math.ST; cs.DS,math.ST tag=True; cs.DS'
+    python sweep.py --parts_of=out/wider --jobs=2    # what a run of yours is compared with
     python sweep.py config/cpu.py --list=True    # prints the runs' commands, for a shell or sbatch
 
 It takes the keys of train.py, but for those that each run has a value of its own of, and hands them
-on to every run. The number of steps follows from them as it does there, and is the same for all
-runs. seed and mix_seed of a run are the same number. What a run prints goes to out/<run>.log. Where
-a component is too small for its specialist, that run is left out and named.
+on to every run. Steps and number type are the same for all runs. seed and mix_seed of a run are the
+same number. What a run prints goes to out/<run>.log. Where a component is too small for its
+specialist, that run is left out and named.
 
 With --sets the runs are those alone, for each seed: components with commas between, and what else
 tells a run apart, of token_budget, tag, shuffle_components and constant_per_component. A config
-file may reckon them: see config/pairs.py.
+file may reckon them: see config/pairs.py. With --parts_of they are what the runs named there lack,
+in folders beside them, with the settings, budget, steps and seeds that they must have.
 
 The same command goes on where it was stopped: what is done is left, what is begun is resumed. A run
 is done when its ckpt.pt says so, for these settings, data and code. Runs of other settings in the
 same folders end the sweep before it begins, or are replaced by --overwrite=True. Ctrl-C and SIGTERM
 reach the runs, which save. Two sweeps at once share the runs: none is trained twice.
 """
-import contextlib
-import ctypes
-import importlib
-import itertools
-import multiprocessing
-import os
-import re
-import runpy
-import shlex
-import signal
-import subprocess
-import sys
-import threading
-import time
-
-# first, so that Ctrl-C ends in one line while the others are imported
-from configurator import (
-    ROOT,
-    check_ranges,
-    checked,
-    cpu_cores,
-    fail,
-    flush_output,
-    join_names,
-    lock_holder,
-    override,
-    read_settings,
-    show,
-    split_names,
-    train_defaults,
-)
-
-PARENT = os.getppid()  # noted before the imports that take seconds
-
-# isort: split
-import torch
-from tqdm import tqdm
-
-import sample_mix
-from model import choose_device, read_checkpoint, run_state, why_not_resume
-
 # -----------------------------------------------------------------------------
 k = '1 2 3 4 5'          # K of the mixtures; 1 = the specialists of all candidates
 seeds = '0 1 2'          # seed and mix_seed of the runs
 control = -1             # K of the shuffled control; 0 = none, -1 = the largest
 parts = True             # False: the mixtures alone, without what they are compared with
 sets = ''                # exactly these runs: components key=value .., with ; or new lines between
+parts_of = ''            # exactly what these lack: folders of runs, patterns, with commas between
 jobs = 1                 # runs at a time, on each GPU where there are GPUs
 out_dir = ''             # the folder of the runs' folders; '' = out
-results_dir = ''         # where eval_xe.py writes; '' = results/<names of config files>
+results_dir = ''         # where eval_xe.py writes; '' = results/<names of config files or of runs>
 list = False             # True: print the runs' commands, one a line, and run nothing
 # -----------------------------------------------------------------------------
+from configurator import override
+
 settings = override(globals(), shared='all')
 
-# keys of train.py that each run has its own value of, so that they cannot be handed on
-SET_BY_SWEEP = ('components', 'seed', 'mix_seed', 'shuffle_components', 'constant_per_component',
-                'tag', 'init_from')
-SETS_MAY_HAVE = ('token_budget', 'tag', 'shuffle_components', 'constant_per_component')
-TRAIN_DEFAULTS = train_defaults()
+import contextlib
+import ctypes
+import itertools
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
 
-# what runs now: {folder: (process, slot, age of its log.csv when it began)}
-running = {}
-STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-stop_signal = 0  # the number of one that asks the sweep to end
+import torch
+from tqdm import tqdm
+
+import checkpoint
+import configurator
+import runs
+import sample_mix
+from configurator import checked, cpu_cores, fail, join_names, lock_holder, split_names
+from machine import choose_device, choose_dtype
+
+TRAIN_DEFAULTS = configurator.train_defaults()
+# keys of train.py that each run has its own value of, so that they cannot be handed on
+SET_BY_SWEEP = {'components', 'seed', 'mix_seed', 'shuffle_components', 'constant_per_component',
+                'tag', 'init_from'}
+SETS_MAY_HAVE = ('token_budget', 'tag', 'shuffle_components', 'constant_per_component')
+OF_NO_RUN = checkpoint.NOT_PART_OF_A_SETTING - {'out_dir', 'init_from', 'epochs'}
+ALWAYS_SHOWN = ('components', 'token_budget', 'seed', 'mix_seed', 'max_iters')  # in a command
+# what runs that share a compiled model agree in
+SHAPE = ('batch_size', 'block_size', 'n_layer', 'n_head', 'n_embd', 'dropout', 'bias', 'tag')
+
+# -----------------------------------------------------------------------------
+# the runs: {folder: keys of train.py}
 
 
 def parse_numbers(key):
-    """Returns the whole numbers of a key such as '1 2 3', sorted; fails where there is none."""
-    try:
-        numbers = sorted({int(word) for word in settings[key].replace(',', ' ').split()})
-    except ValueError as e:
-        fail(f'--{key}={settings[key]}: a list of whole numbers, such as 1 2 3 ({e})')
-    if not numbers or numbers[0] < 0:
-        fail(f'--{key}={settings[key]}: one whole number at least, none below 0')
-    return numbers
+    """Returns the whole numbers of a key such as '1 2 3', sorted."""
+    if not re.fullmatch(r'[\d\s,]*\d[\d\s,]*', settings[key]):
+        fail(f'--{key}={settings[key]}: a list of whole numbers, such as 1 2 3')
+    return sorted({int(word) for word in re.findall(r'\d+', settings[key])})
 
 
-# -----------------------------------------------------------------------------
-# the runs
+def check_keys():
+    """Fails where a key is given that each run, or each run of --parts_of, has its own value of."""
+    own = configurator.read_settings(__file__)
+    fixed = SET_BY_SWEEP
+    if parts_of:
+        fixed = settings.keys() - OF_NO_RUN - {'parts_of', 'jobs', 'results_dir', 'list'}
+    for key in sorted(fixed):
+        default = own[key][0] if key in own else TRAIN_DEFAULTS[key]
+        is_named = any(word.startswith(f'--{key}=') for word in sys.argv[1:])
+        if settings[key] != default or is_named and parts_of:
+            who = f'--parts_of={parts_of}' if parts_of else 'a sweep'
+            fail(f'--{key}={settings[key]}: {who} chooses {key} of each run itself: leave it out')
 
 
 def list_runs(meta, ks, seeds, control, budget):
     """
-    Returns ({folder: keys}, {folder: components}, {component: the tokens that it holds}): the
-    sweep's runs in order, each with the keys of train.py, {key: value}, that are its own, and the
-    components of its mixture; and the components that are too small for a run that the sweep should
-    have. The mixtures have a budget of so many tokens an epoch. Fails where one cannot be had.
+    Returns ({folder: keys}, {component: the tokens that it holds}): the sweep's runs in order, each
+    with the keys that are its own; and the components that are too small for a run that the sweep
+    should have. The mixtures have a budget of so many tokens an epoch.
     """
     dataset, candidates, T, parent = (
         settings[key] for key in ('dataset', 'candidates', 'block_size', 'out_dir'))
-    runs, components, too_small = {}, {}, {}
-    kinds = [(K, False) for K in ks] + [(control, True)] * (control > 0)
-    for seed, (K, shuffled) in [(seed, kind) for seed in seeds for kind in kinds]:
+    found, kinds = {}, [(K, False) for K in ks] + [(control, True)] * (control > 0)
+    for seed, (K, shuffled) in itertools.product(seeds, kinds):
         chosen, pool = sample_mix.choose_components(meta, K, candidates, '', seed)
         same = {'seed': seed, 'mix_seed': seed, 'shuffle_components': shuffled}
-        needed = {}  # {(part, component): (folder, keys)}
         if K == 1:  # each candidate's specialist, or one where no mixture is compared with them
             tokens = budget // T * T
             for c in pool if parts else chosen:
-                name = sample_mix.run_name(dataset, 1, seed, seed, shuffled,
-                                           only=sample_mix.name_components([c], tokens))
-                needed['specialist', c] = f'{parent}/{name}', {'components': join_names([c]),
-                                                               'token_budget': tokens}
+                name = checkpoint.run_name(dataset, 1, seed, seed, shuffled,
+                                           only=checkpoint.name_components([c], tokens))
+                found[f'{parent}/{name}'] = {'components': join_names([c]),
+                                             'token_budget': tokens} | same
+            continue
+        folder = f'{parent}/{checkpoint.run_name(dataset, K, seed, seed, shuffled)}'
+        found[folder] = {'components': join_names(chosen), 'token_budget': budget} | same
+        _, record = sample_mix.draw_mix(meta, T, K, candidates, '', budget, seed, shuffled)
+        needed = runs.parts_of(folder, record, settings | found[folder]) if parts else {}
+        found |= {of_part: keys | same for of_part, keys in needed.values()}
+    fits, too_small = {}, {}
+    for folder, keys in found.items():
+        names, shuffled = split_names(keys['components']), keys['shuffle_components']
+        docs = sample_mix.list_documents(meta, names[0], 'train', shuffled)
+        held = T * sample_mix.held_windows(docs, T)
+        if len(names) == 1 and keys['token_budget'] > held:
+            too_small[names[0] + ' (shuffled)' * shuffled] = held
         else:
-            folder = f'{parent}/{sample_mix.run_name(dataset, K, seed, seed, shuffled)}'
-            _, record = sample_mix.draw_mix(dataset, T, K, candidates, '', budget, seed, shuffled)
-            runs[folder] = {'k': K, 'token_budget': budget} | same
-            components[folder] = chosen
-            if parts:
-                needed = sample_mix.parts_of(folder, record, settings | runs[folder])
-        for (part, c), (folder, keys) in needed.items():
-            if part != 'tagged':
-                docs = sample_mix.list_documents(meta, c, 'train', shuffled)
-                held = T * sample_mix.held_windows(docs, T)
-                if keys['token_budget'] > held:
-                    too_small[c + ' (shuffled)' * shuffled] = held
-                    continue
-            runs[folder], components[folder] = keys | same, [c] if c else chosen
-    return runs, components, too_small
+            fits[folder] = keys
+    return fits, too_small
 
 
-def list_sets(seeds, budget):
-    """Returns the first two of list_runs, for the runs that --sets names. Fails at a mistake."""
-    dataset, T, runs, components = settings['dataset'], settings['block_size'], {}, {}
-    same = {key: TRAIN_DEFAULTS[key] for key in SETS_MAY_HAVE} | {'token_budget': budget}
-    for seed, line in itertools.product(seeds, re.split('[;\n]', settings['sets'])):
-        names = line.strip()
-        keys = same | {'seed': seed, 'mix_seed': seed}
-        while match := re.fullmatch(r'(.*\S)\s+(\w+)=(\w+)', names):
-            names, key, text = match.groups()
+def list_sets(meta, seeds, budget):
+    """Returns {folder: keys} of the runs that --sets names. Fails at a mistake."""
+    found, same = {}, {key: settings[key] for key in SETS_MAY_HAVE} | {'token_budget': budget}
+    for seed, line in itertools.product(seeds, re.split('[;\n]', sets)):
+        names, *words = re.split(r'\s+(?=\w+=\w+(?:\s+\w+=\w+)*$)', line.strip())
+        if not names:  # an empty line
+            continue
+        keys = same | {'components': names, 'seed': seed, 'mix_seed': seed}
+        for key, _, text in (word.partition('=') for word in words):
             if key not in same:
                 fail(f'--sets, {line.strip()}: {key} is none of {", ".join(same)}')
             value = {'True': True, 'False': False}.get(text, int(text) if text.isdigit() else text)
             keys[key] = checked(key, value, same[key], f'--sets, {line.strip()}: ')
-        if not names:  # an empty line
-            continue
         chosen = split_names(names)
         controls = keys['shuffle_components'], keys['constant_per_component']
-        _, record = sample_mix.draw_mix(dataset, T, 0, '', names, keys['token_budget'], seed,
-                                        *controls)
-        only = sample_mix.name_components(chosen, record['tokens'])
+        _, record = sample_mix.draw_mix(meta, settings['block_size'], 0, '', names,
+                                        keys['token_budget'], seed, *controls)
+        only = checkpoint.name_components(chosen, record['tokens'])
         if len(chosen) > 1 and keys['token_budget'] != budget:
             only += f'-{record["tokens"]}tokens'
-        name = sample_mix.run_name(dataset, len(chosen), seed, seed, *controls, keys['tag'], only)
-        folder = os.path.join(settings['out_dir'], name)
-        runs[folder], components[folder] = {'components': join_names(chosen)} | keys, chosen
-    return runs, components
+        name = checkpoint.run_name(settings['dataset'], len(chosen), seed, seed, *controls,
+                                   keys['tag'], only)
+        found[os.path.join(settings['out_dir'], name)] = keys
+    return found
 
 
-def run_words(folder, keys, passed_on, max_iters):
-    """Returns the arguments of train.py for a run, a list, without keys that change nothing."""
-    always = ('k', 'components', 'token_budget', 'seed', 'mix_seed')
-    shown = {key: value for key, value in keys.items() if key in always or value != settings[key]}
-    shown |= {'max_iters': max_iters, 'out_dir': folder}
-    return ['train.py', *passed_on, '--init_from=auto',
-            *(f'--{key}={value}' for key, value in shown.items())]
-
-
-def read_state(folder, meta, config, components):
+def list_parts(named):
     """
-    Returns (is_done, steps, difference) of a run's folder: whether its run has ended, how many
-    steps its checkpoint has seen, and in what it is another run than that of `config`, all the
-    settings of train.py, on `components`; '' where it is the same.
+    Returns {folder: all keys} of what runs of read_runs are compared with, but for what is done
+    among them. What is begun among them goes on in its folder.
     """
-    checkpoint = read_checkpoint(os.path.join(folder, 'ckpt.pt'))
-    if not checkpoint:
-        return False, 0, ''
-    difference = why_not_resume(checkpoint, config, TRAIN_DEFAULTS, components)
-    if not sample_mix.same_data(checkpoint['mix'], meta):
-        difference = f'was trained on other data than data/{meta["dataset"]} holds now'
+    today, matched, found = runs.code_hash([checkpoint.read_code()]), runs.match_parts(named), {}
+    for run in named:
+        there = matched[run['folder']]
+        done = {part: {c: other for c, other in there[part].items() if not other['unfinished']}
+                for part in there}
+        for (part, c), (folder, keys) in runs.missing_parts(run, done).items():
+            if run['settings']['code'] not in ('', today):
+                fail(f'{run["folder"]} is of other code than today, and runs are compared only'
+                     ' where their code is the same: train it again, or --any_code=True')
+            config = {key: run[key] for key in TRAIN_DEFAULTS} | keys
+            config |= {key: settings[key] for key in OF_NO_RUN}
+            config |= {key: TRAIN_DEFAULTS[key] for key in ('k', 'candidates', 'epochs', 'out_dir')}
+            folder = there[part][c]['folder'] if c in there[part] else folder
+            found.setdefault(configurator.short_hash(config), (folder, config))
+    return dict(found.values())
+
+
+def run_words(folder, config, base, passed_on):
+    """Returns train.py's arguments for a run: what is passed on, and what differs from `base`."""
+    own = {key: x for key, x in config.items() if key in ALWAYS_SHOWN or x != base[key]}
+    own |= {'init_from': 'auto', 'out_dir': folder}
+    return ['train.py', *passed_on, *(f'--{key}={x}' for key, x in own.items())]
+
+
+def read_state(folder, config):
+    """
+    Returns (the share of its steps that a run has taken, 1 where it is done; its number type; in
+    what its folder holds another run than that of `config`, '' where it does not).
+    """
+    saved = checkpoint.read_checkpoint(folder)
+    if not saved:
+        return 0, '', ''
+    difference = checkpoint.why_another(saved, config, split_names(config['components']))
+    if saved['mix']['data'] != sample_mix.read_meta(config['dataset'])['seal']:
+        difference = f'was trained on other data than data/{config["dataset"]} holds now'
     if difference:
-        return False, 0, difference
-    has_best = os.path.exists(os.path.join(folder, 'best.pt'))  # without it, it is trained again
-    return run_state(checkpoint) != 'unfinished' and has_best, checkpoint['iter_num'], ''
+        return 0, '', difference
+    is_done = checkpoint.run_state(saved) != 'unfinished'
+    share = 1 if is_done else saved['iter_num'] / config['max_iters']
+    return share, saved['config']['dtype'], ''
 
 
 # -----------------------------------------------------------------------------
 # running them
 
-
-def end_with_parent(parent):
-    """Has the kernel send SIGTERM to this process when its parent ends, a kill included."""
-    if sys.platform == 'linux':
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-    if os.getppid() != parent:  # it has ended already
-        sys.exit(128 + signal.SIGTERM)
-
-
-def stop_without(parent):
-    """
-    Sends this process one SIGTERM when its parent has ended. The kernel's own may come twice, as
-    it is sent when a thread of the parent ends, and a run that gets a second one does not save.
-    """
-    while os.getppid() == parent:
-        time.sleep(0.2)
-    os.kill(os.getpid(), signal.SIGTERM)
+# What a run is started by. It leaves a process beside the run that reads a pipe of the sweep's. A
+# line comes when the run has ended. The pipe's end comes when the sweep has ended, by a kill too:
+# then the run gets SIGTERM. The kernel's own way, PR_SET_PDEATHSIG, sends one for each thread of
+# the sweep, and a run that gets two does not save.
+LAUNCHER = 'exec 3<&0; (read -r _ <&3 || kill $$) & exec "$@" </dev/null 3<&-'
+signals = []  # that ask the sweep to end, and are not handed on to the runs yet
 
 
-def run_script(words, environment, log, parent):
-    """
-    What a process of `parent` does: `python words`, a script of ROOT and its arguments, with its
-    output in a log where there is one. It gets signals from the parent alone, and ends with it.
-    """
-    os.setpgid(0, 0)
-    multiprocessing.current_process().daemon = False  # it may start processes, a DataLoader's say
-    for number in STOP_SIGNALS:
-        if signal.getsignal(number) == request_stop:
-            is_ctrl_c = number == signal.SIGINT
-            signal.signal(number, signal.default_int_handler if is_ctrl_c else signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-    threading.Thread(target=stop_without, args=(parent,), daemon=True).start()
-    if sys.platform == 'linux':
-        ctypes.CDLL(None).prctl(15, words[0].encode())  # PR_SET_NAME: what top shows
-    if log:
-        for stream in (1, 2):
-            os.dup2(os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY), stream)
-    os.environ.update(environment)
-    torch.set_num_threads(int(environment['OMP_NUM_THREADS'].partition(',')[0]))
-    for name, module in [*sys.modules.items()]:  # a script reads the project's files as they are
-        if os.path.dirname(getattr(module, '__file__', None) or '') == ROOT and name[:2] != '__':
-            del sys.modules[name]
-    tqdm._instances.clear()  # the sweep's bar, which would be drawn in the log
-    sys.argv = [*words]
-    try:
-        runpy.run_path(os.path.join(ROOT, words[0]), run_name='__main__')
-    except (Exception, KeyboardInterrupt):
-        sys.excepthook(*sys.exc_info())
-        sys.exit(1)
-    finally:
-        flush_output()
-
-
-def choose_context(slots):
-    """
-    Returns the context of multiprocessing that starts the runs. CUDA and a Mac's libraries do not
-    live on in a fork; elsewhere it spares a run 4 s of imports, which are done here, once.
-    """
-    if sys.platform != 'linux' or any(slots):
-        return multiprocessing.get_context('spawn')
-    compiler = ('torch._dynamo', 'torch._inductor.compile_fx', 'torch._inductor.cpu_vec_isa')
-    for name in ('pandas', 'torch.nn.parallel', *compiler * settings['compile']):
-        importlib.import_module(name)
-    if settings['compile']:
-        with contextlib.suppress(Exception):  # no compiler: each run says so
-            torch._inductor.cpu_vec_isa.valid_vec_isa_list()
-    return multiprocessing.get_context('fork')
-
-
-def request_stop(number, frame):
-    """Hands a signal on to what runs. A second one ends it at once."""
-    global stop_signal
-    stop_signal = number
-    for process, *_ in running.values():
-        process.terminate()
-
-
-def list_slots():
-    """
-    Returns the GPU of each of the runs at a time, a list of what CUDA_VISIBLE_DEVICES may hold:
-    first one run on each GPU, then a second. '' is the CPU.
-    """
-    device = settings['device']
-    if ':' in device:
-        fail(f'--device={device}: a sweep chooses the GPU of each run; CUDA_VISIBLE_DEVICES says'
-             ' which it may use')
-    if device == 'cpu':  # without a question to CUDA, which does not live on in a fork
-        return [''] * jobs
-    if device == 'mps' or not torch.cuda.is_available():
-        choose_device(device)  # fails where there is a GPU that torch cannot use
-        return [''] * jobs
+def list_gpus():
+    """Returns the GPUs for runs, as CUDA_VISIBLE_DEVICES names them; [''] where there are none."""
+    if settings['device'] not in ('', 'cuda') or not torch.cuda.is_available():
+        return ['']
     gpus = [name for name in os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',') if name]
-    if not gpus:
-        try:  # torch sees but one MIG instance where none is named
-            text = subprocess.run(['nvidia-smi', '-L'], capture_output=True, text=True).stdout
-        except OSError:
-            text = ''
-        cards = re.split(r'^(?=GPU )', text, flags=re.M)[1:]
-        for uuids in [re.findall(r'UUID: ([^)\s]+)', card) for card in cards]:
-            gpus += uuids[1:] or uuids  # the instances of a GPU that is split, or the GPU
-    return (gpus or [str(i) for i in range(torch.cuda.device_count())]) * jobs
+    return gpus or [str(i) for i in range(torch.cuda.device_count())]
 
 
-def start(name, words, slot=(0, ''), share=1, log=''):
+def start(words, gpu='', share=1, log=None):
     """
-    Starts a script and notes it in `running`: with a share of the cores, on the GPU of a slot, its
-    output in a log.
+    Starts a script, with its part of the cores where `share` run at a time, on a GPU, its output in
+    a file. Returns its Popen. It gets signals from the sweep alone, and ends with it.
     """
     cores = str(max(1, cpu_cores() // share))
     environment = {'OMP_NUM_THREADS': cores, 'TORCHINDUCTOR_COMPILE_THREADS': cores} | os.environ
-    environment |= {'CUDA_VISIBLE_DEVICES': slot[1]} if slot[1] else {}
-    process = context.Process(target=run_script, args=(words, environment, log, os.getpid()),
-                              daemon=True)
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until they can be handed on
-    process.start()
-    running[name] = process, slot, log_age(name)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    environment |= {'CUDA_VISIBLE_DEVICES': gpu} if gpu else {}
+    command = [sys.executable, os.path.join(configurator.ROOT, words[0]), *words[1:]]
+    return subprocess.Popen(['sh', '-c', LAUNCHER, 'sh', *command], stdin=subprocess.PIPE,
+                            stdout=log, stderr=log, env=environment, process_group=0)
 
 
-def log_age(folder):
-    """Returns when a run's log.csv was last written, or 0."""
-    path = os.path.join(folder, 'log.csv')
-    return os.path.getmtime(path) if os.path.exists(path) else 0
+def pause(processes):
+    """
+    Waits a moment. Hands a signal that has come on to the processes, and returns its number, or 0.
+    At a second one they end at once.
+    """
+    time.sleep(0.1)
+    if not signals:
+        return 0
+    for process in processes:
+        process.terminate()
+    return signals.pop(0)
 
 
-def steps_in_log(folder):
-    """Returns the steps that a run has taken, as the last row of its log.csv says."""
+def steps_in_log(folder, since):
+    """Returns the steps that a run has taken, as the last row of its log.csv since then says."""
     try:
         with open(os.path.join(folder, 'log.csv'), 'rb') as f:
             f.seek(max(0, os.path.getsize(f.name) - 4000))
-            return int(f.read().split(b'\n')[-2].partition(b',')[0])
+            steps = int(f.read().split(b'\n')[-2].partition(b',')[0])
+            return steps if os.path.getmtime(f.name) > since else 0
     except (OSError, ValueError, IndexError):  # none yet, or a header alone
         return 0
 
@@ -345,52 +271,53 @@ def last_line(path):
 
 
 if __name__ == '__main__':
-    # no threads here: a fork has none of them, and would wait for a lock that one held
-    torch.set_num_threads(1)
-    tqdm.monitor_interval = 0
-    tqdm.set_lock(threading.RLock())  # tqdm's is shared by all processes
-    if 'MAKELEVEL' in os.environ:  # make sweep: it ends with make
-        end_with_parent(PARENT)
+    if 'MAKELEVEL' in os.environ and sys.platform == 'linux':  # make sweep: it ends with make
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
     # the settings that a mistake would break
-    dataset, T = settings['dataset'], settings['block_size']
-    for key in SET_BY_SWEEP:
-        if settings[key] != TRAIN_DEFAULTS[key]:
-            fail(f'--{key}={settings[key]}: a sweep chooses {key} of each run itself: leave it out')
-    check_ranges(settings)
+    check_keys()
+    checkpoint.check_ranges(settings)
     for key, lowest in (('block_size', 2), ('jobs', 1), ('control', -1)):
         if settings[key] < lowest:
             fail(f'--{key}={settings[key]}: at least {lowest}')
+    if ':' in settings['device']:
+        fail(f'--device={settings["device"]}: a sweep chooses the GPU of each run;'
+             ' CUDA_VISIBLE_DEVICES says which it may use')
     ks, seeds = parse_numbers('k'), parse_numbers('seeds')
     if control < 0:
         control = ks[-1] if ks[-1] > 1 else 0
     if control and control not in ks and not sets:
         fail(f'--control={control} is not among --k={settings["k"]}')
-    settings['out_dir'] = settings['out_dir'] or 'out'
-    if not results_dir:
-        files = [word for word in sys.argv[1:] if word.endswith('.py') and word[:2] != '--']
-        names = [os.path.basename(path).removesuffix('.py') for path in files]
-        results_dir = os.path.join('results', '-'.join(names) or dataset)
 
-    # the same budget and steps for all; an automatic budget is what all have, the control's too
-    meta = sample_mix.read_meta(dataset)
-    budget = settings['token_budget'] or min(
-        sample_mix.draw_mix(dataset, T, 1, settings['candidates'],
-                            shuffle_components=shuffled)[1]['token_budget']
-        for shuffled in {False, control > 0})
-    max_iters = sample_mix.count_steps(settings, budget)
-
-    # the runs, and their commands
-    if sets:
-        (runs, components), too_small = list_sets(seeds, budget), {}
-    else:
-        runs, components, too_small = list_runs(meta, ks, seeds, control, budget)
-    replaced = {*read_settings(__file__), 'token_budget', 'max_iters', *SET_BY_SWEEP}
-    passed_on = [word for word in sys.argv[1:]
-                 if not word.startswith('--') or word[2:].partition('=')[0] not in replaced]
-    words = {folder: run_words(folder, keys, passed_on, max_iters) for folder, keys in runs.items()}
+    # the runs, each with all keys of train.py; `base` are those that a command need not say
+    settings['out_dir'], too_small, named = out_dir or 'out', {}, []
+    files = [word for word in sys.argv[1:] if word.endswith('.py') and word[:2] != '--']
+    names = [os.path.basename(path).removesuffix('.py') for path in files]
+    if parts_of:
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is for --list
+            named = runs.read_runs(parts_of, any_code=settings['any_code'], unfinished=True)
+        wanted, base, passed_on = list_parts(named), TRAIN_DEFAULTS, []
+        names = names or [named[0]['dataset' if len(named) > 1 else 'run']]
+    else:  # the same budget and steps for all; an automatic budget is what all have
+        meta = sample_mix.read_meta(settings['dataset'])
+        budget = settings['token_budget'] or min(
+            sample_mix.draw_mix(meta, settings['block_size'], 1, settings['candidates'],
+                                shuffle_components=shuffled)[1]['token_budget']
+            for shuffled in {False, control > 0})
+        max_iters = checkpoint.count_steps(settings, budget)
+        if sets:
+            wanted = list_sets(meta, seeds, budget)
+        else:
+            wanted, too_small = list_runs(meta, ks, seeds, control, budget)
+        base = {key: settings[key] for key in TRAIN_DEFAULTS} | {
+            'max_iters': max_iters, 'lr_decay_iters': settings['lr_decay_iters'] or max_iters}
+        wanted = {folder: base | keys for folder, keys in wanted.items()}
+        replaced = {*configurator.read_settings(__file__), *ALWAYS_SHOWN, *SET_BY_SWEEP}
+        passed_on = [word for word in sys.argv[1:]
+                     if word[:2] != '--' or word[2:].partition('=')[0] not in replaced]
     if list:
-        print(*(shlex.join(['python', *words[folder]]) for folder in runs), sep='\n')
+        for folder, config in wanted.items():
+            print(shlex.join(['python', *run_words(folder, config, base, passed_on)]))
     if too_small:
         held = ', '.join(f'{c} {tokens:,}' for c, tokens in too_small.items())
         print(f'ΔXE will be missing where a component holds less than {budget:,} tokens: {held};'
@@ -398,104 +325,110 @@ if __name__ == '__main__':
     if list:
         sys.exit()
 
-    # what is there already
-    of_all = {key: settings[key] for key in TRAIN_DEFAULTS} | {
-        'max_iters': max_iters, 'lr_decay_iters': settings['lr_decay_iters'] or max_iters}
-
-    def look(folder):
-        """Returns read_state of one of the runs."""
-        return read_state(folder, meta, of_all | runs[folder], components[folder])
-    state = {folder: look(folder) for folder in runs}
-    others = [folder for folder in runs if state[folder][2]]
+    # what is there already, and the number type: that of a run that is there, or measured
+    gpus = list_gpus()
+    at_a_time = jobs * len(gpus)
+    device = 'cuda' if gpus[0] else choose_device(settings['device'])
+    states = {folder: read_state(folder, config) for folder, config in wanted.items()}
+    if not settings['dtype'] and not parts_of:
+        torch.set_num_threads(max(1, cpu_cores() // at_a_time))  # as a run has
+        there = [dtype for _, dtype, _ in states.values() if dtype]
+        tokens = settings['batch_size'] * settings['block_size']
+        dtype = there[0] if there else choose_dtype('', device, tokens, settings['n_embd'])[0]
+        wanted = {folder: config | {'dtype': dtype} for folder, config in wanted.items()}
+        states = {folder: read_state(folder, config) for folder, config in wanted.items()}
+    others = [f'{folder} {why}' for folder, (_, _, why) in states.items() if why]
     if others and not settings['overwrite']:
-        fail(f'{len(others)} of {len(runs)} folders hold another run: {others[0]}'
-             f' {state[others[0]][2]}. Set that back, move these'
-             ' folders away, or replace their runs by --overwrite=True')
+        fail(f'{len(others)} of {len(wanted)} folders hold another run: {others[0]}. Set that back,'
+             ' move these folders away, or replace their runs by --overwrite=True')
 
     # run them
-    for number in STOP_SIGNALS:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has SIGHUP
-            signal.signal(number, request_stop)
-    os.makedirs(settings['out_dir'], exist_ok=True)
-    pending = [folder for folder in runs if not state[folder][0]]
-    slots, failed, compiled = list_slots(), {}, set()
-    free, context = sorted(enumerate(slots)), choose_context(slots)
-    tagged = {folder: keys.get('tag', False) for folder, keys in runs.items()}  # a shape of its own
-
-    def count_done():
-        """Returns how many runs are done, a float: others count by their share of the steps."""
-        return sum(1 if is_done else steps / max_iters for is_done, steps, _ in state.values())
-    bar = tqdm(total=len(runs), initial=count_done(), disable=not pending, smoothing=0, miniters=0,
+            signal.signal(number, lambda number, frame: signals.append(number))
+    shares = {folder: share for folder, (share, _, _) in states.items()}
+    shapes = {folder: [config[key] for key in SHAPE] for folder, config in wanted.items()}
+    pending = [folder for folder in wanted if shares[folder] < 1]
+    running, failed, compiled, stop_signal = {}, {}, [], 0
+    bar = tqdm(total=len(wanted), initial=sum(shares.values()), disable=not pending, smoothing=0,
                bar_format='{desc}{bar} {n:.1f}/{total} [{elapsed}<{remaining}]', dynamic_ncols=True,
-               mininterval=0.2 if sys.stderr.isatty() else 30)
+               mininterval=0.2 if sys.stderr.isatty() else 30, miniters=0)
     while running or pending and not stop_signal:
 
         # start what can start; one run of a shape goes first, so that others find it compiled
         for folder in pending.copy():
-            waits = settings['compile'] and tagged[folder] not in compiled and (
-                tagged[folder] in [tagged[other] for other in running])
-            if stop_signal or not free or waits or lock_holder(os.path.join(folder, 'lock')):
+            if len(running) == at_a_time or stop_signal:
+                break
+            is_first = shapes[folder] not in [shapes[other] for other in running]
+            waits = settings['compile'] and not is_first and shapes[folder] not in compiled
+            if waits or lock_holder(os.path.join(folder, 'lock')):
                 continue
             pending.remove(folder)
-            state[folder] = look(folder)
-            if not state[folder][0]:  # nor has another sweep done it meanwhile
-                with open(f'{folder}.log', 'a') as log:  # fails here where it cannot be written
-                    start(folder, words[folder], free.pop(0), len(slots), log.name)
+            shares[folder], *_ = read_state(folder, wanted[folder])
+            if shares[folder] < 1:  # nor has another sweep done it meanwhile
+                gpu = min(gpus, key=[gpu for _, gpu, _ in running.values()].count)
+                words = run_words(folder, wanted[folder], base, passed_on)
+                os.makedirs(os.path.dirname(folder) or '.', exist_ok=True)
+                with open(f'{folder}.log', 'a') as log:
+                    running[folder] = start(words, gpu, at_a_time, log), gpu, time.time()
         if not running:  # all that is left is in the hands of other processes
             break
-        time.sleep(0.1)
+        stop_signal = pause([process for process, *_ in running.values()]) or stop_signal
 
         # look at what runs, and at what has ended
-        for folder, (process, slot, age) in running.copy().items():
-            steps = steps_in_log(folder) if log_age(folder) != age else 0
-            if steps > state[folder][1]:
-                compiled.add(tagged[folder])
-                state[folder] = False, steps, ''
-            if process.is_alive():
+        for folder, (process, _, began) in running.copy().items():
+            share = steps_in_log(folder, began) / wanted[folder]['max_iters']
+            if share > shares[folder]:
+                compiled.append(shapes[folder])
+                shares[folder] = share
+            if process.poll() is None:
                 continue
+            process.communicate(b'\n')  # what LAUNCHER has left ends too
             del running[folder]
-            free = sorted([*free, slot])
-            state[folder] = look(folder)
-            is_done, _, difference = state[folder]
-            if is_done or stop_signal:
+            shares[folder], _, difference = read_state(folder, wanted[folder])
+            if shares[folder] == 1 or stop_signal:
                 continue
             if lock_holder(os.path.join(folder, 'lock')):  # another process was faster
                 pending.append(folder)
                 continue
-            failed[folder] = (f'{folder} {difference}' if difference else
-                              f'{folder} failed (status {process.exitcode}), {folder}.log ends:'
-                              f' {last_line(folder + ".log")}')
-            show(lambda: tqdm.write(failed[folder], file=sys.stderr))
-        n_done = sum(is_done for is_done, *_ in state.values())
+            failed[folder] = f'{folder} ' + (
+                difference or f'failed (status {process.returncode}), {folder}.log ends:'
+                f' {last_line(folder + ".log")}')
+            tqdm.write(failed[folder], file=sys.stderr)
+        n_done = sum(share == 1 for share in shares.values())
         bar.set_description_str(f'stopping, {len(running)} to save ' if stop_signal else
                                 f'{n_done} done, {len(running)} running, {len(failed)} failed ',
                                 refresh=False)
-        show(lambda: bar.update(count_done() - bar.n))
-    show(bar.close)
+        bar.update(sum(shares.values()) - bar.n)
+    bar.close()
 
     # evaluate what is done
-    state |= {folder: look(folder) for folder in pending}  # another process may have ended
-    status, n_done = 0, sum(is_done for is_done, *_ in state.values())
-    if n_done and not stop_signal:
+    shares |= {folder: read_state(folder, wanted[folder])[0] for folder in pending}
+    n_done, status = sum(share == 1 for share in shares.values()), 0
+    if (n_done or named) and not stop_signal:
+        folders = dict.fromkeys([*(run['folder'] for run in named), *wanted])
+        results_dir = results_dir or os.path.join('results', '-'.join(names) or settings['dataset'])
         machine = [f'--{key}={settings[key]}' for key in ('device', 'compile', 'any_code')
                    if settings[key] != TRAIN_DEFAULTS[key]]
-        start('eval_xe.py', ['eval_xe.py', f'--runs={",".join(runs)}',
-                             f'--results_dir={results_dir}', *machine])
-        evaluation = running['eval_xe.py'][0]
-        evaluation.join()
-        status = evaluation.exitcode
+        process = start(['eval_xe.py', f'--runs={",".join(folders)}',
+                         f'--results_dir={results_dir}', *machine])
+        while process.poll() is None:
+            stop_signal = pause([process]) or stop_signal
+        process.communicate(b'\n')
+        status = process.returncode
 
     # the end
     if stop_signal:
-        fail(f'interrupted by {signal.Signals(stop_signal).name}: {n_done} of {len(runs)} runs are'
-             ' done, and those under way have saved; the same command goes on', 128 + stop_signal)
+        fail(f'interrupted by {signal.Signals(stop_signal).name}: {n_done} of {len(wanted)} runs'
+             ' are done, and those under way have saved; the same command goes on',
+             128 + stop_signal)
     lines = [*failed.values()]
     if failed:
-        lines.append(f'{len(failed)} of {len(runs)} runs failed: mend what these lines say, and the'
-                     ' same command tries them again')
-    elsewhere = [folder for folder in pending if not state[folder][0]]
+        lines.append(f'{len(failed)} of {len(wanted)} runs failed: mend what these lines say, and'
+                     ' the same command tries them again')
+    elsewhere = [folder for folder in pending if shares[folder] < 1]
     if elsewhere:
-        lines.append(f'{len(elsewhere)} of {len(runs)} runs are being trained by another process,'
+        lines.append(f'{len(elsewhere)} of {len(wanted)} runs are being trained by another process,'
                      f' such as {elsewhere[0]}: the same command evaluates all when it has ended')
     for line in lines:
         print(line, file=sys.stderr)

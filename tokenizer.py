@@ -38,34 +38,6 @@ def train_bpe(texts, vocab_size):
     return tok
 
 
-def to_tiktoken(tok):
-    """
-    Returns a tiktoken.Encoding that gives the ids of a tokenizer of train_bpe, faster.
-
-    tokenizers joins the pairs that training joined, in that order; tiktoken joins any neighbours
-    that make up a token, in the order of ids, which is the same. They could differ only if two
-    pairs made up one token. None do: no merge before that of l and r crossed their borders, so the
-    text l + r by itself is cut into l and r too, and a text is cut in one way.
-    """
-    # GPT-2 writes each byte as a letter: most as they are, the rest as the letters from 256 on
-    letters = sorted(ByteLevel.alphabet())
-    byte = {letter: ord(letter) for letter in letters if ord(letter) < 256}
-    byte |= zip(letters[len(byte):], sorted(set(range(256)) - set(byte.values())))
-    ranks = {bytes(byte[letter] for letter in token): i for token, i in tok.get_vocab().items()
-             if token != END_OF_TEXT}
-    # r50k_pat_str splits text into words as GPT-2 does
-    return tiktoken.Encoding('bpe', pat_str=r50k_pat_str, mergeable_ranks=ranks, special_tokens={})
-
-
-def open_gpt2():
-    """Returns GPT-2's tiktoken.Encoding, whose merges tiktoken fetches once and keeps."""
-    try:
-        return tiktoken.get_encoding('gpt2')
-    except OSError as e:  # requests' errors are OSErrors
-        fail(f'--tokenizer=gpt2: its merges cannot be fetched ({type(e).__name__});'
-             ' --tokenizer=bpe needs no network')
-
-
 def read_tokenizer(path):
     """
     Returns (tokenizers.Tokenizer, its number of tokens, the id of its end-of-text token) of a
@@ -92,21 +64,89 @@ def read_tokenizer(path):
     return tok, n_vocab, ends[0]
 
 
-def describe_loss(tok, text, tokens, back):
+def open_tokenizer(name, texts, vocab_size):
+    """
+    Returns (tokenizers.Tokenizer or None, tiktoken.Encoding or None, number of tokens, id of the
+    end-of-text token) of --tokenizer: bpe, trained on texts, gpt2, or the path of a tokenizer.json.
+    """
+    if name == 'gpt2':
+        encoding = open_gpt2()
+        return None, encoding, encoding.n_vocab, encoding.eot_token
+    if name == 'bpe':
+        tok = train_bpe(texts, vocab_size)
+        return tok, to_tiktoken(tok), vocab_size, tok.token_to_id(END_OF_TEXT)
+    tok, n_vocab, bos_id = read_tokenizer(name)
+    return tok, to_tiktoken(tok), n_vocab, bos_id
+
+
+def open_gpt2():
+    """Returns GPT-2's tiktoken.Encoding, whose merges tiktoken fetches once and keeps."""
+    try:
+        return tiktoken.get_encoding('gpt2')
+    except OSError as e:  # requests' errors are OSErrors
+        fail(f'--tokenizer=gpt2: its merges cannot be fetched ({type(e).__name__});'
+             ' --tokenizer=bpe needs no network')
+
+
+def to_tiktoken(tok):
+    """
+    Returns a tiktoken.Encoding that gives the ids of a tokenizers.Tokenizer, faster, or None where
+    it might give others: tok is then no byte-level BPE, or an unusual one.
+
+    tokenizers joins the pairs that are merges, in their order; tiktoken joins any neighbours that
+    make up a token, in the order of ids. That is the same where ids ascend with the merges, no two
+    of which make up one token, and tok cuts the text of a token into that token alone. For no merge
+    before that of l and r crossed their borders, so other neighbours would mean another cut.
+    """
+    parts = json.loads(tok.to_str())
+    vocab, merges = parts['model'].get('vocab'), parts['model'].get('merges')
+    if not is_byte_level(parts) or len({*vocab.values()}) < len(vocab):
+        return None
+    model = tokenizers.models.BPE(vocab, [*map(tuple, merges)])
+    tokens = dict.fromkeys(ByteLevel.alphabet())  # a set that keeps its order
+    for left, right in merges:
+        token = left + right
+        is_usual = left in tokens and right in tokens and token not in tokens
+        if not is_usual or len(model.tokenize(token)) > 1:
+            return None
+        tokens[token] = None
+    ids = [vocab[left + right] for left, right in merges]
+    if ids != sorted(ids):
+        return None
+
+    # GPT-2 writes each byte as a letter: most as they are, the rest as the letters from 256 on
+    letters = sorted(ByteLevel.alphabet())
+    byte = {letter: ord(letter) for letter in letters if ord(letter) < 256}
+    byte |= zip(letters[len(byte):], sorted(set(range(256)) - set(byte.values())))
+    ranks = {bytes(byte[letter] for letter in token): vocab[token] for token in tokens}
+    # r50k_pat_str splits text into words as ByteLevel does
+    return tiktoken.Encoding('bpe', pat_str=r50k_pat_str, mergeable_ranks=ranks, special_tokens={})
+
+
+def is_byte_level(parts):
+    """
+    Returns whether the JSON of a tokenizer is that of a BPE of all bytes, in GPT-2's words, that
+    neither changes a text nor looks for tokens in it before it is split into words.
+    """
+    words, decoder, model = (parts[key] or {} for key in ('pre_tokenizer', 'decoder', 'model'))
+    others = ('dropout', 'ignore_merges', 'continuing_subword_prefix', 'end_of_word_suffix')
+    return (words.get('type') == decoder.get('type') == 'ByteLevel' and model['type'] == 'BPE'
+            and words['use_regex'] and not words['add_prefix_space']
+            and parts['normalizer'] is None
+            and all(token['special'] for token in parts['added_tokens'])
+            and not any(model[key] for key in others)
+            and model['vocab'].keys() >= {*ByteLevel.alphabet()})
+
+
+def describe_loss(tok, text, back):
     """Returns a sentence on a document that comes back from its tokens as another text, `back`."""
-    model = json.loads(tok.to_str())['model']
-    unknown = tok.token_to_id(model['unk_token']) if model.get('unk_token') else model.get('unk_id')
     i = len(os.path.commonprefix([text, back]))  # where they part
     here, there = (ascii(t[max(0, i - 20):i + 20]).replace('  ', r' \x20') for t in (text, back))
-    whys = {f'it maps what it does not know to {tok.id_to_token(unknown or 0)}': unknown in tokens,
-            'it has no decoder': tok.decoder is None,
-            'it puts a space before a document: set its add_prefix_space to false':
-                back == ' ' + text,
-            'its normalizer changes the text':
-                tok.normalizer and tok.normalizer.normalize_str(text) != text,
-            'see its pre_tokenizer and decoder': True}
-    return (f'--tokenizer does not give a document back: {here} comes back as {there}'
-            f' ({next(why for why in whys if whys[why])}; the document begins {text[:40]!r})')
+    why = 'see its pre_tokenizer, decoder and unknown token'
+    if tok.normalizer and tok.normalizer.normalize_str(text) != text:
+        why = 'its normalizer changes the text'
+    return (f'--tokenizer does not give a document back: {here} comes back as {there} ({why};'
+            f' the document begins {text[:40]!r})')
 
 
 def encoder(tok, encoding=None, num_proc=0, lossy=False):
@@ -126,9 +166,9 @@ def encoder(tok, encoding=None, num_proc=0, lossy=False):
         except Exception as e:  # the library raises Exception itself
             fail(f'--tokenizer cannot encode a document: {e}')
         ids = [encoding.ids for encoding in encodings]
-        for text, tokens, back in zip(texts, ids, tok.decode_batch(ids, skip_special_tokens=False)):
+        for text, back in zip(texts, tok.decode_batch(ids, skip_special_tokens=False)):
             if text != back and first_loss:
-                first_loss, loss = False, describe_loss(tok, text, tokens, back)
+                first_loss, loss = False, describe_loss(tok, text, back)
                 if not lossy:
                     fail(f'{loss}; XE and bits per byte would be those of another text'
                          ' (--lossy=True takes it all the same)')

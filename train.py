@@ -1,6 +1,6 @@
 """
-Trains one model on one mixture. Writes config.json, mix.json, log.csv, ckpt.pt and best.pt to
-out/<run>/.
+Trains one model on one mixture, to out/<run>/: ckpt.pt, which holds all of the run, and what people
+and other tools read of it: best.pt, config.json, mix.json, log.csv.
 
     python train.py config/k2.py                          # the experiment at K = 2, on a GPU
     python train.py config/cpu.py config/k2.py            # on a laptop
@@ -13,50 +13,12 @@ that was never stopped, bit for bit with one process on the CPU. SIGTERM and SIG
 after the step under way, torchrun's processes at the next row of log.csv, with a checkpoint (status
 143 and 130). A resume may change the number of steps, eval_interval, patience, logging and the
 machine; any other key that differs is refused by name, and so is another model.py. A folder has one
-writer, who holds its file `lock`: a second one is refused. With --init_from=auto one command starts
-a run, goes on with it or leaves it as it is, whichever it needs.
+writer. With --init_from=auto one command starts a run, goes on with it or leaves it as it is.
 
 A step reads gradient_accumulation_steps x batch_size windows of block_size tokens, however many
 processes share them. The number of steps follows from the budget: epochs x windows in the budget /
 windows in a step, rounded down. A key that you add below counts as part of the run's setting.
 """
-import copy
-import csv
-import glob
-import json
-import math
-import os
-import platform
-import signal
-import subprocess
-import sys
-import time
-from contextlib import nullcontext
-
-# first, so that Ctrl-C ends in one line while the others are imported
-import configurator
-from configurator import fail, override, replace_file, say, show
-
-# isort: split
-import numpy as np
-import pandas as pd
-import torch
-import torch.distributed as dist
-from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
-
-import sample_mix
-from model import (
-    GPT,
-    choose_device,
-    choose_dtype,
-    compile_model,
-    load_checkpoint,
-    run_state,
-    why_not_resume,
-)
-from sample_mix import with_first
-
 # -----------------------------------------------------------------------------
 # the data: see sample_mix.py
 dataset = 'arxiv'           # folder under data/, written by prepare.py
@@ -112,38 +74,63 @@ compile = True              # torch.compile: some 20 s at first, then faster ste
 compile_mode = 'default'    # or reduce-overhead (CUDA graphs), or max-autotune: for a GPU
 backend = ''                # of torchrun's processes: nccl or gloo; '' = what fits the device
 # -----------------------------------------------------------------------------
+from configurator import override
+
 config = override(globals())
 
-configurator.check_ranges(config)
+import copy
+import csv
+import math
+import os
+import signal
+import sys
+import time
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+import checkpoint
+import configurator
+import sample_mix
+from configurator import fail, random_stream, say
+from machine import choose_device, choose_dtype, compile_model
+from model import GPT
+from sample_mix import with_first
+
+checkpoint.check_ranges(config)
 if wandb_log:
     try:
         import wandb
     except ImportError:
         fail('--wandb_log=True needs a package that is not installed: pip install wandb')
 
-# the machine: processes, device, number type
+# the machine: processes and device
 rank, world_size = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
 master = rank == 0  # writes files, and shows the progress
 if batch_size % world_size:
     fail(f'--batch_size={batch_size} does not divide among {world_size} processes')
-device, wanted_dtype = choose_device(device), dtype
+device = choose_device(device)
 device_type = device.partition(':')[0]
-dtype, autocast = choose_dtype(dtype, device, batch_size // world_size * block_size, n_embd)
 
 # the mixture: the whole budget in one array on the device, two bytes a token
 meta = sample_mix.read_meta(dataset)
 if verify:
     sample_mix.check_hashes(meta, meta['components'], ('train', 'val'))
-mix, record = sample_mix.draw_mix(dataset, block_size, k, candidates, components, token_budget,
+mix, record = sample_mix.draw_mix(meta, block_size, k, candidates, components, token_budget,
                                   mix_seed, shuffle_components, constant_per_component)
 names, T = record['components'], block_size
 k, token_budget = len(names), record['token_budget']
 windows_per_step = gradient_accumulation_steps * batch_size
-max_iters = sample_mix.count_steps(config, token_budget)
+max_iters = checkpoint.count_steps(config, token_budget)
 lr_decay_iters = lr_decay_iters or max_iters
+config |= {key: globals()[key] for key in ('k', 'token_budget', 'max_iters', 'lr_decay_iters')}
 train_tokens = torch.from_numpy(mix['tokens'].view(np.int16)).to(device)  # (N,)
-first = sample_mix.first_tokens(meta, names, tag)
-first = torch.tensor(first, dtype=torch.int32, device=device)  # (K,)
+tags = dict(zip(names, sample_mix.first_tokens(meta, names, tag)))  # BOS for all without --tag
+first = torch.tensor([*tags.values()], dtype=torch.int32, device=device)  # (K,)
 
 # Validation windows, the same at every evaluation. Rank r takes each world_size-th of them, padded
 # to whole micro-batches: of five, rank 0 of 2 takes 0, 2 and 4 and, with two at a time, one pad.
@@ -160,78 +147,22 @@ val_tokens = np.concatenate(val, dtype=np.int32)[rank::world_size]
 val_tokens = torch.from_numpy(np.pad(val_tokens, ((0, pad), (0, 0)))).to(device)
 val_first = first[val_component.to(device)]
 
-# the run's folder, and the checkpoint to go on from; nothing is written yet
-if not out_dir:
-    only = sample_mix.name_components(names, record['tokens']) if components or k == 1 else ''
-    out_dir = 'out/' + sample_mix.run_name(dataset, k, seed, mix_seed, shuffle_components,
-                                           constant_per_component, tag, only)
-ckpt_path, best_path, log_path = (os.path.join(out_dir, name)
-                                  for name in ('ckpt.pt', 'best.pt', 'log.csv'))
-if os.path.exists(out_dir) and not os.path.isdir(out_dir):
-    fail(f'--out_dir={out_dir} is a file, not a folder')
-if init_from == 'resume' and not os.path.exists(ckpt_path):
-    fail(f'--init_from=resume: there is no {ckpt_path}; start the run anew by'
-         ' --init_from=scratch --overwrite=True')
+# the run's folder, and the checkpoint to go on from, whose number type stays; nothing is written
+out_dir = out_dir or checkpoint.usual_folder(config, record)
 if master:
     held = configurator.lock(os.path.join(out_dir, 'lock'), out_dir)  # until the process ends
-there_already = os.path.exists(ckpt_path) or os.path.exists(best_path)
-if init_from == 'scratch' and there_already and not overwrite:
-    fail(f'{out_dir} holds a run already: go on with it by --init_from=resume, replace it by'
-         ' --overwrite=True, or choose another --out_dir')
-
-# the checkpoint to go on from, where it is one of the same run
-checkpoint, is_auto = None, init_from == 'auto'
-may_replace = is_auto and overwrite  # what is there if it is another run
-if init_from != 'scratch' and os.path.exists(ckpt_path):
-    model, checkpoint = load_checkpoint(ckpt_path)
-    if not wanted_dtype:  # then the run's: another machine would choose another
-        dtype, autocast = choose_dtype(checkpoint['config'].get('dtype', ''), device)
+saved = checkpoint.find_checkpoint(out_dir, config, names, record)
+if saved and not dtype:  # then the run's: another machine would choose another
+    dtype = saved['config']['dtype']
+dtype, autocast = choose_dtype(dtype, device, batch_size // world_size * block_size, n_embd)
 config = {key: globals()[key] for key in config}  # with what was derived above
-code = configurator.run_code()
-if checkpoint:
-    defaults = {key: default for key, (default, _) in configurator.read_settings(__file__).items()}
-    reason = why_not_resume(checkpoint, config, defaults, names, record,
-                            set() if is_auto else configurator.MAY_CHANGE_ON_RESUME)
-    if reason and may_replace:
-        if master:
-            print(f'{out_dir} {reason}: it is replaced')
-        checkpoint = None
-    elif reason:
-        fail(f'--init_from={init_from}: {out_dir} {reason}: set that back, or choose another'
-             ' --out_dir, or --overwrite=True')
-    elif not os.path.exists(best_path):
-        if not is_auto:
-            fail(f'--init_from=resume: there is no {best_path}, and only training gives it back;'
-                 ' start the run anew by --init_from=scratch --overwrite=True')
-        if master:
-            print(f'{best_path} is gone: {out_dir} is trained again from the start')
-        checkpoint = None
-if checkpoint:
-    if run_state(checkpoint | {'config': config}) != 'unfinished':
-        done = f'{out_dir} is done, after {checkpoint["iter_num"]:,} of at most {max_iters:,} steps'
-        if not is_auto:
-            fail(f'{done}: nothing to resume (raise --epochs, --max_iters or --patience)')
-        if master:
-            for name in ('config', 'mix'):  # a kill may have left those of before the last resume
-                path = os.path.join(out_dir, f'{name}.json')
-                content = configurator.read_json(path) or {}
-                if content | checkpoint[name] != content:
-                    replace_file(path, json.dumps(content | checkpoint[name], indent=1))
-            print(done)
-        sys.exit(0)
-    code_before = code | checkpoint.get('code', {})  # '+' joins the code before and after a resume
-    new_code = [name for name in code if not code_before[name].endswith(code[name])]
-    code = {name: f'{code_before[name]}+{x}' if name in new_code else code_before[name]
-            for name, x in code.items()}
 
 # the model and its optimizer
 model_args = dict(n_layer=n_layer, n_head=n_head, n_embd=n_embd, block_size=block_size, bias=bias,
                   vocab_size=meta['vocab_size'] + (len(meta['components']) if tag else 0),
                   dropout=dropout)
 torch.manual_seed(seed)
-if not checkpoint:
-    model = GPT(**model_args)
-model.to(device)
+model = GPT(**model_args).to(device)
 matrices = [p for p in model.parameters() if p.dim() >= 2]
 vectors = [p for p in model.parameters() if p.dim() < 2]
 optimizer = torch.optim.AdamW([{'params': matrices, 'weight_decay': weight_decay},
@@ -240,18 +171,24 @@ optimizer = torch.optim.AdamW([{'params': matrices, 'weight_decay': weight_decay
 lr = torch.zeros((), device=device)  # a tensor, so that no kernel waits for the host
 
 # the run's state: what a checkpoint holds
-iter_num, best_val_loss, best_iter = 0, math.inf, 0
+iter_num, best_val_loss, best_iter, best = 0, math.inf, 0, None  # best: the weights of best_iter
 loss_sum, loss_steps = torch.zeros((), device=device), 0  # since the last row of log.csv
-if checkpoint:
-    iter_num, best_val_loss, best_iter, loss_steps = (
-        checkpoint[key] for key in ('iter_num', 'best_val_loss', 'best_iter', 'steps'))
-    loss_sum += checkpoint['loss_sum']
-    optimizer.load_state_dict(checkpoint['optimizer'])
-torch.manual_seed(int(configurator.random_stream('dropout', seed, rank, iter_num).integers(2**62)))
-if checkpoint and master:  # it holds rank 0's; the others go on with a stream of their own
-    torch.set_rng_state(checkpoint['rng']['cpu'].cpu())
-    if device_type != 'cpu' and device_type in checkpoint['rng']:
-        getattr(torch, device_type).set_rng_state(checkpoint['rng'][device_type].cpu())
+rows, events = [], []  # of log.csv; what has happened since the last of them
+code = [checkpoint.read_code()]  # that has trained it, one after the other
+if saved:
+    iter_num, best_val_loss, best_iter, best, loss_steps, rows = (saved[key] for key in (
+        'iter_num', 'best_val_loss', 'best_iter', 'best', 'loss_steps', 'log'))
+    loss_sum += saved['loss_sum']
+    checkpoint.load_weights(model, saved['model'], out_dir)
+    optimizer.load_state_dict(saved['optimizer'])
+    new = [name for name in code[0] if checkpoint.why_other_code(saved['code'][-1][name], name)]
+    events.append(' by another '.join([f'resumed at step {iter_num}', *new]))
+    code = saved['code'] + code * bool(new)
+torch.manual_seed(int(random_stream('dropout', seed, rank, iter_num).integers(2**62)))
+if saved and master:  # it holds rank 0's; the others go on with a stream of their own
+    torch.set_rng_state(saved['rng']['cpu'])
+    if device_type != 'cpu' and device_type in saved['rng']:
+        getattr(torch, device_type).set_rng_state(saved['rng'][device_type])
 for group in optimizer.param_groups:
     group['lr'] = lr
 
@@ -259,26 +196,16 @@ for group in optimizer.param_groups:
 if compile:
     compile_model(model, device, compile_mode)
 cuda_graphs = compile and compile_mode != 'default' and device_type == 'cuda'
-if cuda_graphs:  # gradients must not lie in a graph's memory, which its next replay overwrites
-    for p in model.parameters():
-        p.grad = torch.zeros_like(p)
+for p in model.parameters() if cuda_graphs else ():
+    p.grad = torch.zeros_like(p)  # not in a graph's memory, which its next replay overwrites
 net = model  # what a training step calls
 if world_size > 1:
     backend = backend or ('nccl' if device_type == 'cuda' else 'gloo')
     dist.init_process_group(backend, device_id=torch.device(device) if backend == 'nccl' else None)
-    sys.excepthook = configurator.report_error  # in place of torch's, which keeps its line
     net = DistributedDataParallel(model)  # averages the gradient over processes
 
 # -----------------------------------------------------------------------------
 # what the loop calls
-
-columns = ['iter', 'tokens', 'seconds', 'lr', 'train_xe', 'val_xe',
-           *(f'val_xe_{name}' for name in names), 'grad_norm', 'tokens_per_second', 'event']
-events = []  # since the last row of log.csv
-stop_signal = 0  # the number of one that asks the run to end
-best_state = None  # the checkpoint of best_iter, where it is not on the disk yet
-saved_at, save_seconds = -math.inf, 0.0  # when checkpoints were written last, and how long it took
-unwritten = {}  # config.json and mix.json, until the first checkpoint of this process
 
 
 def get_lr(it):
@@ -313,70 +240,33 @@ def evaluate():
     return total_over_processes(total) / n_val
 
 
-def get_state():
-    """Returns the checkpoint of this step: a dict with nanoGPT's keys, its tensors the run's."""
+def save(name):
+    """Writes the run as it stands, whole or not at all: a dict with nanoGPT's keys, and more."""
     rng = {'cpu': torch.get_rng_state()}
     if device_type != 'cpu':
         rng[device_type] = getattr(torch, device_type).get_rng_state()
-    return {'model': model.state_dict(), 'optimizer': optimizer.state_dict(),
-            'model_args': model_args, 'iter_num': iter_num, 'best_val_loss': best_val_loss,
-            'best_iter': best_iter, 'config': config, 'rng': rng, 'mix': record, 'code': code,
-            'order': {'seed': seed, 'windows_read': iter_num * windows_per_step},
-            'loss_sum': float(loss_sum), 'steps': loss_steps}
+    state = {'model_args': model_args, 'iter_num': iter_num, 'best_val_loss': best_val_loss,
+             'best_iter': best_iter, 'config': config, 'mix': record, 'tags': tags, 'code': code,
+             'order': {'seed': seed, 'windows_read': iter_num * windows_per_step}, 'log': rows,
+             'loss_sum': float(loss_sum), 'loss_steps': loss_steps, 'metadata': metadata}
+    checkpoint.write_checkpoint(out_dir, name, state, {
+        'model': model.state_dict(), 'best': best, 'optimizer': optimizer.state_dict(), 'rng': rng})
 
 
-def save(path, state):
-    """Writes a checkpoint, whole or not at all."""
-    replace_file(path, lambda f: torch.save(state, f))
-
-
-def link_file(source, path):
-    """Gives a file a second name. Returns whether the file system could."""
-    try:
-        os.link(source, path + '.link.tmp')
-        os.replace(path + '.link.tmp', path)
-    except OSError:
-        return False
-    return True
-
-
-def save_checkpoints():
-    """
-    Writes best.pt, where it is not on the disk yet, and then ckpt.pt: in this order, so that a run
-    that is killed in between comes past its best step again. A state that is both is written once.
-    config.json and mix.json follow the first.
-    """
-    global best_state, saved_at, save_seconds
-    began = time.perf_counter()
-    if best_state:
-        save(best_path, best_state)
-    if not (best_state and best_iter == iter_num and link_file(best_path, ckpt_path)):
-        save(ckpt_path, get_state())
-    while unwritten:
-        name, content = unwritten.popitem()
-        replace_file(os.path.join(out_dir, name), json.dumps(content, indent=1))
-    best_state, saved_at = None, time.perf_counter()
-    save_seconds = saved_at - began
-
-
-def write_row(row):
-    """Adds a row to log.csv, and to wandb, with the events since the last one."""
-    row = row | {'tokens': row['iter'] * windows_per_step * T, 'event': '; '.join(events),
-                 'seconds': round(seconds_before + time.perf_counter() - start_time, 2)}
-    events.clear()
-    try:
-        log.writerow(row)
-        log_file.flush()
-    except OSError as e:
-        fail(f'{log_path} cannot be written ({e}); {ckpt_path} is whole: make room, then'
-             ' --init_from=resume')
-    if wandb_log:
-        call_wandb('log', row, step=row['iter'])
+def write_row(row, events):
+    """Adds a row, with what has happened since the last one, to the log and to wandb."""
+    rows.append(row | {'tokens': row['iter'] * windows_per_step * T, 'event': '; '.join(events),
+                       'seconds': round(seconds_before + time.perf_counter() - start_time, 2)})
+    log.writerow(rows[-1])
+    log_file.flush()
+    call_wandb('log', rows[-1], step=row['iter'])
 
 
 def call_wandb(function, *args, **kwargs):
     """Calls a function of wandb. If it fails, one line says so and the run goes on without it."""
     global wandb_log
+    if not wandb_log:
+        return
     try:
         getattr(wandb, function)(*args, **kwargs)
     except Exception as e:  # whatever the network, the account or the package gives
@@ -385,109 +275,63 @@ def call_wandb(function, *args, **kwargs):
 
 
 def stop_not_finite(quantity, step):
-    """
-    Ends the run over a number that is not finite, in step 1, 2, ..: writes the windows of that
-    step, and keeps ckpt.pt.
-    """
-    skip, rate = max(0, step - 1) * windows_per_step, get_lr(max(0, step - 1))
-    path = os.path.join(out_dir, 'nonfinite.json')
+    """Ends the run over a number that is not finite, in step 1, 2, ..; ckpt.pt stays."""
+    rate = get_lr(max(0, step - 1))
     if master:
-        batch = next(sample_mix.draw_batches(mix, T, windows_per_step, seed, skip))
-        windows = [{'component': names[c], 'start': s, 'tokens': mix['tokens'][s:s + T].tolist()}
-                   for s, c in zip(*batch.tolist())]
-        replace_file(path, json.dumps({'step': step, 'lr': rate, 'what': quantity,
-                                       'windows': windows}))
-        if best_state:  # it is of a step before
-            save(best_path, best_state)
-        events.append(f'{quantity} is not finite')
-        write_row({'iter': step, 'lr': rate})
-    show(bar.close)
-    fail(f'{quantity} is not finite in step {step}, learning rate {rate:.3g}, windows {skip} to'
-         f' {skip + windows_per_step - 1} of the order (they are in {path}). {ckpt_path} is of a'
-         ' step before it; start anew with a lower --learning_rate or --grad_clip')
+        write_row({'iter': step, 'lr': rate}, [f'{quantity} is not finite'])
+    bar.close()
+    fail(f'{quantity} is not finite in step {step}, learning rate {rate:.3g}; {out_dir}/ckpt.pt is'
+         ' of a step before it; start anew with a lower --learning_rate or --grad_clip')
 
 
 def request_stop(number, frame):
-    """
-    Notes the first signal that asks the run to end. A single process ends at once at a second one;
-    torchrun sends its processes more than one.
-    """
+    """Notes the first signal that asks the run to end; at a second one it ends at once."""
     global stop_signal
     stop_signal = stop_signal or number
-    if world_size == 1:
+    if world_size == 1:  # torchrun sends its processes more than one
         signal.signal(number, signal.SIG_DFL)
 
 
 def end_on_error(kind, error, trace):
-    """
-    sys.excepthook from here on. One line for what a signal broke (Ctrl-C kills a compiler too), and
-    for one of several processes, whereupon torchrun ends the others.
-    """
+    """sys.excepthook in the loop: one line for what a signal broke, and for one of processes."""
     go_on = f'{out_dir} goes on by --init_from=auto, with any number of processes'
-    if world_size > 1:
-        reason = ' '.join(str(error).split())[:300]
-        try:
-            print(f'train.py: process {rank} of {world_size} cannot go on ({kind.__name__}:'
-                  f' {reason}); {go_on}', file=sys.stderr, flush=True)
-        finally:
-            os._exit(128 + stop_signal if stop_signal else 1)
-    if stop_signal:
+    if world_size > 1:  # torchrun ends the others
+        reason = f'{kind.__name__}: {" ".join(str(error).split())[:300]}'
+        print(f'train.py: process {rank} of {world_size} cannot go on ({reason}); {go_on}',
+              file=sys.stderr, flush=True)
+        os._exit(128 + stop_signal if stop_signal else 1)
+    if stop_signal:  # Ctrl-C kills a compiler too
         fail(f'interrupted by {signal.Signals(stop_signal).name} in step {iter_num + 1}; {go_on}',
              128 + stop_signal)
     configurator.report_error(kind, error, trace)
 
 
 # -----------------------------------------------------------------------------
-# the run's folder: config.json, mix.json, and log.csv up to the checkpoint
+# the run's folder, with log.csv up to the checkpoint
 
-seconds_before = 0.0  # of the processes that trained this run before
 if master:
-    old = ['*.pt.*.tmp', '*.json.*.tmp', 'log.csv.*.tmp']  # what killed processes left
-    if not checkpoint:  # a run that is replaced goes whole, the checkpoint to resume from first
-        old += ['ckpt.pt', 'best.pt', 'config.json', 'mix.json', 'log.csv', 'step-*.pt',
-                'losses-*.npz', 'xe_windows.npz', 'nonfinite.json']
-    for path in [path for pattern in old for path in glob.glob(pattern, root_dir=out_dir)]:
-        os.remove(os.path.join(out_dir, path))
-    try:
-        git = ['git', '-C', configurator.ROOT, 'describe', '--always', '--dirty', '--abbrev=40']
-        commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
-    except OSError:  # no git here
-        commit = ''
-    if checkpoint:
-        causes = [f'commit {commit}'] * bool(commit) + [f'another {name}' for name in new_code]
-        events.append(' by '.join([f'resumed at step {iter_num}', *causes]))
+    checkpoint.tidy_folder(out_dir, is_new=not saved)
     n_parameters = sum(p.numel() for p in model.parameters())
-    metadata = {'versions': {'python': platform.python_version(), 'torch': torch.__version__,
-                             'numpy': np.__version__},
-                'command': [os.path.basename(sys.argv[0]), *sys.argv[1:]], 'commit': commit,
-                'code': code, 'world_size': world_size, 'parameters': n_parameters}
-    unwritten |= {'config.json': config | metadata, 'mix.json': record}
-    rows = []
-    if checkpoint and os.path.exists(log_path):  # whole rows up to the checkpoint stay
-        try:
-            with open(log_path, newline='', encoding='utf-8') as f:
-                rows = [row for row in csv.DictReader(f)
-                        if None not in (*row, *row.values()) and int(row['iter']) <= iter_num]
-            seconds_before = float(rows[-1]['seconds']) if rows else 0.0
-        except (OSError, ValueError, KeyError) as e:
-            fail(f'{log_path} cannot be read ({e!r}): move it away, and --init_from=resume starts'
-                 ' another')
-    replace_file(log_path, pd.DataFrame(rows, columns=columns).to_csv(index=False))
-    log_file = open(log_path, 'a', newline='', encoding='utf-8')
+    metadata = checkpoint.describe_process() | {'parameters': n_parameters}
+    columns = ['iter', 'tokens', 'seconds', 'lr', 'train_xe', 'val_xe',
+               *(f'val_xe_{name}' for name in names), 'grad_norm', 'tokens_per_second', 'event']
+    log_file = open(os.path.join(out_dir, 'log.csv'), 'w', newline='', encoding='utf-8')
     log = csv.DictWriter(log_file, columns, lineterminator='\n')
+    log.writeheader()
+    log.writerows(rows)
     print(f'K = {k} ({", ".join(names)}): {record["windows"]:,} windows of {T} tokens an epoch,'
           f' {record["tokens"]:,} tokens\n'
           f'{n_parameters / 1e6:.2f} M parameters on {device} in {dtype}: {max_iters:,} steps x'
           f' {windows_per_step} windows x {T} tokens = {max_iters * windows_per_step * T:,} tokens,'
           f' {max_iters * windows_per_step / record["windows"]:.2f} epochs -> {out_dir}',
           flush=True)
-    if wandb_log:
-        call_wandb('init', project=wandb_project, config=config | metadata,
-                   name=wandb_run_name or os.path.basename(os.path.normpath(out_dir)))
+    call_wandb('init', project=wandb_project, config=config | metadata,
+               name=wandb_run_name or os.path.basename(os.path.normpath(out_dir)))
 
 # -----------------------------------------------------------------------------
 # training
 
+stop_signal, stop_reason = 0, ''
 sys.excepthook = end_on_error
 for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, request_stop)
@@ -495,15 +339,16 @@ batches = sample_mix.draw_batches(mix, T, batch_size, seed, iter_num * windows_p
 bar = tqdm(total=max_iters, initial=iter_num, unit=' steps', disable=not master,
            dynamic_ncols=True, desc='compiling' if compile else None,
            mininterval=0.1 if sys.stderr.isatty() else 10)
-first_iter, last_logged = iter_num, iter_num if checkpoint else -1  # the step of log.csv's last row
+first_iter, last_logged = iter_num, iter_num if saved else -1  # the step of log.csv's last row
 bad_step = torch.tensor(-1, device=device)  # the first whose gradient is not finite
 grad_norm = torch.zeros((), device=device)  # of the last step
-stop_reason = ''
+seconds_before = rows[-1]['seconds'] if rows else 0.0  # of the processes that trained it before
+saved_at, save_seconds = -math.inf, 0.0  # when ckpt.pt was written last, and how long it took
 start_time = row_time = time.perf_counter()
 model.train()
 while True:
 
-    # what is due: a row of log.csv, which is evaluated at the first and the last step too?
+    # a row of log.csv: the first and the last are evaluated too
     is_new = iter_num != last_logged  # a run that is resumed begins with a step that is in log.csv
     evaluate_now = is_new and (iter_num % eval_interval == 0 or iter_num == max_iters)
     log_now = evaluate_now or is_new and iter_num % log_interval == 0
@@ -515,10 +360,6 @@ while True:
     if (log_now or snapshot_now or stop_now) and bad_step >= 0:  # waits for the device
         stop_not_finite('the gradient', int(bad_step))
     row = {'iter': iter_num, 'lr': get_lr(max(0, iter_num - 1))}
-    if snapshot_now:  # at 1, 2, 4, 8 ..
-        events.append(f'snapshot of step {iter_num}')
-        if master:
-            save(os.path.join(out_dir, f'step-{iter_num:06d}.pt'), get_state())
     if log_now:
         if loss_steps:
             row_tokens = (iter_num - last_logged) * windows_per_step * T
@@ -530,9 +371,11 @@ while True:
         val_xe = evaluate()
         if not np.isfinite(val_xe).all():
             stop_not_finite('the validation XE', iter_num)
-        row |= {'val_xe': val_xe.mean()} | {f'val_xe_{c}': xe for c, xe in zip(names, val_xe)}
-        if val_xe.mean() < best_val_loss:
-            best_val_loss, best_iter = float(val_xe.mean()), iter_num
+        row['val_xe'] = float(val_xe.mean())
+        row |= {f'val_xe_{name}': float(xe) for name, xe in zip(names, val_xe)}
+        if row['val_xe'] < best_val_loss:
+            best_val_loss, best_iter = row['val_xe'], iter_num
+            best = copy.deepcopy(model.state_dict())
             events.append('best')
 
     # the end?
@@ -542,20 +385,21 @@ while True:
         stop_reason = 'stopped early'
     elif stop_now:
         stop_reason = f'interrupted by {signal.Signals(stop_now).name}'
-    if stop_reason:
-        events.append(stop_reason)
-
-    # checkpoints, as often as they take less than a fiftieth of the time, and at the end
+    events += [f'snapshot of step {iter_num}'] * snapshot_now + [stop_reason] * bool(stop_reason)
     if master and (log_now or stop_reason):
-        write_row(row)
+        write_row(row, events)
+        events = []
         train_xe = f'train {row["train_xe"]:.3f}, ' if 'train_xe' in row else ''
         bar.set_postfix_str(f'{train_xe}best val {best_val_loss:.3f}', refresh=False)
-    if master and (evaluate_now or stop_reason):
-        save_now = stop_reason or time.perf_counter() - saved_at >= 50 * save_seconds
-        if evaluate_now and best_iter == iter_num:
-            best_state = get_state() if save_now else copy.deepcopy(get_state())
-        if save_now:
-            save_checkpoints()
+
+    # checkpoints, as often as they take less than a fiftieth of the time, and at the end
+    if master and snapshot_now:  # at 1, 2, 4, 8 ..
+        save(f'step-{iter_num:06d}.pt')
+    is_due = evaluate_now and time.perf_counter() - saved_at >= 50 * save_seconds
+    if master and (is_due or stop_reason):
+        began = time.perf_counter()
+        save('ckpt.pt')
+        saved_at, save_seconds = time.perf_counter(), time.perf_counter() - began
     if stop_reason:
         break
     if log_now:
@@ -585,21 +429,18 @@ while True:
     if iter_num == first_iter + 1:  # the time to go is reckoned without the compilation
         bar.set_description(refresh=False)
         bar.unpause()
-    show(bar.update)
+    bar.update()
 
-show(bar.close)
+bar.close()
+status = 128 + stop_now if stop_reason.startswith('interrupted') else 0
 if master:
     log_file.close()
-    if stop_reason.startswith('interrupted'):
-        print(f'{stop_reason} after step {iter_num:,} of {max_iters:,}, and saved; the same command'
-              f' with --init_from=resume goes on | {ckpt_path}')
-    else:
-        seconds = seconds_before + time.perf_counter() - start_time
-        print(f'best val_xe {best_val_loss:.4f} nats at step {best_iter:,} of {iter_num:,}'
-              f' | {iter_num * windows_per_step * T:,} tokens in {seconds:.0f} s | {best_path}')
-    if wandb_log:
-        call_wandb('finish')
-status = 128 + stop_now if stop_reason.startswith('interrupted') else 0
+    print(f'{stop_reason} after step {iter_num:,} of {max_iters:,}, and saved; the same command'
+          f' with --init_from=resume goes on | {out_dir}/ckpt.pt' if status else
+          f'best val_xe {best_val_loss:.4f} nats at step {best_iter:,} of {iter_num:,} |'
+          f' {iter_num * windows_per_step * T:,} tokens in {rows[-1]["seconds"]:.0f} s |'
+          f' {out_dir}/best.pt')
+    call_wandb('finish')
 if world_size > 1:
     # All is written. gloo's threads were seen to abort the interpreter's shutdown (LOG.md): none.
     dist.barrier()

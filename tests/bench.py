@@ -35,9 +35,11 @@ from tqdm import tqdm
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 import eval_xe
+import machine
 import model
 import prepare
 import sample_mix
+import tokenizer
 from configurator import file_hash
 
 # n_layer, n_head, n_embd, V, windows in a batch, T, dropout
@@ -139,8 +141,8 @@ def bench_prepare(folder=None):
     with open('all/train', 'wb') as f:
         f.writelines(docs)
     staged = {'all': {'train': {'lengths': lengths}}}
-    tok = prepare.train_bpe(prepare.sample_texts('.', staged), 8192)
-    encode = prepare.encoder(tok, prepare.to_tiktoken(tok))
+    tok = tokenizer.train_bpe(prepare.sample_texts('.', staged), 8192)
+    encode = prepare.encoder(tok, tokenizer.to_tiktoken(tok))
     batches = list(prepare.read_documents('all/train', lengths))
 
     def ours():
@@ -211,7 +213,7 @@ class Head(torch.nn.Module):
 
 def bench_head():
     """Forward and backward with the logits kept, in one chunk, and recomputed, in several."""
-    dtype, autocast = model.choose_dtype('', 'cpu')
+    dtype, autocast = machine.choose_dtype('', 'cpu')
     for L, H, C, V, B, T, dropout in (DEFAULT, LAPTOP):
         N, results = B * T, []
         for chunks in (1, 4, 13):  # 13 is what HEAD_LOGITS makes of DEFAULT
@@ -230,7 +232,7 @@ def bench_head():
                 loss.backward()
 
             torch._dynamo.reset()
-            model.compile_model(head, 'cpu')
+            machine.compile_model(head, 'cpu')
             step()
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
                 step()
@@ -340,8 +342,8 @@ def bench_save():
 
 
 def bench_train(nanogpt=None):
-    device = model.choose_device()
-    dtype = model.choose_dtype('', device)[0]
+    device = machine.choose_device()
+    dtype = machine.choose_dtype('', device)[0]
     peak = {name: matmul_peak(getattr(torch, name), device) for name in ('float32', 'bfloat16')}
     print(f'matmul peak on {device}: float32 {peak["float32"] / 1e9:,.0f}, bfloat16'
           f' {peak["bfloat16"] / 1e9:,.0f} GFLOP/s', flush=True)
@@ -349,7 +351,7 @@ def bench_train(nanogpt=None):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     write_data_set('windows', 1000, 100)
-    mix, _ = sample_mix.draw_mix('windows', 100, components='a')
+    mix, _ = sample_mix.draw_mix(sample_mix.read_meta('windows'), 100, components='a')
     tokens = torch.from_numpy(mix['tokens'])
     batches = sample_mix.draw_batches(mix, 100, 512, 0)
     spent = seconds(lambda: [sample_mix.gather_windows(tokens, next(batches)[0], 100)
@@ -385,7 +387,7 @@ def bench_size(size, device, dtype, peak, nanogpt):
     eval_xe.device, eval_xe.batch_size = device, 64
     net = eval_xe.get_model(**sizes, vocab_size=V, dropout=0.0)
     tokens = np.random.default_rng(0).integers(0, V, (256, T))
-    autocast = model.choose_dtype(dtype, device)[1]
+    autocast = machine.choose_dtype(dtype, device)[1]
 
     def evaluate():
         eval_xe.window_losses(net, tokens, tokens[:, 0], autocast)

@@ -8,6 +8,7 @@ import random
 import runpy
 import signal
 import sys
+from unittest import mock
 
 os.environ['HF_HUB_OFFLINE'] = '1'  # a missing source fails at once, not after five retries
 os.environ['OMP_NUM_THREADS'] = '1'  # these models are too small for two threads
@@ -20,6 +21,7 @@ torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & has it ignored
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
+import configurator  # noqa: E402
 
 SMALL = ['--dataset=small', '--candidates=', '--block_size=16']
 MODEL = ['--n_layer=1', '--n_head=2', '--n_embd=16', '--dropout=0.0', '--device=cpu',
@@ -59,7 +61,11 @@ def fails(capsys):
     """
     def check(script, *args):
         with pytest.raises(SystemExit) as e:
-            run(script, *args)
+            try:
+                run(script, *args)
+            except (OSError, MemoryError, RuntimeError) as error:  # python's hook, in its place
+                with mock.patch.object(sys, 'argv', [script]):
+                    configurator.report_error(type(error), error, error.__traceback__)
         err, name = capsys.readouterr().err, os.path.basename(script)
         lines = [line for line in err.splitlines() if line.startswith(f'{name}: ')]
         assert e.value.code == 2 and len(lines) == 1 and 'Traceback' not in err, err

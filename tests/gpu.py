@@ -36,7 +36,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 from configurator import fail, file_hash, read_settings, replace_file
-from model import GPT, TokenXE, choose_device, choose_dtype, compile_model
+from machine import choose_device, choose_dtype, compile_model
+from model import GPT, TokenXE
 
 BUDGET, ROW_LIMIT = 600, 180  # seconds: of all rows, of one
 PEAK = {'H100 PCIe': 756e12, 'H100': 989e12, 'H200': 989e12, 'A100': 312e12}  # dense bf16 FLOP/s

@@ -43,9 +43,10 @@ def test_a_small_part_has_the_same_bytes_everywhere(tmp_path, monkeypatch):
     for splits in meta['components'].values():  # once, whatever else the paper is listed in
         assert sum(facts['docs'] for facts in splits.values()) == 60
         assert sum(facts['duplicates'] for facts in splits.values()) == 12 * (len(labels) - 1)
+    del files['meta.json']  # its sums are of the others
     digest = hashlib.sha256(b''.join(name.encode() + files[name] for name in sorted(files)))
     assert digest.hexdigest() == (
-        'eec399d1d63c00a30a694e9249d9579c770f9495786be59561b9a85af1153f53')
+        '99f463ef3b081c5556193453581cf22ab16e04d15e53f1fcb5376eb441769f9e')
 
 
 @pytest.fixture

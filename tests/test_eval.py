@@ -6,29 +6,26 @@ import glob
 import json
 import math
 import os
-import shlex
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from conftest import MODEL, TRAIN, run
 
+import checkpoint
 import configurator
 import eval_xe
+import sample_mix
 from curves import (
     Curve,
     average,
     cluster_bootstrap,
-    fit_columns,
-    fit_decay,
-    holm,
     log_bins,
     mean_over_runs,
     resamples,
     t_interval,
+    tell_apart,
 )
 from model import GPT
 from processes import build_processes, component_losses, mixture_losses, sample_process
@@ -46,7 +43,7 @@ def clustered(n_docs=400, per_doc=5, seed=0):
 
 def test_mean_is_over_windows_and_its_error_is_over_documents():
     xe, doc = clustered()
-    mean, boot, _ = cluster_bootstrap(xe, doc, 'a')
+    mean, boot = cluster_bootstrap(xe, doc, 'a')
     np.testing.assert_allclose(mean, xe.mean(0))
     expected = math.sqrt((1 + 0.25 / 5) / 400)  # as if windows were independent: sqrt(1.25 / 2000)
     np.testing.assert_allclose(boot.std(0), expected, rtol=0.15)
@@ -56,14 +53,14 @@ def test_mean_is_over_windows_and_its_error_is_over_documents():
 
 def test_windows_weigh_the_same_in_documents_of_any_length():
     xe, doc = np.array([[1.0], [1.0], [1.0], [5.0]]), np.array([7, 7, 7, 9])
-    mean, boot, _ = cluster_bootstrap(xe, doc, 'a')
+    mean, boot = cluster_bootstrap(xe, doc, 'a')
     assert mean == 2.0
     assert {round(float(b), 5) for b in boot[:, 0]} == {1.0, 2.0, 5.0}  # 7 7, 7 9, 9 9
 
 
 def test_one_document_gives_no_interval():
-    mean, boot, folds = cluster_bootstrap(np.array([[1.0], [2.0]]), np.array([3, 3]), 'a')
-    assert mean == 1.5 and np.isnan(boot).all() and np.isnan(folds).all()
+    mean, boot = cluster_bootstrap(np.array([[1.0], [2.0]]), np.array([3, 3]), 'a')
+    assert mean == 1.5 and np.isnan(boot).all()
 
 
 def test_resamples_are_paired():
@@ -112,58 +109,6 @@ def test_intervals_cover_as_often_as_they_say():
     assert 0.93 <= np.mean(covered) <= 0.97
 
 
-def noisy(curve):
-    return Curve(curve, curve + 1e-4 * np.random.default_rng(0).normal(size=(200, len(curve))))
-
-
-def test_holm_by_hand():
-    """Sorted .005, .01, .03, .04, times 4, 3, 2, 1, and none less than the one before."""
-    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
-    np.testing.assert_allclose(holm([0.7, 0.6]), [1, 1])
-
-
-def test_fits_recover_what_made_the_curve():
-    n = np.arange(100)
-    power, exponential = 2 + 0.7 * np.maximum(n, 1.0)**-0.8, 2 + 0.7 * np.exp(-n / 9)
-    for curve, better, c in ((power, 'power', 0.8), (exponential, 'exponential', 9)):
-        fits = fit_decay(noisy(curve))
-        assert min(fits, key=lambda form: fits[form][3][0]) == better
-        assert [fits[better][i][0] for i in range(3)] == pytest.approx([2, 0.7, c], rel=0.06)
-        other, = fits.keys() - {better}
-        assert (fits[better][3] < fits[other][3]).all()
-
-
-def coins_xe(K, T=100):
-    """The exact Bayes XE (T,) of the mixture of K coins, minus its limit, the mean entropy rate."""
-    p = np.linspace(0.05, 0.95, K)[:, None]
-    loss = np.empty(T)
-    for t in range(T):  # after t tosses of which m were ones, P(one) is the posterior mean of p
-        m = np.arange(t + 1)
-        choose = np.array([math.lgamma(t + 1) - math.lgamma(i + 1) - math.lgamma(t - i + 1)
-                           for i in m])
-        joint = np.exp(choose + m * np.log(p) + (t - m) * np.log(1 - p)) / K  # (K, t + 1)
-        one = (joint * p).sum(0) / joint.sum(0)
-        loss[t] = joint.sum(0) @ -(one * np.log(one) + (1 - one) * np.log(1 - one))
-    return loss + np.mean(p * np.log(p) + (1 - p) * np.log(1 - p))
-
-
-def test_many_coins_decay_as_a_power_and_two_exponentially():
-    """
-    Many coins are one unknown parameter, which costs 1 / (2 n) nats in the end (Riechers et al.
-    2505.18373); few are told apart exponentially fast. From n = 1 on the power is lower than 1, for
-    n XE(n) rises all the way: .11, .34, .46, .49 at n = 1, 8, 64, 399.
-    """
-    many, two = coins_xe(200, 400), coins_xe(2)
-    limits = [n * many[n] for n in (1, 8, 64, 399)]
-    assert limits == pytest.approx([0.114, 0.335, 0.456, 0.486], abs=1e-3)
-    assert two[::8][:4] == pytest.approx([0.693147 - 0.198515, 0, 0, 0], abs=1e-3)
-    for curve, better in ((many[:100], 'power'), (two[:60], 'exponential')):
-        fits = fit_decay(noisy(curve))
-        errors = {form: fits[form][3] for form in fits}
-        other, = errors.keys() - {better}
-        assert (errors[better] < 0.4 * errors[other]).all()
-
-
 def test_bins_of_positions_double():
     assert log_bins(17).tolist() == [0, 1, 2, 2, *[3] * 4, *[4] * 8, 5]
     assert log_bins(9, 2).tolist() == [0, 1, 3, 4, 5, 5, 6, 6, 7]  # a factor of sqrt 2 each
@@ -207,35 +152,7 @@ def test_more_seeds_of_a_set_are_no_more_draws_and_specialists_no_draws_at_all()
         assert kind == 'seeds' and abs(np.mean(covered[size]) - 0.95) < 0.02
 
 
-def experiment(curve, seed, n_docs=400):
-    """A Curve of n_docs documents that differ in their level much more than in their form."""
-    rng = np.random.default_rng(seed)
-    xe = curve + rng.normal(size=(n_docs, 1)) + 0.5 * rng.normal(size=(n_docs, len(curve)))
-    return cluster_bootstrap(xe, np.arange(n_docs), 'fits')
-
-
-def test_fits_weigh_bins_by_their_covariance_and_held_out_documents_decide():
-    """
-    A true form's error is a chi-squared of bins - 3 degrees of freedom. Documents that were held
-    out tell a power from an exponential where they differ, and say so where they do not.
-    """
-    n = np.arange(100)
-    power, flat = 2 + 1.2 * np.maximum(n, 1.0)**-0.8, np.full(100, 2.0)
-    exponential = 2 + 1.2 * np.exp(-n / 9)
-    dof = log_bins(100, 2).max() + 1 - 2 - 3  # bins 0 and 2 are empty or left out
-    errors, verdicts = [], {'power': [], 'exponential': [], 'flat': []}
-    for seed in range(20):
-        for name, curve in (('power', power), ('exponential', exponential), ('flat', flat)):
-            row = fit_columns(experiment(curve, seed))
-            verdicts[name].append(row['better_fit'])
-            errors += [row[f'{name}_error']] if name != 'flat' else []
-    assert np.mean(errors) == pytest.approx(dof, rel=0.25)
-    assert verdicts['power'].count('power') >= 18, verdicts
-    assert verdicts['exponential'].count('exponential') >= 18, verdicts
-    assert verdicts['flat'].count('not decided') >= 16, verdicts
-
-
-def test_parts_on_known_predictors(monkeypatch):
+def test_parts_on_known_predictors():
     """
     Where every model is the optimum for what it knows, nothing is diluted or transferred and all
     ambiguity is Bayes' own.
@@ -254,9 +171,8 @@ def test_parts_on_known_predictors(monkeypatch):
         summed.append((mixture - losses[i]).sum(1))
     specialist, components = {'folder': 'P'}, list(curves['M'])
     parts = {part: dict.fromkeys(components, specialist) for part in ('specialist', 'diluted')}
-    monkeypatch.setattr(eval_xe, 'specialist_mixture', lambda *args: {})
     mixture = {'folder': 'M', 'mix': {'components': components}}
-    by_component = eval_xe.decompose(mixture, parts | {'tagged': {'': specialist}}, curves, None)
+    by_component = eval_xe.decompose(mixture, parts | {'tagged': {'': specialist}}, curves)
     mean = average(list(by_component.values()))
     assert not mean['dilution'].mean.any() and not mean['transfer'].mean.any()
     np.testing.assert_allclose(mean['ambiguity'].mean, mean['bayes_ambiguity'].mean, atol=1e-12)
@@ -285,15 +201,18 @@ def one_run(small, tmp_path, monkeypatch):
     return copy_run
 
 
-def change_run(folder, without=(), code=None, steps=3, **keys):
-    """Changes what a run's checkpoints say: keys of its config, its code and its steps."""
-    for name in ('ckpt.pt', 'best.pt'):
-        checkpoint = torch.load(f'{folder}/{name}', weights_only=True)
-        config = {key: x for key, x in checkpoint['config'].items() if key not in without} | keys
-        checkpoint |= {'config': config, 'code': code or {}, 'iter_num': steps}
-        torch.save(checkpoint, f'{folder}/{name}')
-    with open(f'{folder}/config.json', 'w') as f:
-        json.dump(config, f)
+def change_run(folder, without=(), code=None, steps=3, tensors=None, **keys):
+    """
+    Changes what a run's ckpt.pt says, under a new seal: keys of its config, {file: text} of its
+    code, its steps; and what holds tensors.
+    """
+    path = f'{folder}/ckpt.pt'
+    saved = torch.load(path, weights_only=True) | (tensors or {})
+    plain = {key: saved[key] for key in saved['sealed'] if key != 'seal'}
+    plain['config'] = {key: x for key, x in plain['config'].items() if key not in without} | keys
+    plain['code'] = [plain['code'][-1] | (code or {})]
+    plain = configurator.sealed(plain | {'iter_num': steps})
+    torch.save(saved | plain, path)
 
 
 def evaluate(*args):
@@ -306,10 +225,7 @@ def evaluate(*args):
     return tables
 
 
-def today(**changed):
-    """What a run of today says of its code in config.json."""
-    names = ('model.py', 'sample_mix.py', 'train.py')
-    return {name: configurator.code_hash(name) for name in names} | changed
+OTHER = 'x = 1 + 1\n'  # the text of another model.py
 
 
 def test_runs_that_differ_in_a_new_key_are_told_apart(one_run, capsys):
@@ -336,53 +252,52 @@ def test_keys_that_move_no_number_tell_nothing_apart(one_run, capsys):
     assert 'out/first repeats out/elsewhere: left out' in capsys.readouterr().out
 
 
-def test_runs_of_other_code_are_told_apart(one_run, capsys):
-    one_run('new', code=today())
-    one_run('hacked', code=today(**{'train.py': '0' * 8}))
+def test_runs_of_other_code_are_told_apart(one_run):
+    one_run('hacked', code={'train.py': OTHER})
     vs_k, _ = evaluate()
     settings = {row['setting'] for row in vs_k}
-    assert len(settings) == 3 and all(setting.startswith('code=') for setting in settings)
-    assert '1 of 3 runs do not say what code they were trained with' in capsys.readouterr().out
+    assert len(settings) == 2 and all(setting.startswith('code=') for setting in settings)
 
 
 def test_no_run_is_evaluated_by_the_model_of_another(one_run, capsys, fails):
-    one_run('new', code=today())
-    one_run('other', code=today(**{'model.py': 'ab12ab12'}))
+    one_run('other', code={'model.py': OTHER})
     _, by_component = evaluate()
-    assert {row['run'] for row in by_component} == {'first', 'new'}
-    assert 'trained with another model.py (ab12ab12): out/other; set' in capsys.readouterr().out
-    assert not os.path.exists('out/other/losses-test-best.npz')
+    assert {row['run'] for row in by_component} == {'first'}
+    out = capsys.readouterr().out
+    assert 'left out: out/other was trained with another model.py (' in out and '- x = 1 + 1' in out
+    assert not glob.glob('out/other/*.npz')
     assert 'no run that this model.py can evaluate' in fails('eval_xe.py', '--runs=out/other')
+    _, by_component = evaluate('--runs=out/other', '--any_code=True')
+    assert {row['run'] for row in by_component} == {'other'}
 
 
 def test_the_cache_knows_the_code(one_run, monkeypatch, capsys):
-    """After a change of model.py an old run is evaluated anew, one of before from its cache."""
-    one_run('new', code=today())
-    one_run('not_evaluated', code=today(), seed=1)
-    _, before = evaluate('--runs=out/first,out/new')
-    original, loaded, load = configurator.code_hash, [], torch.load
-    monkeypatch.setattr(torch, 'load', lambda path, **k: (
-        'ckpt.pt' in path or loaded.append(path), load(path, **k))[1])
-    evaluate('--runs=out/first,out/new')
+    """After a change of model.py an old run comes from its cache, and one without is left out."""
+    one_run('not_evaluated', seed=1)
+    _, before = evaluate('--runs=out/first')
+    loaded, load, read_code = [], checkpoint.load_model, checkpoint.read_code
+    monkeypatch.setattr(checkpoint, 'load_model', lambda *args: (
+        loaded.append(args[0]), load(*args))[1])
+    evaluate('--runs=out/first')
     assert loaded == []
-    monkeypatch.setattr(configurator, 'code_hash', lambda path: 'changed' * (path == 'model.py')
-                        or original(path))
+    texts = read_code()
+    monkeypatch.setattr(checkpoint, 'read_code', lambda: texts | {'model.py': OTHER})
     _, after = evaluate()
-    assert loaded == ['out/first/best.pt']
-    assert [row['xe'] for row in after] == [row['xe'] for row in before]
-    assert 'model.py (' in (out := capsys.readouterr().out) and '): out/not_evaluated;' in out
-    monkeypatch.setattr(configurator, 'code_hash', lambda path: 'changed' * (
-        path == 'sample_mix.py') or original(path))
-    evaluate()
-    names = ('first', 'new', 'not_evaluated')
-    assert sorted(loaded[1:]) == [f'out/{name}/best.pt' for name in names]
+    assert loaded == [] and [row['xe'] for row in after] == [row['xe'] for row in before]
+    assert 'left out: out/not_evaluated was trained with another' in capsys.readouterr().out
+    for text, count in ((f'# a comment\n{texts["sample_mix.py"]}', 1),
+                        (f'{texts["sample_mix.py"]}\nx = 1\n', 3)):
+        monkeypatch.setattr(checkpoint, 'read_code', lambda: texts | {'sample_mix.py': text})
+        evaluate()
+        assert len(loaded) == count, loaded
 
 
-def test_a_checkpoint_of_other_code_than_its_config_is_refused(one_run, fails):
-    one_run('new', code=today())
-    checkpoint = torch.load('out/new/best.pt', weights_only=True)
-    torch.save(checkpoint | {'code': today(**{'model.py': 'ab12ab12'})}, 'out/new/best.pt')
-    assert 'is not of the run' in fails('eval_xe.py', '--runs=out/new')
+def test_a_snapshot_of_another_run_is_refused(one_run, fails):
+    one_run('new')
+    change_run('out/new', seed=7)
+    os.rename('out/new/ckpt.pt', 'out/first/step-000002.pt')
+    assert 'is of another run than ckpt.pt' in fails('eval_xe.py', '--runs=out/first',
+                                                     '--ckpt=step-000002')
 
 
 def test_nine_shapes_of_model_are_evaluated_in_one_call(one_run, monkeypatch):
@@ -390,12 +305,11 @@ def test_nine_shapes_of_model_are_evaluated_in_one_call(one_run, monkeypatch):
     monkeypatch.setattr(torch.nn.Module, 'compile', lambda self, **k: compile(
         self, backend='aot_eager', **k | {'mode': None}))
     torch._dynamo.reset()
-    checkpoint = torch.load('out/first/best.pt', weights_only=True)
+    saved = torch.load('out/first/ckpt.pt', weights_only=True)
     for n_embd in range(4, 40, 4):
-        one_run(f'width{n_embd}', n_embd=n_embd)
-        args = checkpoint['model_args'] | {'n_embd': n_embd}
-        torch.save(checkpoint | {'model': GPT(**args).state_dict(), 'model_args': args},
-                   f'out/width{n_embd}/best.pt')
+        args = saved['model_args'] | {'n_embd': n_embd}
+        one_run(f'width{n_embd}', n_embd=n_embd,
+                tensors={'best': GPT(**args).state_dict(), 'model_args': args})
     _, by_component = evaluate('--runs=out/width*', '--compile=True', *MODEL[-2:])
     assert len(by_component) == 9
 
@@ -411,60 +325,39 @@ def hold(path):
 def test_unfinished_runs_are_left_out_unless_asked_for(one_run, capsys, fails):
     one_run('half', seed=1, steps=2)
     one_run('now', seed=2)
-    one_run('bad', seed=3, steps=1)
-    for folder, step in (('bad', 2), ('half', 1)):  # half went on past its bad step
-        with open(f'out/{folder}/nonfinite.json', 'w') as f:
-            json.dump({'step': step}, f)
     held = hold('out/now/lock')
     _, by_component = evaluate()
     out = capsys.readouterr().out
     assert [(row['run'], row['unfinished']) for row in by_component] == [('first', 'False')]
-    assert ('left out, unfinished: out/bad (ended by a number that is not finite, 1 of 3 steps),'
-            ' out/half (2 of 3 steps), out/now (being trained, 3 of 3 steps);'
+    assert ('left out, unfinished: out/half (2 of 3 steps), out/now (being trained, 3 of 3 steps);'
             ' --unfinished=True takes them') in out and 'not finished' not in out
     assert 'no finished run there' in fails('eval_xe.py', '--runs=out/half')
     vs_k, by_component = evaluate('--unfinished=True')
-    assert (vs_k[0]['n_runs'], vs_k[0]['unfinished']) == ('4', '3')
+    assert (vs_k[0]['n_runs'], vs_k[0]['unfinished']) == ('3', '2')
     assert {row['run']: row['unfinished'] for row in by_component} == {
-        'first': 'False', 'half': 'True', 'now': 'True', 'bad': 'True'}
-    assert 'K = 1: 3 of 4 runs not finished' in capsys.readouterr().out
+        'first': 'False', 'half': 'True', 'now': 'True'}
+    assert 'K = 1: 2 of 3 runs not finished' in capsys.readouterr().out
     held.close()
 
 
-def test_a_run_is_what_its_checkpoint_says(one_run, capsys):
-    """Of a second seed, whose config.json is of another run: named, and in no table."""
-    one_run('mixed', seed=1)
-    one_run('bare', seed=2)
-    for name in ('config.json', 'mix.json'):
-        os.remove(f'out/bare/{name}')
-    shutil.copy('out/first/config.json', 'out/mixed/config.json')
-    os.remove('out/first/best.pt')
-    _, by_component = evaluate()
-    assert [(row['run'], row['seed']) for row in by_component] == [('bare', '2')]
-    out = capsys.readouterr().out
-    assert 'another run than their ckpt.pt: out/mixed' in out
-    assert 'left out, without best.pt: out/first' in out
-
-
-@pytest.mark.parametrize('content', [b'\xff\xfe', b'{"seed": NaN}', b'[' * 10**5])
-def test_a_config_json_that_cannot_be_read_is_of_another_run(one_run, capsys, content):
+def test_a_run_is_what_its_checkpoint_says(one_run):
+    """What lies beside ckpt.pt is for people: damaged, or gone, it moves nothing."""
+    _, before = evaluate()
     one_run('odd', seed=1)
-    with open('out/odd/config.json', 'wb') as f:
-        f.write(content)
-    with open('out/first/nonfinite.json', 'w') as f:
-        f.write('{"step": "x"}')
+    for name in ('config.json', 'mix.json', 'best.pt', 'log.csv'):
+        with open(f'out/odd/{name}', 'wb') as f:
+            f.write(b'\xff{"seed": NaN}')
+        os.remove(f'out/first/{name}')
     _, by_component = evaluate()
-    assert [row['run'] for row in by_component] == ['first']
-    assert 'another run than their ckpt.pt: out/odd' in capsys.readouterr().out
+    assert [(row['run'], row['seed']) for row in by_component] == [('first', '0'), ('odd', '1')]
+    assert [row['xe'] for row in by_component] == [before[0]['xe']] * 2
 
 
 def test_a_run_whose_best_step_is_0_is_named_under_the_table(one_run, capsys):
     one_run('untrained', seed=1)
     assert 'untrained' not in '\n'.join(map(str, evaluate('--runs=out/first')))
     capsys.readouterr()
-    for name in ('ckpt.pt', 'best.pt'):
-        checkpoint = torch.load(f'out/untrained/{name}', weights_only=True)
-        torch.save(checkpoint | {'best_iter': 0}, f'out/untrained/{name}')
+    change_run('out/untrained', seed=1, tensors={'best_iter': 0})
     vs_k, _ = evaluate()
     assert vs_k[0]['n_runs'] == '2'
     with open('results/table.txt', encoding='utf-8') as f:
@@ -473,29 +366,29 @@ def test_a_run_whose_best_step_is_0_is_named_under_the_table(one_run, capsys):
     assert 'the best step of 1 of 2 runs is 0' in table and table.endswith(': out/untrained\n')
 
 
-def test_losses_that_are_not_what_was_written_are_computed_anew(one_run, capsys):
-    """Zeros, NaN, whole numbers, another shape, a cut file: one line, and the same results."""
+def test_losses_that_are_damaged_are_computed_anew(one_run, capsys):
+    """A bit that has turned, anywhere, or a cut file: one line, and the same results."""
     _, before = evaluate()
-    path = 'out/first/losses-test-best.npz'
-    with np.load(path) as f:
-        cached = dict(f)
-    name, = cached.keys() - {'digest'}
-    x, shapes = cached[name], {name: cached[name].shape}
-    right, = eval_xe.read_cache(path, name, shapes)[0].values()
-    assert np.array_equal(right, x)
-    wrong = [(y, cached['digest']) for y in (0 * x, np.nan * x, x.astype(int), x[:, :3])]
-    wrong += [(y, eval_xe.digest_of({name: y})) for y, _ in wrong[1:]]  # with a digest of its own
-    for y, digest in wrong:
-        np.savez(path, **{name: y, 'digest': digest})
-        assert eval_xe.read_cache(path, name, shapes) == ({}, True)
+    path, = glob.glob('out/first/losses-*.npz')
+    with open(path, 'rb') as f:
+        whole = f.read()
+    lines, rng = [], np.random.default_rng(0)
+    bar = type('Bar', (), {'write': staticmethod(lines.append)})
+    right = eval_xe.read_cache(path, ['a'], bar)['a']
+    for n, i in enumerate([*rng.integers(len(whole), size=60), 0, len(whole) - 1]):
+        damaged = bytearray(whole)
+        damaged[i] ^= 1 << n % 8
+        with open(path, 'wb') as f:
+            f.write(damaged)
+        found = eval_xe.read_cache(path, ['a'], bar)  # what is no loss, such as a date, may differ
+        assert np.array_equal(found['a'], right) if found else f'{path} is damaged' in lines.pop()
+    assert not lines
     capsys.readouterr()
+    os.truncate(path, 100)
     for says in (f'{path} is damaged: its losses are computed anew', ''):
         _, after = evaluate()
         out = capsys.readouterr().out
         assert after == before and says in out and ('damaged' in out) is bool(says)
-    os.truncate(path, 100)
-    assert eval_xe.read_cache(path, name, shapes) == ({}, True)
-    assert eval_xe.read_cache('nowhere.npz', name, shapes) == ({}, False)
 
 
 def test_long_windows_go_through_the_model_a_few_at_a_time():
@@ -528,17 +421,15 @@ def test_data_that_are_replaced_meanwhile_are_noticed(one_run, monkeypatch, fail
     shutil.copytree('data', 'copy')
     os.remove('data')
     os.rename('copy', 'data')
-    load = torch.load
+    load = checkpoint.load_model
 
-    def replace(path, **keys):
-        if path.endswith('best.pt'):
-            with open('data/small/meta.json') as f:
-                meta = json.load(f)
-            meta['components']['a']['test']['bytes'] += 1
-            with open('data/small/meta.json', 'w') as f:
-                json.dump(meta, f)
-        return load(path, **keys)
-    monkeypatch.setattr(torch, 'load', replace)
+    def replace(*args):
+        meta = sample_mix.read_meta('small')
+        meta['components']['a']['test']['bytes'] += 1
+        with open('data/small/meta.json', 'w') as f:
+            json.dump(configurator.sealed(meta), f)
+        return load(*args)
+    monkeypatch.setattr(checkpoint, 'load_model', replace)
     assert 'was replaced while it was read' in fails('eval_xe.py')
     assert not os.path.exists('results/xe_vs_k.csv')
 
@@ -547,68 +438,28 @@ ODD = ['C++', '$\\bad$', "it's", 'World News', '[abc]', '$(touch pwned)', '`touc
        'R&D', '100%']
 
 
-def test_any_name_is_evaluated_drawn_and_quoted(small, tmp_path, monkeypatch):
-    """
-    Components with names that shells, patterns and matplotlib read otherwise. A stand-in for python
-    notes the arguments that a shell gives it from missing.txt.
-    """
-    with open('data/small/meta.json') as f:
-        meta = json.load(f)
+def test_any_name_is_evaluated_and_drawn(small, tmp_path, monkeypatch, capsys):
+    """Components with names that shells, patterns and matplotlib read otherwise."""
+    meta = sample_mix.read_meta('small')
     facts = meta['components']['a']
     for name in ODD:
         shutil.copytree('data/small/a', tmp_path / 'data/odd' / configurator.safe_name(name))
-    (tmp_path / 'data/odd/meta.json').write_text(json.dumps(
-        meta | {'dataset': 'odd', 'components': dict.fromkeys(ODD, facts)}))
+    (tmp_path / 'data/odd/meta.json').write_text(json.dumps(configurator.sealed(
+        meta | {'dataset': 'odd', 'components': dict.fromkeys(ODD, facts)})))
     monkeypatch.chdir(tmp_path)
     run('train.py', *TRAIN, '--dataset=odd', f'--components={",".join(ODD)}', '--max_iters=1',
         '--token_budget=1600', '--out_dir=out/[abc]')
     vs_k, by_component = evaluate('--runs=out/[abc]')
     assert sorted(row['component'] for row in by_component) == sorted(ODD)
     assert vs_k[0]['k'] == str(len(ODD)) and os.path.exists('results/xe_vs_k.png')
-    os.makedirs('bin')
-    with open('bin/python', 'w') as f:
-        f.write(f'#!{sys.executable}\nimport json, sys\n'
-                'print(json.dumps(sys.argv[1:]), file=open("args", "a"))\n')
-    os.chmod('bin/python', 0o755)
-    subprocess.run("tr '\\n' '\\0' < results/missing.txt | xargs -0 -n1 sh -c", shell=True,
-                   check=True, env=os.environ | {'PATH': f'{tmp_path}/bin:{os.environ["PATH"]}'})
-    with open('args') as f:
-        given = [json.loads(line) for line in f]
-    named = [arg.removeprefix('--components=').split(',') for args in given for arg in args
-             if arg.startswith('--components=')]
-    assert set(sum(named, [])) == set(ODD)
-    assert not os.path.exists('pwned') and len(given) == 2 * len(ODD) + 1
-
-
-def test_missing_runs_are_trained_by_their_commands(small, tmp_path, monkeypatch, capsys):
-    """Settings that are not train.py's, a folder with a space: the commands are those needed."""
-    run('train.py', *TRAIN, '--k=2', '--max_iters=2', '--token_budget=320',
-        '--out_dir=eval/a mixture')
-    monkeypatch.chdir(small)
-    _, by_component = evaluate('--runs=eval/a mixture')
     out = capsys.readouterr().out
-    assert 'small: ΔXE of K = 2 lacks 2 specialist runs' in out
+    assert f'{len(ODD)} specialist' in out
+    assert out.index("python sweep.py --parts_of='out/[abc]'") < out.index('icl_score')
     assert 'decomposition.csv has no rows' in out
-    assert out.index('python train.py') < out.index('icl_score')
-    with open('results/missing.txt') as f:
-        commands = f.read().splitlines()
-    assert len(commands) == 5 and 'results/missing.txt has the 5 commands' in out
-    assert [f'  {command}' in out for command in commands] == [True] * 3 + [False] * 2
-    for command in commands:
-        run('train.py', *shlex.split(command)[2:])
-    os.rename('eval/a mixture-tag', 'eval/a mixture, too')
-    part = torch.load('eval/a mixture, too/ckpt.pt', weights_only=True)  # killed after one step
-    torch.save(part | {'iter_num': 1}, 'eval/a mixture, too/ckpt.pt')
-    held = hold('eval/a mixture, too/lock')
-    evaluate('--runs=eval/a mixture*')
-    assert 'lacks 1 tagged run, 1 of them begun and not finished' in capsys.readouterr().out
-    assert not os.path.exists('results/missing.txt')  # it is being trained
-    held.close()
-    evaluate('--runs=eval/a mixture*')
-    with open('results/missing.txt') as f:
-        command, = f.read().splitlines()
-    assert shlex.split(command)[-1] == '--out_dir=eval/a mixture, too'
-    run('train.py', *shlex.split(command)[2:])
-    vs_k, _ = evaluate('--runs=eval/a mixture*')
-    assert [row['k'] for row in vs_k if row['ambiguity']] == ['2']
-    assert not os.path.exists('results/missing.txt')
+
+
+def test_keys_that_tell_settings_apart_are_as_few_as_will_do():
+    keys = [{'a': str(i), 'b': 'x', 'c': str(i // 2)} for i in range(4)]
+    assert tell_apart(keys) == ['a'] and tell_apart(keys[:1]) == []
+    assert tell_apart([{'a': 1}, {'a': 1, 'b': 2}]) == ['b']
+

@@ -16,8 +16,9 @@ import torch
 from conftest import TRAIN, run
 from torch.overrides import TorchFunctionMode
 
+import machine
 import model
-from model import choose_device, choose_dtype
+from machine import choose_device, choose_dtype
 
 TINY = ['--device=cpu', '--tiny']
 
@@ -275,7 +276,7 @@ def test_every_branch_of_a_run_on_cuda_is_that_of_the_cpu(fake_cuda, small, monk
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='torch can use the GPU')
 def test_a_gpu_that_torch_cannot_use_is_not_passed_over(monkeypatch, capsys):
-    monkeypatch.setattr(model.glob, 'glob', lambda pattern: ['/dev/nvidia0'])
+    monkeypatch.setattr(machine.glob, 'glob', lambda pattern: ['/dev/nvidia0'])
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
     for asked in ('', 'cuda', 'cuda:0'):
         with pytest.raises(SystemExit) as e:
@@ -292,6 +293,6 @@ def test_without_a_compiler_a_gpu_run_stops_and_names_the_remedy(monkeypatch, ca
         raise RuntimeError('Failed to find C compiler')
     monkeypatch.setattr(model, 'try_compiler', missing)
     with pytest.raises(SystemExit) as e:
-        model.compile_model(model.GPT(16, 4, 1, 1, 16), 'cuda:0')
+        machine.compile_model(model.GPT(16, 4, 1, 1, 16), 'cuda:0')
     err = capsys.readouterr().err
     assert e.value.code == 2 and 'install gcc' in err and '--compile=False' in err

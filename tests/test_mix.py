@@ -5,8 +5,11 @@ import types
 import numpy as np
 import pytest
 import torch
+from conftest import SMALL
 
 import sample_mix
+from checkpoint import name_components, run_name
+from runs import parts_of
 from sample_mix import (
     data_table,
     draw_batches,
@@ -16,18 +19,15 @@ from sample_mix import (
     gather_windows,
     held_windows,
     list_documents,
-    name_components,
-    parts_of,
     read_meta,
     read_tokens,
-    run_name,
 )
 
 T = 16
 
 
 def test_budget_is_exact_and_the_same_for_every_k(small):
-    records = [draw_mix('small', T, k=k)[1] for k in (1, 2, 3)]
+    records = [draw_mix(read_meta('small'), T, k=k)[1] for k in (1, 2, 3)]
     assert len({r['windows'] for r in records}) == 1  # a multiple of lcm(1, 2, 3)
     assert records[0]['windows'] % 6 == 0
     for record in records:
@@ -38,7 +38,7 @@ def test_budget_is_exact_and_the_same_for_every_k(small):
 
 def test_odd_budget_loses_fewer_than_k_windows(small):
     for k in (1, 2, 3):
-        record = draw_mix('small', T, k=k, token_budget=100 * T + 5)[1]
+        record = draw_mix(read_meta('small'), T, k=k, token_budget=100 * T + 5)[1]
         assert record['windows'] == 100 // k * k
 
 
@@ -46,12 +46,12 @@ def test_automatic_budget_is_what_the_smallest_candidate_holds(small):
     meta = read_meta('small')
     held = min((list_documents(meta, name, 'train')['length'] // T).sum()
                for name in meta['components'])
-    budget = draw_mix('small', T, k=3)[1]['token_budget']
+    budget = draw_mix(read_meta('small'), T, k=3)[1]['token_budget']
     assert 0 <= held - budget // T < 0.01 * held or budget == held * T
 
 
 def test_components_and_documents_are_nested_in_k(small):
-    mixes = {k: draw_mix('small', T, k=k, token_budget=90 * T) for k in (1, 2, 3)}
+    mixes = {k: draw_mix(read_meta('small'), T, k=k, token_budget=90 * T) for k in (1, 2, 3)}
     for k in (1, 2):
         (mix, record), (wider, wide) = mixes[k], mixes[k + 1]
         assert wide['components'][:k] == record['components']
@@ -62,13 +62,14 @@ def test_components_and_documents_are_nested_in_k(small):
 
 
 def test_mix_seed_moves_the_documents_and_only_it(small):
-    a, b, c = (draw_mix('small', T, components='a', token_budget=50 * T, mix_seed=s)[0]['tokens']
+    meta = read_meta('small')
+    a, b, c = (draw_mix(meta, T, components='a', token_budget=50 * T, mix_seed=s)[0]['tokens']
                for s in (0, 0, 1))
     assert np.array_equal(a, b) and not np.array_equal(a[:40], c[:40])
 
 
 def test_each_window_once_an_epoch_and_none_across_documents(small):
-    mix, record = draw_mix('small', T, k=2)
+    mix, record = draw_mix(read_meta('small'), T, k=2)
     length = mix['windows'] * T + mix['slack']
     document = np.repeat(np.arange(len(length)), length)  # of each token
     phases = set()
@@ -84,7 +85,7 @@ def test_each_window_once_an_epoch_and_none_across_documents(small):
 
 
 def test_every_token_can_be_read(small):
-    mix, _ = draw_mix('small', T, k=1)
+    mix, _ = draw_mix(read_meta('small'), T, k=1)
     read = np.zeros(len(mix['tokens']), dtype=bool)
     for epoch in range(300):
         read[draw_epoch(mix, T, 0, epoch)[0][:, None] + np.arange(T)] = True
@@ -92,7 +93,7 @@ def test_every_token_can_be_read(small):
 
 
 def test_batches_are_the_epochs_end_to_end_and_skip_goes_on_exactly(small):
-    mix, record = draw_mix('small', T, k=2)
+    mix, record = draw_mix(read_meta('small'), T, k=2)
     n = record['windows']
     stream = draw_batches(mix, T, batch=7, seed=3)
     read = torch.cat([next(stream) for _ in range(2 * n // 7 + 1)], dim=1)
@@ -111,7 +112,7 @@ def test_batches_are_copied_without_waiting_from_pinned_memory_alone(small, monk
     monkeypatch.setattr(torch.Tensor, 'to', lambda x, *args, **kwargs: (
         copies.append(kwargs.get('non_blocking', False) and not x.is_pinned()),
         copy(x, *args, **kwargs))[1])
-    next(draw_batches(draw_mix('small', T)[0], T, batch=7, seed=0))
+    next(draw_batches(draw_mix(read_meta('small'), T)[0], T, batch=7, seed=0))
     assert copies == [False]
 
 
@@ -169,21 +170,20 @@ def test_shuffled_components_are_a_deal_of_all_documents(small):
     (dict(token_budget=T), 'at least 32'),
     (dict(block_size=5000), 'is that long, the longest has'),
     (dict(block_size=1), 'at least 2 tokens'),
-    (dict(dataset='nowhere'), 'run python prepare.py --dataset=nowhere first'),
 ])
 def test_mistakes_end_in_one_line(small, capsys, settings, says):
     with pytest.raises(SystemExit) as e:
-        draw_mix(**{'dataset': 'small', 'block_size': T, **settings})
+        draw_mix(read_meta('small'), **{'block_size': T, **settings})
     assert e.value.code == 2 and says in capsys.readouterr().err
 
 
 def test_too_large_a_budget_names_the_largest_that_works(small, capsys):
     with pytest.raises(SystemExit):
-        draw_mix('small', T, k=2, token_budget=10**6)
+        draw_mix(read_meta('small'), T, k=2, token_budget=10**6)
     largest = int(capsys.readouterr().err.split()[-1])
-    assert draw_mix('small', T, k=2, token_budget=largest)[1]['tokens'] == largest
+    assert draw_mix(read_meta('small'), T, k=2, token_budget=largest)[1]['tokens'] == largest
     with pytest.raises(SystemExit):
-        draw_mix('small', T, k=2, token_budget=largest + 2 * T)
+        draw_mix(read_meta('small'), T, k=2, token_budget=largest + 2 * T)
 
 
 def test_named_components_need_no_other_candidates(small, monkeypatch):
@@ -195,26 +195,22 @@ def test_named_components_need_no_other_candidates(small, monkeypatch):
         records = []
         for candidates in ('a,b.B,zz', 'a,b.B'):
             looked_up.clear()
-            records.append(draw_mix('small', T, components='a', token_budget=token_budget,
-                                    candidates=candidates)[1])
+            records.append(draw_mix(read_meta('small'), T, components='a', candidates=candidates,
+                                    token_budget=token_budget)[1])
             assert looked_up == names
         assert records[0] == records[1]
     with pytest.raises(SystemExit):
-        draw_mix('small', T, k=2, candidates='a,b.B,zz')
+        draw_mix(read_meta('small'), T, k=2, candidates='a,b.B,zz')
 
 
 @pytest.mark.parametrize('error, says', [
     (PermissionError(13, 'Permission denied', 'x.npy'), 'x.npy: Permission denied'),
-    (FileNotFoundError(2, 'No such file', 'x.npy'), 'data/small is damaged'),
-    (EOFError('No data left'), 'data/small is damaged')])
-def test_what_cannot_be_read_is_told_from_what_is_damaged(small, monkeypatch, capsys, error, says):
+    (EOFError('No data left'), 'is not what meta.json says it is: prepare the data set again')])
+def test_what_cannot_be_read_is_told_from_what_is_damaged(small, monkeypatch, fails, error, says):
     def fail_to_load(path):
         raise error
     monkeypatch.setattr(np, 'load', fail_to_load)
-    with pytest.raises(SystemExit):
-        draw_mix('small', T)
-    said = capsys.readouterr().err
-    assert says in said and ('prepare the data set again' in said) == ('damaged' in said)
+    assert says in fails('sample_mix.py', *SMALL)
 
 
 def test_a_missing_data_set_is_named_with_those_there_and_what_makes_it(small, tmp_path, fails):
@@ -223,11 +219,10 @@ def test_a_missing_data_set_is_named_with_those_there_and_what_makes_it(small, t
     for script in ('sample_mix.py', 'sweep.py'):
         assert fails(script, mine, '--token_budget=800', '--candidates=') == (
             f'{script}: data/smal is not a prepared data set (data/ has small; did you mean'
-            f' small?): run python prepare.py {mine} first (looked in {os.getcwd()})')
+            ' small?): run python prepare.py first, with the same config files (looked in'
+            f' {os.getcwd()})')
     os.chdir(tmp_path)
-    assert fails('sample_mix.py', mine).endswith(
-        f'a prepared data set (data/ has none): run python prepare.py {mine} first (looked in'
-        f' {tmp_path})')
+    assert 'a prepared data set (data/ has none): run python' in fails('sample_mix.py', mine)
 
 
 def test_the_table_names_the_largest_budgets(small):
@@ -247,7 +242,9 @@ def settings_of(k=2, token_budget=100 * T + 5, **others):
     """The settings of a run M on k components, and its mix.json."""
     mixture = dict(dataset='small', block_size=T, token_budget=token_budget, mix_seed=0,
                    shuffle_components=False, constant_per_component=False) | others
-    return mixture | {'seed': 3, 'k': k}, draw_mix(**mixture, k=k)[1]
+    meta = read_meta(mixture['dataset'])
+    drawn = {key: mixture[key] for key in mixture if key != 'dataset'}
+    return mixture | {'seed': 3, 'k': k}, draw_mix(meta, **drawn, k=k)[1]
 
 
 def test_a_mixture_has_a_specialist_and_a_diluted_of_each_component_and_a_tagged(small):
@@ -265,7 +262,8 @@ def test_a_mixture_has_a_specialist_and_a_diluted_of_each_component_and_a_tagged
         'components': a, 'token_budget': 528, 'constant_per_component': False, 'tag': False})
     for part, (_, keys) in parts.items():  # trained on M's very documents, or as many tokens as M
         if part[0] == 'diluted':
-            alone = draw_mix('small', T, components=part[1], token_budget=keys['token_budget'])[1]
+            alone = draw_mix(read_meta('small'), T, components=part[1],
+                             token_budget=keys['token_budget'])[1]
             assert alone['of_each'] == {part[1]: record['of_each'][part[1]]}
 
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import machine
 import model as model_module
 from model import GPT
 
@@ -148,10 +149,10 @@ def test_bfloat16_is_chosen_where_it_is_faster_not_where_it_is_there(monkeypatch
     """A Xeon without AMX has bfloat16 instructions, which take twice as long as float32's."""
     monkeypatch.setattr(torch.cpu, '_is_avx512_bf16_supported', lambda: True)
     for seconds, best in ((2.0, 'float32'), (0.5, 'bfloat16')):
-        monkeypatch.setattr(model_module, 'product_seconds',
+        monkeypatch.setattr(machine, 'product_seconds',
                             lambda dtype, *shape: seconds if dtype == torch.bfloat16 else 1.0)
-        assert model_module.choose_dtype('', 'cpu')[0] == best
-        assert model_module.choose_dtype('float32', 'cpu')[0] == 'float32'
+        assert machine.choose_dtype('', 'cpu')[0] == best
+        assert machine.choose_dtype('float32', 'cpu')[0] == 'float32'
 
 
 @pytest.mark.parametrize('autocast', [False, True])
@@ -260,14 +261,14 @@ def test_backward_keeps_the_logits_of_one_chunk_and_of_no_more(monkeypatch, chun
     most = 192 * 3000 // chunks
     monkeypatch.setattr(model_module, 'HEAD_LOGITS', {'cpu': most})
     monkeypatch.setattr(model_module, 'KEPT_LOGITS', most)
-    monkeypatch.setattr(model_module, 'try_compiler', lambda device: None)
+    monkeypatch.setattr(machine, 'try_compiler', lambda device: None)
     net, (idx, targets) = new_model(vocab_size=3000), draw_tokens(b=16)  # 192 tokens
     if compiled:
         compile = torch.nn.Module.compile  # the compiler's graphs, without its code generator
         monkeypatch.setattr(torch.nn.Module, 'compile', lambda self, mode, **more: compile(
             self, backend='aot_eager_decomp_partition', **more))
         torch._dynamo.reset()
-        model_module.compile_model(net, 'cpu')
+        machine.compile_model(net, 'cpu')
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: (kept.append(x.numel()), x)[1],
                                                   lambda x: x):

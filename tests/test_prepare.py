@@ -18,19 +18,11 @@ import tokenizers
 from conftest import ROOT, run
 from hypothesis import strategies as st
 
-from configurator import join_names, lock, split_names
+from checkpoint import name_components, run_name
+from configurator import is_sealed, join_names, lock, split_names
 from prepare import check_labels
-from sample_mix import (
-    bin_path,
-    check_hashes,
-    check_unchanged,
-    draw_mix,
-    list_documents,
-    name_components,
-    parts_of,
-    read_meta,
-    run_name,
-)
+from runs import parts_of
+from sample_mix import bin_path, draw_mix, read_meta
 
 NASTY = ['', ' ', '\r\n', 'a\r\nb\r\n', 'emoji 🙂🏽 👩‍👩‍👧', '$\\alpha_{i} \\to \\infty$',
          '<|endoftext|>', '[SEP] [PAD]', 'é\u0301 ﬁ 中文', '\t\x00\x7f', ' leading', 'trailing ',
@@ -274,10 +266,9 @@ runpy.run_path({os.path.join(ROOT, 'prepare.py')!r}, run_name='__main__')'''
 
 
 @pytest.mark.parametrize('function, n, left', [
-    ('os.rename', 1, 'old'), ('os.rename', 2, 'neither'), ('os.rename', 3, 'new'),
-    ('shutil.rmtree', 3, 'new')])
+    ('os.rename', 1, 'old'), ('os.rename', 2, 'neither'), ('shutil.rmtree', 2, 'new')])
 def test_killed_while_it_replaces_a_data_set(tmp_path, monkeypatch, fails, function, n, left):
-    """Before each of three renames, the last of which takes the old one away, and after them."""
+    """Before and after the old one goes, and when the new one is in its place."""
     monkeypatch.chdir(tmp_path)
     run('prepare.py', *COINS, '--data_seed=1')
     new = everything('coins')
@@ -287,44 +278,33 @@ def test_killed_while_it_replaces_a_data_set(tmp_path, monkeypatch, fails, funct
         exec(kill_at(function, n), {})
         run('prepare.py', *COINS, '--data_seed=1', '--overwrite=True')
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert everything('coins') == {'old': old, 'new': new, 'neither': {}}[left]
     if left == 'neither':
-        said = fails('sample_mix.py', '--dataset=coins')
-        assert 'killed: mv data/.coins.old data/coins brings the old one back' in said
-    else:
-        assert everything('coins') == {'old': old, 'new': new}[left]
-    fails('prepare.py', *COINS, '--processes=none', '--overwrite=True')
-    assert everything('coins') == (new if left == 'new' else old)
+        assert 'run python prepare.py' in fails('sample_mix.py', '--dataset=coins')
+    run('prepare.py', *COINS, '--data_seed=1', '--overwrite=True')
+    assert everything('coins') == new
     assert sorted(os.listdir('data')) == ['.coins.lock', 'coins']
 
 
-def test_the_very_same_data_stay_where_they_are(tmp_path, monkeypatch, capsys):
+def test_the_very_same_data_have_the_very_same_seal(tmp_path, monkeypatch):
+    """So that runs on them stay valid; what was damaged is replaced."""
     monkeypatch.chdir(tmp_path)
     run('prepare.py', *COINS)
-    before, files = os.stat('data/coins').st_ino, everything('coins')
+    meta, files = read_meta('coins'), everything('coins')
+    assert is_sealed(meta) and is_sealed(json.loads(files['meta.json']))
     for change in (lambda: None, lambda: os.truncate('data/coins/coin-0.05/val.bin', 10)):
         change()
         run('prepare.py', *COINS, '--overwrite=True')
-        same = 'data/coins/ is as it was: 2 components' in capsys.readouterr().out
-        assert same == (os.stat('data/coins').st_ino == before) and everything('coins') == files
-    assert not same  # what was damaged is replaced
+        assert everything('coins') == files
+    run('prepare.py', *COINS, '--overwrite=True', '--data_seed=1')
+    assert read_meta('coins')['seal'] != meta['seal']
 
 
-def test_a_data_set_that_was_replaced_while_it_was_read(tmp_path, monkeypatch, capsys):
+def test_a_folder_that_is_no_data_set_is_not_replaced(tmp_path, monkeypatch, fails):
     monkeypatch.chdir(tmp_path)
-    run('prepare.py', *COINS)
-    meta = read_meta('coins')
-    check_unchanged(meta)
-    run('prepare.py', *COINS, '--documents_per_process=20', '--overwrite=True')
-    for read in (lambda: check_unchanged(meta),
-                 lambda: list_documents(meta, 'coin-0.05', 'train'),  # other lengths
-                 lambda: check_hashes(meta, ['coin-0.05'], ['train'])):
-        with pytest.raises(SystemExit):
-            read()
-        assert 'data/coins was replaced while it was read: start again' in capsys.readouterr().err
-    os.rename('data/coins', 'data/.coins.old')
-    with writer_of('coins') as pid, pytest.raises(SystemExit):
-        read_meta('coins')
-    assert f'data/coins is being written by process {pid} on' in capsys.readouterr().err
+    os.makedirs('data/coins/mine')
+    assert 'it has no meta.json' in fails('prepare.py', *COINS, '--overwrite=True')
+    assert os.listdir('data/coins') == ['mine']
 
 
 @contextlib.contextmanager
@@ -377,7 +357,7 @@ def test_lists_of_names(names):
     assert split_names(join_names(names)) == names
 
 
-def test_any_name_works_from_the_text_to_a_mixture(tmp_path, monkeypatch, capfd, recwarn):
+def test_any_name_works_from_the_text_to_a_mixture(tmp_path, monkeypatch, capfd):
     (tmp_path / 'deep/er/here').mkdir(parents=True)
     monkeypatch.chdir(tmp_path / 'deep/er/here')
     os.makedirs('named')
@@ -394,7 +374,7 @@ def test_any_name_works_from_the_text_to_a_mixture(tmp_path, monkeypatch, capfd,
         meta = read_meta(dataset)
         assert sorted(meta['components']) == sorted(LABELS)
         for j, label in enumerate(LABELS):
-            _, record = draw_mix(dataset, 8, components=join_names([label]))
+            _, record = draw_mix(meta, 8, components=join_names([label]))
             assert record['components'] == [label]
             folder = os.path.basename(os.path.dirname(bin_path(meta, label, 'val')))
             assert re.fullmatch(r'[\w+=][\w.+=-]*', folder) and len(folder.encode()) < 120
@@ -402,7 +382,7 @@ def test_any_name_works_from_the_text_to_a_mixture(tmp_path, monkeypatch, capfd,
             expected = [f'{j} {i} validation is what it says'.encode() for i in range(3)]
             assert all(text.startswith(doc) for text, doc in zip(expected, docs, strict=True))
             assert docs == expected or dataset == 'back'  # whole windows alone
-        _, record = draw_mix(dataset, 8, components=join_names(LABELS))
+        _, record = draw_mix(meta, 8, components=join_names(LABELS))
         settings = {key: record[key] for key in (
             'dataset', 'block_size', 'mix_seed', 'token_budget', 'shuffle_components',
             'constant_per_component')}
@@ -416,18 +396,17 @@ def test_any_name_works_from_the_text_to_a_mixture(tmp_path, monkeypatch, capfd,
             '--block_size=8', '--show_dataset=True')
     out, _ = capfd.readouterr()
     assert all(out.count(label) >= 4 for label in LABELS)
-    assert not [str(w.message) for w in recwarn if 'Glyph' in str(w.message)]
     assert os.path.exists('data/n/documents.png')
     assert sorted(os.listdir()) == ['data', 'named'] and not glob.glob(f'{tmp_path}/**/pwned')
     assert os.listdir(tmp_path) == ['deep'] and os.listdir(tmp_path / 'deep/er') == ['here']
 
 
 @pytest.mark.parametrize('labels, reason', [
-    ([''], 'it is empty'), ([' a'], 'lose the spaces'),
+    ([''], 'it is empty'), ([' a'], 'spaces at an end'),
     (['a\0b'], 'cannot be printed'), (['a\nb'], 'cannot be printed'),
-    (['\ud800'], 'cannot be printed'), (['tokenizer.json'], 'a file of the data set'),
-    (['Meta.json'], 'a file of the data set'), (['cs', 'CS'], "takes it for 'cs'"),
-    (['\u00c5', '\u212b'], "takes it for '\u00c5'")])
+    (['\ud800'], 'cannot be printed'), (['tokenizer.json'], 'a file of the data'),
+    (['Meta.json'], 'a file of the data'), (['cs', 'CS'], "take it for 'cs'"),
+    (['mine.hdf5'], 'take it for'), (['\u00c5', '\u212b'], "take it for '\u00c5'")])
 def test_a_label_that_will_not_do_is_refused(capsys, labels, reason):
     with pytest.raises(SystemExit):
         check_labels(labels)

@@ -12,7 +12,8 @@ import torch
 from conftest import BY_TWO, SMALL, TRAIN, run
 from test_model import direct_losses
 
-from configurator import file_hash
+from checkpoint import write_checkpoint
+from configurator import file_hash, sealed
 from sample_mix import draw_mix, read_meta
 
 
@@ -42,7 +43,7 @@ def trained(prepared):
 
 
 def test_a_run_trains_exactly_the_budget(small, trained):
-    record = draw_mix('small', 16, k=2)[1]
+    record = draw_mix(read_meta('small'), 16, k=2)[1]
     log, config = rows('out/small-k2-s0/log.csv'), json.load(open('out/small-k2-s0/config.json'))
     steps = 2 * record['windows'] // 8
     assert config['max_iters'] == steps == int(log[-1]['iter'])
@@ -57,8 +58,13 @@ def test_a_run_trains_exactly_the_budget(small, trained):
     best = torch.load('out/small-k2-s0/best.pt', weights_only=True)
     lowest = min(float(r['val_xe']) for r in log if r['val_xe'])
     assert best['best_val_loss'] == pytest.approx(lowest)
+    assert {'model', 'model_args', 'iter_num', 'best_val_loss', 'config', 'mix'} <= set(best)
+    saved = torch.load('out/small-k2-s0/ckpt.pt', weights_only=True)
     assert {'model', 'optimizer', 'model_args', 'iter_num', 'best_val_loss', 'config', 'rng',
-            'order', 'mix'} <= set(best)
+            'order', 'mix', 'log', 'code', 'tags'} <= set(saved)
+    assert saved['mix']['data'] == read_meta('small')['seal']
+    assert [row['val_xe'] for row in saved['log'] if 'val_xe' in row] == [
+        float(r['val_xe']) for r in log if r['val_xe']]
 
 
 def test_every_k_takes_the_same_steps_of_an_odd_budget(small):
@@ -112,7 +118,7 @@ def test_without_a_compiler_a_run_says_so_and_goes_on(small, monkeypatch, capsys
         raise RuntimeError('no C++ compiler')
     monkeypatch.setattr(torch, 'compile', missing)
     run('train.py', *TRAIN, '--k=2', '--max_iters=3', '--compile=True', '--out_dir=out2/eager')
-    assert [line for line in capsys.readouterr().out.splitlines()
+    assert [line for line in capsys.readouterr().err.splitlines()
             if 'no C++ compiler' in line and 'going on without it' in line]
     assert rows('out2/eager/log.csv')[-1]['iter'] == '3'
 
@@ -139,8 +145,10 @@ def test_a_run_that_is_there_twice_counts_once(small, trained, capsys):
 def test_tag_and_shuffled_control_train_and_evaluate(small, trained):
     run('train.py', *TRAIN, '--k=2', '--tag=True', '--max_iters=5')
     run('train.py', *TRAIN, '--k=2', '--shuffle_components=True', '--max_iters=5')
-    tagged = torch.load('out/small-k2-s0-tag/best.pt', weights_only=True)
+    tagged = torch.load('out/small-k2-s0-tag/ckpt.pt', weights_only=True)
+    names = tagged['mix']['components']
     assert tagged['model_args']['vocab_size'] == 303
+    assert tagged['tags'] == {name: 300 + ['a', 'b.B', 'c'].index(name) for name in names}
     run('eval_xe.py', '--runs=out/small-k2-s0-tag,out/small-k2-s0-shuffled',
         '--results_dir=results2')
     assert {r['run'] for r in rows('results2/xe_by_component.csv')} == {
@@ -238,17 +246,16 @@ def test_runs_of_different_settings_are_not_averaged(small, trained):
 
 def test_missing_specialists_are_named_by_their_command(small, trained, capsys):
     run('eval_xe.py', '--runs=out/small-k2-s0', '--results_dir=results4')
-    assert '--components=' in capsys.readouterr().out
+    assert "python sweep.py --parts_of='out/small-k2-s0'" in capsys.readouterr().out
     assert rows('results4/xe_vs_k.csv')[0]['delta_xe'] == ''
 
 
 def test_losses_are_kept_until_the_checkpoint_changes(small, trained, monkeypatch):
     run('train.py', *TRAIN, '--k=2', '--max_iters=5', '--out_dir=out2/kept')
     seen = []
-    for change in (None, None, 'out/small-k2-s0/best.pt'):
+    for change in (None, None, 'out/small-k2-s0/ckpt.pt'):
         if change:
-            os.remove('out2/kept/best.pt')  # ckpt.pt is the same file
-            shutil.copy(change, 'out2/kept/best.pt')
+            shutil.copy(change, 'out2/kept/ckpt.pt')
         calls, load = [], torch.load
         monkeypatch.setattr(torch, 'load', lambda *args, **kwargs: (  # mmap reads no weights
             kwargs['mmap'] or calls.append(1), load(*args, **kwargs))[1])
@@ -259,8 +266,8 @@ def test_losses_are_kept_until_the_checkpoint_changes(small, trained, monkeypatc
     assert [n for n, _ in seen] == [1, 0, 1] and seen[0][1] == seen[1][1]
     run('eval_xe.py', '--runs=out/small-k2-s0', '--results_dir=results7')
     assert [r['xe'] for r in seen[2][1]] == [r['xe'] for r in rows('results7/xe_by_position.csv')]
-    with open('out2/kept/losses-test-best.npz', 'r+b') as f:  # what cannot be read is made anew
-        f.truncate(100)
+    for path in glob.glob('out2/kept/losses-*.npz'):  # what cannot be read is made anew
+        os.truncate(path, 100)
     run('eval_xe.py', '--runs=out2/kept', '--results_dir=results7')
     assert [r['xe'] for r in seen[2][1]] == [r['xe'] for r in rows('results7/xe_by_position.csv')]
 
@@ -272,7 +279,7 @@ def test_shuffled_labels_have_no_ambiguity(small, capsys):
         mixture = '--k=2', '--token_budget=9600', f'--seed={seed}'
         run('train.py', *args, *mixture, f'--out_dir=dealt/{seed}')
         run('train.py', *args, *mixture, '--tag=True', f'--out_dir=dealt/{seed}tag')
-        for name in draw_mix('small', 16, k=2)[1]['components']:
+        for name in draw_mix(read_meta('small'), 16, k=2)[1]['components']:
             for tokens in (9600, 4800):
                 run('train.py', *args, f'--components={name}', f'--token_budget={tokens}',
                     f'--seed={seed}', f'--out_dir=dealt/{seed}{name}{tokens}')
@@ -300,8 +307,14 @@ def test_a_text_that_is_there_twice_is_one_document(small, trained, tmp_path):
     np.save('data/small/a/test.idx.npy', np.append(ends, len(raw)))
     meta['components']['a']['test'] |= {'docs': len(ends), 'tokens': len(raw),
                                         'sha256': file_hash('data/small/a/test.bin')}
+    meta = sealed(meta)
     with open('data/small/meta.json', 'w') as f:
         json.dump(meta, f)
+    saved = torch.load('out/run/ckpt.pt', weights_only=True)  # of these data
+    saved['mix']['data'] = meta['seal']
+    plain = {key: saved[key] for key in saved['sealed'] if key != 'seal'}
+    tensors = {key: saved[key] for key in ('model', 'best', 'optimizer', 'rng')}
+    write_checkpoint('out/run', 'ckpt.pt', plain, tensors)
     run('eval_xe.py')
     planted, = rows('results/xe_by_component.csv')
     os.chdir(small)
@@ -329,18 +342,18 @@ def test_a_component_outside_the_mixture_is_marked(small, trained):
     assert marks == {'a': 'True', 'c': 'False'}
 
 
-def test_a_run_without_its_checkpoint_is_left_out(small, trained, capsys):
-    run('train.py', *TRAIN, '--k=1', '--max_iters=2', '--out_dir=out2/no-best')
-    os.remove('out2/no-best/best.pt')
-    run('eval_xe.py', '--runs=out2/no-best,out/small-k2-s0', '--results_dir=results6')
-    assert 'left out, without best.pt: out2/no-best' in capsys.readouterr().out
-    assert {r['run'] for r in rows('results6/xe_by_component.csv')} == {'small-k2-s0'}
+def test_a_run_without_the_snapshot_asked_for_is_left_out(small, trained, capsys):
+    run('train.py', *TRAIN, '--k=1', '--max_iters=2', '--snapshots=True', '--out_dir=out2/snap')
+    run('eval_xe.py', '--runs=out2/snap,out/small-k2-s0', '--ckpt=step-000002',
+        '--results_dir=results6')
+    assert 'left out, without step-000002.pt: out/small-k2-s0' in capsys.readouterr().out
+    assert {r['run'] for r in rows('results6/xe_by_component.csv')} == {'snap'}
 
 
 def test_a_mixture_is_shown_and_continued(small, trained, capsys):
     run('sample_mix.py', *SMALL, '--k=2', '--from_run=out/small-k2-s0', '--num_samples=2')
     text = capsys.readouterr().out
-    record = draw_mix('small', 16, k=2)[1]
+    record = draw_mix(read_meta('small'), 16, k=2)[1]
     assert all(f'{name} ' in text for name in record['components'])
     assert f'{record["windows"]:,} windows' in text
     assert text.count('continues its first 8 tokens') == 2

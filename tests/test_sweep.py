@@ -2,7 +2,6 @@
 import csv
 import glob
 import json
-import multiprocessing
 import os
 import random
 import re
@@ -18,10 +17,14 @@ import torch
 from child import start
 from conftest import ROOT, TRAIN, run
 from test_survive import equal, state
+from tqdm import tqdm
 
+import checkpoint
 import configurator
 import sweep
-from sample_mix import held_windows, list_documents, parts_of, read_meta
+from machine import choose_dtype
+from runs import parts_of
+from sample_mix import held_windows, list_documents, read_meta
 
 SETTINGS = [*TRAIN, '--token_budget=800', '--max_iters=4', '--compile=False']
 
@@ -89,13 +92,11 @@ def test_a_sweep_lists_all_that_the_decomposition_needs(listed, capsys):
     assert {json.load(open(f'{folder}/config.json'))['max_iters'] for folder in folders} == {4}
     capsys.readouterr()
     run('eval_xe.py', 'tiny.py')
-    assert not os.path.exists('results/missing.txt')
+    assert '--parts_of' not in capsys.readouterr().out  # nothing is missing
     with open('results/xe_vs_k.csv') as f:
         whole = [row for row in csv.DictReader(f) if row['dilution']]
     assert sorted((row['k'], 'shuffle_components=True' in row['setting']) for row in whole) == [
         ('2', False), ('2', True)]
-    assert all(0 <= float(row[f'{term}_p']) <= 1 for row in whole
-               for term in ('delta', 'dilution', 'transfer', 'ambiguity'))
 
 
 def test_sets_are_the_runs_that_they_name_and_no_others(listed, capsys):
@@ -119,7 +120,8 @@ def test_sets_are_the_runs_that_they_name_and_no_others(listed, capsys):
 def test_what_a_mixture_lacks_is_what_the_sweep_would_train(listed, capsys):
     """The parts of M by parts_of, trained with M's command and their keys, are done in a sweep."""
     lines = listed('--k=1 2', '--seeds=1', '--control=0')
-    M, = [args for args in lines if value_of('k', args)]
+    M, = [args for args in lines
+          if ',' in value_of('components', args) and not value_of('tag', args)]
     run('train.py', *M)
     folder = value_of('out_dir', M)
     config, record = (json.load(open(f'{folder}/{name}.json')) for name in ('config', 'mix'))
@@ -127,7 +129,7 @@ def test_what_a_mixture_lacks_is_what_the_sweep_would_train(listed, capsys):
     assert set(parts) == {('tagged', '')} | {
         (part, c) for part in ('specialist', 'diluted') for c in record['components']}
     for part_folder, keys in parts.values():
-        replaced = [*keys, 'k', 'out_dir']
+        replaced = [*keys, 'out_dir']
         kept = [word for word in M if word[2:].partition('=')[0] not in replaced]
         given = [f'--{key}={value}' for key, value in (keys | {'out_dir': part_folder}).items()]
         run('train.py', *kept, *given)
@@ -190,7 +192,7 @@ def test_defaults_edited_in_train_change_the_steps(project, listed, monkeypatch)
 
 
 @pytest.mark.parametrize('args, says', [
-    (['--k= '], 'one whole number at least'),
+    (['--k= '], 'a list of whole numbers, such as 1 2 3'),
     (['--seeds=0 x'], 'a list of whole numbers, such as 1 2 3'),
     (['--k=1 2', '--control=3'], '--control=3 is not among --k=1 2'),
     (['--k=4'], 'there are 3 candidates (a,b.B,c)'),
@@ -291,10 +293,11 @@ def runs_alive():
     alive = []
     for path in glob.glob('/proc/[0-9]*'):
         try:
-            with open(f'{path}/comm') as f:
-                if f.read() == 'train.py\n' and os.readlink(f'{path}/cwd') == os.getcwd():
+            with open(f'{path}/cmdline') as f:
+                if 'train.py' in f.read().split('\0')[1] and (
+                        os.readlink(f'{path}/cwd') == os.getcwd()):
                     alive.append(path)
-        except OSError:  # it has ended
+        except (OSError, IndexError):  # it has ended
             pass
     return alive
 
@@ -307,7 +310,7 @@ def test_a_sweep_goes_on_past_a_failure_and_the_same_command_mends_it(project, f
         pass
     status, output = end(begin(*mixtures))
     assert status == 1, output
-    reason = f'{bad} failed (status 2), {bad}.log ends: train.py: --out_dir={bad} is a file'
+    reason = f'{bad} failed (status 2), {bad}.log ends: train.py: {bad}: File exists'
     assert output.count(reason) == 2 and '1 of 2 runs failed' in output  # at once, and at the end
     with open('results/tiny/xe_vs_k.csv') as f:
         assert next(csv.DictReader(f))['n_runs'] == '1'
@@ -339,84 +342,156 @@ def test_two_sweeps_at_once_share_the_runs(project):
             assert f.read().count('best val_xe') == 1  # the line that ends a training
 
 
-def test_no_run_goes_on_without_its_sweep(project):
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
+def test_no_run_goes_on_without_its_sweep(project, number):
+    """However the sweep ends, each run gets one SIGTERM: at a second one it would not save."""
     process = subprocess.Popen([sys.executable, os.path.join(ROOT, 'sweep.py'), *RUN, '--k=2',
-                                '--parts=False', '--max_iters=1000000'])
-    while not os.path.exists('out/small-k2-s0/ckpt.pt'):
+                                '--parts=False', '--seeds=0 1', '--max_iters=1000000'])
+    folders = ['out/small-k2-s0', 'out/small-k2-s1-m1']
+    while not all(os.path.exists(f'{folder}/best.pt') for folder in folders):
         assert process.poll() is None
         time.sleep(0.1)
-    process.kill()
-    process.wait()
+    process.send_signal(number)
+    assert process.wait() == (-number if number == signal.SIGKILL else 128 + number)
     for _ in range(300):
         if runs_alive():
             time.sleep(0.1)
     assert not runs_alive()
-    with open('out/small-k2-s0.log') as f:
-        assert 'interrupted by SIGTERM after step' in f.read()  # it has saved
+    for folder in folders:
+        with open(f'{folder}.log') as f:
+            assert 'interrupted by SIGTERM after step' in f.read()  # it has saved
 
 
 def test_a_sweep_that_is_killed_at_random_goes_on_bit_for_bit(project):
-    """The same command ends as an undisturbed sweep does."""
-    args, rng = ['--k=2', '--seeds=0 1', '--parts=False', '--max_iters=60'], random.Random(0)
+    """The same command ends as an undisturbed sweep does. KILLS=20 kills it 20 times."""
+    args, rng = ['--k=2', '--seeds=0 1', '--parts=False', '--max_iters=300'], random.Random(0)
+    began = time.monotonic()
     status, output = end(begin(*args))
     assert status == 0, output
+    seconds = time.monotonic() - began
     undisturbed = {folder: state(folder) for folder in glob.glob('out/*/')}
     assert len(undisturbed) == 2
-    shutil.rmtree('out')
     signals = signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP
-    for i in range(int(os.environ.get('KILLS', 4)) // 4):
-        process, number = begin(*args), signals[i % 4]
-        while not runs_alive() and process.is_alive():
-            time.sleep(0.1)
-        time.sleep(rng.uniform(0, 3))
-        if process.is_alive():
-            os.kill(process.pid, number)
-        status, output = end(process)
-        assert status in (0, -number, 128 + number) and 'Traceback' not in output, output
-        for _ in range(100):
-            if runs_alive():
-                time.sleep(0.1)
-        assert not runs_alive()
-    status, output = end(begin(*args))
+    kills = int(os.environ.get('KILLS', 4))
+    while kills:
+        shutil.rmtree('out')
+        status = None
+        while status != 0:  # until it is through
+            process, number = begin(*args), signals[kills % 4]
+            if kills:
+                time.sleep(rng.uniform(0, 0.9) * seconds)
+            if kills and process.is_alive():
+                os.kill(process.pid, number)
+                kills -= 1
+            status, output = end(process)
+            assert status in (0, -number, 128 + number) and 'Traceback' not in output, output
+            for _ in range(100):
+                if runs_alive():
+                    time.sleep(0.1)
+            assert not runs_alive()
+        for folder in undisturbed:
+            assert equal(state(folder), undisturbed[folder]), folder
+
+
+def test_the_runs_have_the_number_type_of_those_that_are_there(project):
+    """Each would measure for itself, and runs of two types are not compared."""
+    other, = {'bfloat16', 'float32'} - {choose_dtype('', 'cpu', 128, 16)[0]}
+    run('train.py', 'tiny.py', '--k=2', f'--dtype={other}')
+    before = os.stat('out/small-k2-s0/ckpt.pt')
+    status, output = end(begin('--k=2', '--parts=False', '--seeds=0 1', '--dtype='))
+    assert status == 0 and os.stat('out/small-k2-s0/ckpt.pt') == before, output
+    assert torch.load('out/small-k2-s1-m1/ckpt.pt')['config']['dtype'] == other
+
+
+# ---- what runs lack
+
+
+def list_parts(capsys, *args):
+    """The arguments of each run that --parts_of lists."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as e:
+        run('sweep.py', '--list=True', *args)
+    assert not e.value.code
+    return [shlex.split(line)[2:] for line in capsys.readouterr().out.splitlines()]
+
+
+def test_what_a_run_lacks_is_trained_and_evaluated_with_it(project, capsys, monkeypatch):
+    """Settings that no config file has; a part that is begun, in a folder of another name."""
+    wider = ['tiny.py', '--n_layer=2', '--max_iters=6']
+    run('train.py', *wider, '--k=2', '--out_dir=out/wider')
+    lines = list_parts(capsys, '--parts_of=out/wider')
+    assert len(lines) == 5 and all({'--n_layer=2', '--max_iters=6'} < set(args) for args in lines)
+    begun, update = lines[-1], tqdm.update
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(tqdm, 'update', lambda bar, n=1: (
+            update(bar, n), os.kill(os.getpid(), signal.SIGTERM) if bar.n == 3 else None))
+        run('train.py', *begun, '--out_dir=out/elsewhere')
+    assert torch.load('out/elsewhere/ckpt.pt')['iter_num'] == 3
+    both = list_parts(capsys, '--parts_of=out/wider,out/else*')
+    assert [value_of('out_dir', args) for args in both] == [
+        *(value_of('out_dir', args) for args in lines[:-1]), 'out/elsewhere']
+
+    process = start('sweep.py', '--parts_of=out/wider,out/else*', '--jobs=2', '--compile=False',
+                    output='sweep.txt')
+    status, output = end(process)
     assert status == 0, output
-    for folder in undisturbed:
-        assert equal(state(folder), undisturbed[folder]), folder
+    assert torch.load('out/elsewhere/ckpt.pt')['iter_num'] == 6
+    with open('out/elsewhere/log.csv') as f:
+        assert 'resumed at step 3' in f.read()
+    with open('results/small/xe_vs_k.csv') as f:
+        row, = [row for row in csv.DictReader(f) if row['dilution']]
+    assert row['k'] == '2' and row['delta_xe'] and row['transfer'] and row['ambiguity']
+    assert list_parts(capsys, '--parts_of=out/*/') == []
 
 
-def test_a_run_that_cannot_be_forked_is_the_same(project, monkeypatch):
-    """On a GPU or a Mac it is a process that begins anew."""
-    monkeypatch.setattr(sweep, 'context', multiprocessing.get_context('spawn'), raising=False)
-    sweep.start('new', ['train.py', 'tiny.py', '--k=2', '--out_dir=new'], log='new.log')
-    process, *_ = sweep.running.pop('new')
-    run('train.py', 'tiny.py', '--k=2', '--out_dir=here')
-    process.join(200)
-    with open('new.log') as f:
-        assert process.exitcode == 0 and 'best val_xe' in f.read()
-    assert equal(state('new'), state('here'))
+def test_runs_of_several_settings_lack_parts_of_their_own(project, capsys):
+    """A part that two of them lack is trained once."""
+    for more in (['--out_dir=out/one'], ['--out_dir=out/tagged', '--tag=True'],
+                 ['--out_dir=out/other', '--n_embd=8', '--constant_per_component=True']):
+        run('train.py', 'tiny.py', '--k=2', *more)
+    lines = list_parts(capsys, '--parts_of=out/*')
+    found = sorted((value_of('n_embd', args), value_of('token_budget', args),
+                    len(value_of('components', args)), '--tag=True' in args) for args in lines)
+    # out/one and out/tagged: two D_c and two P_c; out/other: two P_c, two D_c and M_tag
+    assert found == [('16', '400', 1, False)] * 2 + [('16', '800', 1, False)] * 2 + [
+        ('8', '1600', 1, False)] * 2 + [('8', '800', 1, False)] * 2 + [('8', '800', 3, True)]
+    assert len({value_of('out_dir', args) for args in lines}) == len(lines)
 
 
-LISTED = """GPU 0: NVIDIA H100 (UUID: GPU-a)
-GPU 1: NVIDIA H100 (UUID: GPU-b)
-  MIG 1g.10gb     Device  0: (UUID: MIG-c)
-  MIG 1g.10gb     Device  1: (UUID: MIG-d)
-"""
-
-
-@pytest.mark.parametrize('visible, nvidia_smi, slots', [
-    (None, LISTED, ['GPU-a', 'MIG-c', 'MIG-d'] * 2),
-    (None, '', ['0', '1'] * 2),
-    ('1,MIG-c', LISTED, ['1', 'MIG-c'] * 2),
+@pytest.mark.parametrize('args, says', [
+    (['--n_layer=6'], 'n_layer of each run itself: leave it out'),  # train.py's default too
+    (['tiny.py'], 'of each run itself: leave it out'),
+    (['--seeds=1'], 'seeds of each run itself'),
+    (['--out_dir=there'], 'out_dir of each run itself'),
+    (['--parts_of=out/nothing'], 'no run there'),
 ])
-def test_a_run_has_a_gpu_and_jobs_are_on_each(monkeypatch, visible, nvidia_smi, slots):
+def test_keys_that_the_runs_have_themselves_are_refused(project, fails, args, says):
+    run('train.py', 'tiny.py', '--k=2', '--out_dir=out/wider')
+    assert says in fails('sweep.py', '--parts_of=out/wider', *args)
+
+
+def test_what_a_run_of_other_code_lacks_is_not_trained_in_vain(project, capsys, monkeypatch, fails):
+    run('train.py', 'tiny.py', '--k=2', '--out_dir=out/wider')
+    code = checkpoint.read_code()
+    monkeypatch.setattr(checkpoint, 'read_code',
+                        lambda: code | {'model.py': code['model.py'] + '\nchanged = 1\n'})
+    assert 'out/wider is of other code' in fails('sweep.py', '--parts_of=out/wider')
+    assert len(list_parts(capsys, '--parts_of=out/wider', '--any_code=True')) == 5
+
+
+# ---- the machine, and make
+
+
+@pytest.mark.parametrize('visible, device, gpus', [
+    (None, '', ['0', '1']), ('1,MIG-c', 'cuda', ['1', 'MIG-c']), ('1', 'cpu', [''])])
+def test_the_gpus_are_those_that_may_be_used(monkeypatch, visible, device, gpus):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
-    monkeypatch.setattr(subprocess, 'run', lambda *args, **more: subprocess.CompletedProcess(
-        args, 0, stdout=nvidia_smi))
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
     if visible:
         monkeypatch.setenv('CUDA_VISIBLE_DEVICES', visible)
-    monkeypatch.setattr(sweep, 'jobs', 2)
-    assert sweep.list_slots() == slots
+    monkeypatch.setitem(sweep.settings, 'device', device)
+    assert sweep.list_gpus() == gpus
 
 
 def test_make_sweep_hands_its_variables_on(project):

@@ -5,7 +5,6 @@ import json
 import math
 import os
 import re
-import shlex
 
 import numpy as np
 import pytest
@@ -13,7 +12,8 @@ import scipy.special
 import scipy.stats
 from conftest import run
 
-from eval_xe import log_bins
+from checkpoint import read_checkpoint
+from curves import log_bins
 from processes import (
     build_processes,
     coin,
@@ -27,6 +27,7 @@ from processes import (
     stationary,
     unigram_xe,
 )
+from runs import parts_of
 
 COINS4 = [coin(p) for p in np.linspace(0.05, 0.95, 4)]
 MESS3_X = (0.05, 0.15, 0.30, 0.45)
@@ -215,6 +216,11 @@ def test_transient_states_are_no_second_component():
     np.testing.assert_allclose(stationary(process), [0, 1], atol=1e-12)
 
 
+def load_config(name):
+    with open(f'out/{name}/config.json') as f:
+        return json.load(f)
+
+
 def read_rows(name):
     with open(f'results/{name}.csv', newline='') as f:
         return list(csv.DictReader(f))
@@ -263,9 +269,9 @@ def test_markov_reaches_its_rate(synthetic):
 
 def test_the_parts_of_delta_xe(tmp_path, monkeypatch, capsys):
     """
-    Trains a mixture of two chains, then what eval_xe.py says is missing, by its very commands. The
-    parts add up to ΔXE in the CSV, the least possible ambiguity is theory's, the specialist mixture
-    starts from 1/2 and finds the component, and no run is missing any more.
+    Trains a mixture of two chains, then what it is compared with. The parts add up to ΔXE in the
+    CSV, the least possible ambiguity is theory's, the specialist mixture starts from 1/2 and finds
+    the component, fits and tests are there, and no run is missing any more.
     """
     monkeypatch.chdir(tmp_path)
     run('prepare.py', '--source=synthetic', '--dataset=s', '--processes=markov:2',
@@ -275,20 +281,18 @@ def test_the_parts_of_delta_xe(tmp_path, monkeypatch, capsys):
         '--device=cpu', '--dtype=float32', '--batch_size=32', '--epochs=4', '--warmup_iters=5',
         '--learning_rate=1e-2', '--eval_interval=50')
     run('eval_xe.py')
-    with open('results/missing.txt') as f:
-        commands = f.read().splitlines()
-    assert commands[0] in capsys.readouterr().out
-    for command in commands:
-        run('train.py', *shlex.split(command)[2:])
-    capsys.readouterr()
+    assert "python sweep.py --parts_of='out/s-k2-s0'" in capsys.readouterr().out
+    M = load_config('s-k2-s0')['command'][1:]
+    record = read_checkpoint('out/s-k2-s0')['mix']
+    for folder, keys in parts_of('out/s-k2-s0', record, load_config('s-k2-s0')).values():
+        run('train.py', *M, *(f'--{key}={value}' for key, value in keys.items()),
+            '--max_iters=100', f'--out_dir={folder}')
     names = sorted(os.listdir('out'))
     assert len(names) == 1 + 1 + 2 + 2  # M, M_tag, P_c, D_c
-    run('eval_xe.py')
-    assert 'python train.py' not in capsys.readouterr().out
-    configs = {}
-    for name in names:
-        with open(f'out/{name}/config.json') as f:
-            configs[name] = json.load(f)
+    capsys.readouterr()
+    run('eval_xe.py', '--dump=True')
+    assert 'sweep.py' not in capsys.readouterr().out
+    configs = {name: load_config(name) for name in names}
     assert {config['max_iters'] for config in configs.values()} == {100}
 
     rows = read_rows('decomposition')
@@ -296,20 +300,30 @@ def test_the_parts_of_delta_xe(tmp_path, monkeypatch, capsys):
     for row in rows:
         terms = sum(float(row[term]) for term in ('dilution', 'transfer', 'ambiguity'))
         assert terms == pytest.approx(float(row['delta_xe']), abs=1e-6)
-        low, gap, high = (float(row[f'specialist_gap{end}']) for end in ('_ci_low', '', '_ci_high'))
-        assert low <= gap <= high
     at = {row['position']: row for row in rows if not row['component']}
-    assert float(at['0']['posterior']) == pytest.approx(0.5) and float(at['31']['posterior']) > 0.9
     bayes = sum(float(at[str(t)]['bayes_ambiguity']) for t in range(32))
     assert bayes == pytest.approx(math.log(2), abs=0.02)
     assert float(at['']['bayes_ambiguity']) * 32 == pytest.approx(bayes)
     row, = [row for row in read_rows('xe_vs_k') if row['k'] == '2' and row['ambiguity']]
     assert float(row['efficiency']) == pytest.approx(
         float(row['bayes_ambiguity']) / float(row['ambiguity']))
-    assert {'parts.png', 'posterior.png', 'delta_by_component.png'} <= set(os.listdir('results'))
-    diluted = next(name for name in names if 'tokens' in name)
-    with np.load(f'out/{diluted}/losses-test-best.npz') as cache:
-        assert len({*cache.files} - {'digest'}) in (1, 2)
+    assert {'parts.png', 'delta_by_component.png'} <= set(os.listdir('results'))
+
+    # the studies
+    run('studies/posterior.py', '--compile=False')
+    rows = read_rows('posterior')
+    assert len(rows) == 1 + 32 + 2 and os.path.getsize('results/posterior-s.png') > 10000
+    for row in rows:
+        for name in ('specialist_gap', 'posterior'):
+            low, x, high = (float(row[f'{name}{end}']) for end in ('_ci_low', '', '_ci_high'))
+            assert low <= x <= high
+    at = {row['position']: row for row in rows if not row['component']}
+    assert float(at['0']['posterior']) == pytest.approx(0.5) and float(at['31']['posterior']) > 0.9
+    assert sum(float(at[str(t)]['specialist_gap']) for t in range(32)) <= math.log(2)
+    run('studies/decay.py')
+    fitted = {(row['setting'], row['k']): row for row in read_rows('decay')}
+    assert len(fitted) == len(read_rows('xe_vs_k')) and 'better_fit' in next(iter(fitted.values()))
+    assert all(float(row['power_error']) > 0 for row in fitted.values())
 
     # twice the steps: the table says whether a term moves
     for name, config in configs.items():

@@ -1,0 +1,149 @@
+"""The machine: which device and number type a run uses, and how its model is compiled."""
+import ctypes
+import glob
+import os
+import tempfile
+import timeit
+import warnings
+from contextlib import nullcontext
+
+import torch
+
+from configurator import cpu_cores, fail, say
+
+
+def choose_device(device=''):
+    """
+    Returns the device asked for, or where none is, the best there is: 'cpu', 'mps', or 'cuda:0'
+    with its number, which becomes the current one. Of several processes each takes the GPU of its
+    LOCAL_RANK, or the only one that it sees. Fails where the device is not on this machine, and
+    where there is an NVIDIA GPU that torch cannot use, unless it was hidden or the CPU asked for.
+    """
+    has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    is_hidden = os.environ.get('CUDA_VISIBLE_DEVICES', '0') in ('', '-1')
+    if device[:4] in ('', 'cuda') and not (has_cuda or is_hidden) and (
+            glob.glob('/proc/driver/nvidia/gpus/*') or glob.glob('/dev/nvidia[0-9]*')):
+        wants = f'wants a driver for CUDA {torch.version.cuda} (for 13.0 that is 580 or newer)'
+        fail(f'there is an NVIDIA GPU here that torch {torch.__version__} cannot use: it'
+             f' {wants if torch.version.cuda else "was built without CUDA"}. Update the driver'
+             ' (nvidia-smi shows yours), or install the torch that fits it from pytorch.org, or go'
+             ' on without the GPU: --device=cpu')
+    kinds = ['cuda'] * has_cuda + ['mps'] * has_mps + ['cpu']  # the best first
+    kind, _, number = (device or kinds[0]).partition(':')
+    if kind not in kinds or (number and kind != 'cuda'):
+        fail(f'--device={device}: this machine has {", ".join(kinds)}')
+    if kind == 'cpu':
+        keep_freed_memory()
+    if kind != 'cuda':
+        return kind
+    count = torch.cuda.device_count()
+    if not number:  # srun --gpus-per-task=1 shows each process a single GPU, torchrun all of them
+        alone = count == 1 and 'TORCHELASTIC_RUN_ID' not in os.environ
+        number = '0' if alone else os.environ.get('LOCAL_RANK', '0')
+    if not number.isdigit() or int(number) >= count:
+        fail(f'--device=cuda:{number}: this machine has {count} GPU{"s" * (count > 1)} for'
+             f' {os.environ.get("LOCAL_WORLD_SIZE", 1)} process(es)')
+    torch.cuda.set_device(int(number))
+    # cuDNN's attention refuses dropout: one kernel, flash, for training and for evaluation
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    return f'cuda:{number}'
+
+
+def keep_freed_memory():
+    """
+    Has glibc keep what is freed for the next step. By default it gives large blocks back to the
+    system, which clears every page when it is asked for them again: up to a third of a small step
+    (LOG.md 2026-11-25). Where there is no glibc nothing happens.
+    """
+    try:
+        mallopt = ctypes.CDLL('libc.so.6').mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(-3, 2**30)  # M_MMAP_THRESHOLD: smaller blocks come from the heap,
+    mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: whose end stays with the process
+
+
+def product_seconds(dtype, tokens, n_embd):
+    """Returns the seconds of an MLP's product, (tokens, n_embd) by (n_embd, 4 n_embd)."""
+    x, weight = torch.ones(tokens, n_embd, dtype=dtype), torch.ones(n_embd, 4 * n_embd, dtype=dtype)
+    return min(timeit.repeat(lambda: x @ weight, number=1, repeat=6)[1:])
+
+
+def choose_dtype(dtype, device, tokens=1600, n_embd=128):
+    """
+    Returns (the number type of matrix products, float32 or bfloat16; the context that a forward
+    pass runs in). '' stands for bfloat16 where the device is faster with it; on a CPU that is
+    measured on products of the run's shapes. Weights and softmax are float32 in either; float32 is
+    float32 on a GPU too, not TF32. Call choose_device first.
+    """
+    kind = device.partition(':')[0]
+    if not dtype:
+        fast = kind == 'cuda' and torch.cuda.is_bf16_supported(including_emulation=False)
+        if kind == 'cpu':  # some have instructions for it and take twice as long (LOG.md)
+            fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+            shape = min(tokens, 4096), n_embd
+            fast = fast and (product_seconds(torch.bfloat16, *shape)
+                             < 0.8 * product_seconds(torch.float32, *shape))
+        dtype = 'bfloat16' if fast else 'float32'
+    if dtype not in ('float32', 'bfloat16'):
+        fail(f'--dtype={dtype}: choose float32 or bfloat16')
+    return dtype, torch.autocast(kind, torch.bfloat16) if dtype == 'bfloat16' else nullcontext()
+
+
+def check_compiler_cache():
+    """Goes on without TORCHINDUCTOR_CACHE_DIR where it cannot be written: torch would not."""
+    folder = os.environ.get('TORCHINDUCTOR_CACHE_DIR', '')
+    try:
+        if folder:
+            os.makedirs(folder, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+    except OSError as e:
+        say(f'TORCHINDUCTOR_CACHE_DIR={folder} cannot be written ({e.strerror}): going on without')
+        del os.environ['TORCHINDUCTOR_CACHE_DIR']
+
+
+def try_compiler(device):
+    """Compiles and runs something small on the device; raises what that raises."""
+    torch.compile(torch.exp)(torch.zeros(64, device=device))  # by vector instructions
+
+
+def compile_model(model, device, mode='default'):
+    """
+    Compiles a model's forward in place, as one graph for one shape, so that its parameters keep
+    their names. Where torch.compile does not work (no C++ compiler, say) a CPU goes on without it,
+    which one line says; on a GPU, where a run would take days, it fails and names the remedy.
+    """
+    if device == 'mps':  # whose compiler lacks operations of the model
+        return
+    check_compiler_cache()
+    import torch._dynamo  # they take a second, which a script that does not compile need not wait
+    import torch._functorch.config
+    import torch._inductor.config
+    # without this a start takes 3 s more (LOG.md)
+    torch._functorch.config.autograd_cache_allow_custom_autograd_functions = True
+    # with common subexpressions removed, the logits that TokenXE recomputes would be kept instead
+    torch._functorch.config.cse = False
+    torch._dynamo.config.recompile_limit = 10_000  # one for each shape of model
+    torch._dynamo.config.accumulated_recompile_limit = 10_000
+    torch._dynamo.config.optimize_ddp = False  # one graph, the same for one process and for several
+    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # on this machine
+    torch._inductor.config.compile_threads = int(os.environ.get(
+        'TORCHINDUCTOR_COMPILE_THREADS', max(1, min(32, cpu_cores() // processes))))
+    warnings.filterwarnings('ignore', message='TensorFloat32')  # left off on purpose
+    # torch's own test of vector instructions takes a second at each start, ours uses them
+    torch._inductor.config.cpp.vec_isa_ok = True
+    try:
+        try:
+            try_compiler(device)
+        except Exception:  # whatever a compiler that is missing, old or broken gives
+            torch._inductor.config.cpp.vec_isa_ok = None
+            torch._inductor.cpu_vec_isa.valid_vec_isa_list.cache_clear()
+            try_compiler(device)
+    except Exception as e:
+        cause = ' '.join(str(e).split())[:150]
+        if device.startswith('cuda'):
+            fail(f'torch.compile does not work here ({cause}): install gcc, or go on without it,'
+                 ' 2 to 3 times slower, by --compile=False')
+        say(f'torch.compile does not work here, going on without it, slower: {cause}')
+        return
+    model.compile(fullgraph=True, dynamic=False, mode=mode)

@@ -1,0 +1,144 @@
+"""
+Finding the component out with specialists alone: Q, the Bayes mixture of the diluted models D_c.
+
+    python studies/posterior.py     # of the runs of K > 1 under out/ that have all their D_c there
+    python studies/posterior.py --runs='out/demo*' --results_dir=results/demo
+
+Q predicts by Bayes' rule with the K diluted specialists D_c of a run, as if each were the truth,
+from the window's own context. `specialist_gap` is Q's loss minus that of the component's own D_c,
+nats a token: summed over any window it is at most ln K, whatever the models are, as Q is at least
+1 / K of each D_c. `posterior` is the probability that Q gives to the true component. The gap is no
+estimate of ambiguity, for averaging weak models helps by itself. posterior.csv has both for each
+run, as decomposition.csv has the terms of ΔXE; the pictures have the means over runs.
+"""
+# -----------------------------------------------------------------------------
+runs = 'out/*'                # folders of the runs and of their D_c, a pattern, as in eval_xe.py
+split = 'test'                # train, val or test
+ckpt = 'best'                 # best, last or a snapshot
+windows_per_component = 4096  # evaluation windows of each component; 0 = all
+results_dir = 'results'       # where posterior.csv and the pictures go
+device = ''                   # cuda, mps or cpu; '' = the best there is
+compile = True                # torch.compile: some 10 s at first, then faster
+# -----------------------------------------------------------------------------
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from configurator import override
+
+settings = override(globals())
+
+import math
+
+import numpy as np
+import pandas as pd
+import scipy.special
+from tqdm import tqdm
+
+import eval_xe
+from configurator import fail, replace_file, safe_name
+from curves import average, by_set, ci_columns, set_of, setting_words
+from machine import choose_device
+from plot_xe import draw_curves, figure, plt
+from processes import loss_so_far, mixture_losses
+from runs import match_parts, read_runs
+
+QUANTITIES = {'posterior': 'probability of the true component',
+              'specialist_gap': 'loss of the mixture minus that of the\ntrue specialist'
+                                ' (nats per token)'}
+
+
+def specialist_mixture(losses, i):
+    """
+    Returns (specialist_gap, posterior), (N, T) each, of windows of the i-th component: losses are
+    those of the K specialists on them, (K, N, T) float64.
+    """
+    gap = mixture_losses(losses) - losses[i]  # (N, T)
+    assert gap.sum(1).max() <= math.log(len(losses)) + 1e-6, 'more than ln K in a window'
+    pieces = np.array_split(losses, 1 + losses.shape[1] // 1024, axis=1)  # as softmax copies
+    posterior = [scipy.special.softmax(-loss_so_far(piece)[:, :, :-1], axis=0)[i]
+                 for piece in pieces]
+    return gap, np.concatenate(posterior)
+
+
+def mixture_curves(run, diluted, bar):
+    """
+    Returns {component: {quantity: Curve}} of a run on K components, given its specialists
+    {c: run}; {} where another model.py than today's has trained them.
+    """
+    components, curves = run['mix']['components'], {}
+    by_model = [eval_xe.run_losses(diluted[c], components, bar) for c in components]
+    if None in by_model:
+        bar.write(f'left out: the D_c of {run["folder"]} were trained with another model.py')
+        return {}
+    for i, c in enumerate(components):
+        losses = np.stack([losses[c] for losses in by_model]).astype(np.float64)  # (K, N, T)
+        gap, posterior = specialist_mixture(losses, i)
+        curves[c] = {'specialist_gap': eval_xe.component_curve(run, c, gap),
+                     'posterior': eval_xe.component_curve(run, c, posterior)}
+    return curves
+
+
+def run_rows(run, by_component, mean):
+    """
+    Returns a run's rows of posterior.csv: the mean over components, over all positions and at each,
+    then each component's over positions.
+    """
+    columns = {key: run[key] for key in ('run', 'dataset', 'k', 'seed', 'mix_seed')} | {
+        'split': split, 'components': '+'.join(run['mix']['components'])}
+    cells = [('', '', mean), *(('', t, mean) for t in range(run['block_size'])),
+             *((c, '', by_component[c]) for c in by_component)]
+    rows = []
+    for c, t, quantities in cells:
+        rows.append(columns | {'component': c, 'position': t})
+        for name, curve in quantities.items():
+            rows[-1] |= ci_columns(name, [curve.over_positions() if t == '' else curve.at(t)])
+    return rows
+
+
+def draw(title, by_k):
+    """Draws {k: (number of runs, {quantity: Curve})} against context position; the figure."""
+    rows = [{'k': k, 'n_runs': n, 'quantity': name, 'position': t, 'mean': mean, 'band_low': low,
+             'band_high': high} for k, (n, curves) in by_k.items() for name, curve in curves.items()
+            for t, (mean, low, high) in enumerate(zip(curve.mean, *curve.band()))]
+    fig, axes = figure(title, 'the Bayes mixture of the specialists trained on B / K; bands: 95%,'
+                       ' simultaneous over positions', 2, 4.5)
+    for ax, (name, label) in zip(axes, QUANTITIES.items()):
+        draw_curves(ax, pd.DataFrame(rows), name, label)
+    axes[0].set_ylim(0, 1)
+    return fig
+
+
+if __name__ == '__main__':
+    vars(eval_xe).update(settings, device=choose_device(device))
+    all_runs = read_runs(runs, which=ckpt)
+    parts = {folder: found['diluted'] for folder, found in match_parts(all_runs).items()}
+    mixtures = [run for run in all_runs if run['k'] > 1 and len(parts[run['folder']]) == run['k']]
+    if not mixtures:
+        fail(f'--runs={runs}: no run of K > 1 that has all its D_c there (sweep.py --parts_of='
+             ' trains them)')
+    words, rows, groups = setting_words(mixtures), [], {}
+    with tqdm(total=sum(run['k']**2 for run in mixtures) + 1e-6, leave=False,
+              bar_format='{desc:10}{bar} {percentage:3.0f}% [{elapsed}<{remaining}]') as bar:
+        for run in mixtures:
+            by_component = mixture_curves(run, parts[run['folder']], bar)
+            if by_component:
+                mean = average([*by_component.values()])
+                rows += run_rows(run, by_component, mean)
+                setting = run['dataset'], *words[run['folder']]
+                groups.setdefault(setting, {}).setdefault(run['k'], []).append((mean, set_of(run)))
+    if not rows:
+        fail(f'--runs={runs}: no run that this model.py can evaluate')
+    os.makedirs(results_dir, exist_ok=True)
+    replace_file(os.path.join(results_dir, 'posterior.csv'), pd.DataFrame(rows).to_csv(index=False))
+    for setting, of_setting in groups.items():
+        by_k = {k: (len(found), average([average(group) for group in by_set(*zip(*found))]))
+                for k, found in sorted(of_setting.items())}
+        fig = draw(', '.join((*setting, f'{split} split')), by_k)
+        path = os.path.join(results_dir, f'posterior-{safe_name("-".join(setting))}.png')
+        replace_file(path, lambda f: fig.savefig(f, format='png'))
+        plt.close(fig)
+        print(path)
+    table = pd.DataFrame([row for row in rows if row['position'] == ''])
+    print(table.drop(columns=['split', 'seed', 'mix_seed']).to_string(
+        index=False, float_format='{:+.4f}'.format))

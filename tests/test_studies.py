@@ -1,0 +1,128 @@
+"""Studies that the product does not need: fits of XE(n) and their tests, the posterior of D_c."""
+import math
+
+import numpy as np
+import pytest
+
+from curves import Curve, cluster_bootstrap, log_bins
+from processes import build_processes, component_losses, sample_process
+from studies.decay import fit_columns, fit_decay, fold_means, holm, p_values
+from studies.posterior import specialist_mixture
+
+
+def noisy(curve):
+    """A Curve that is all but known, and its folds, which no documents have."""
+    boot = curve + 1e-4 * np.random.default_rng(0).normal(size=(200, len(curve)))
+    return Curve(curve, boot), np.full((10, len(curve)), np.nan)
+
+
+def test_holm_by_hand():
+    """Sorted .005, .01, .03, .04, times 4, 3, 2, 1, and none less than the one before."""
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm([0.7, 0.6]), [1, 1])
+
+
+def test_fits_recover_what_made_the_curve():
+    n = np.arange(100)
+    power, exponential = 2 + 0.7 * np.maximum(n, 1.0)**-0.8, 2 + 0.7 * np.exp(-n / 9)
+    for curve, better, c in ((power, 'power', 0.8), (exponential, 'exponential', 9)):
+        fits = fit_decay(*noisy(curve))
+        assert min(fits, key=lambda form: fits[form][3][0]) == better
+        assert [fits[better][i][0] for i in range(3)] == pytest.approx([2, 0.7, c], rel=0.06)
+        other, = fits.keys() - {better}
+        assert (fits[better][3] < fits[other][3]).all()
+
+
+def coins_xe(K, T=100):
+    """The exact Bayes XE (T,) of the mixture of K coins, minus its limit, the mean entropy rate."""
+    p = np.linspace(0.05, 0.95, K)[:, None]
+    loss = np.empty(T)
+    for t in range(T):  # after t tosses of which m were ones, P(one) is the posterior mean of p
+        m = np.arange(t + 1)
+        choose = np.array([math.lgamma(t + 1) - math.lgamma(i + 1) - math.lgamma(t - i + 1)
+                           for i in m])
+        joint = np.exp(choose + m * np.log(p) + (t - m) * np.log(1 - p)) / K  # (K, t + 1)
+        one = (joint * p).sum(0) / joint.sum(0)
+        loss[t] = joint.sum(0) @ -(one * np.log(one) + (1 - one) * np.log(1 - one))
+    return loss + np.mean(p * np.log(p) + (1 - p) * np.log(1 - p))
+
+
+def test_many_coins_decay_as_a_power_and_two_exponentially():
+    """
+    Many coins are one unknown parameter, which costs 1 / (2 n) nats in the end (Riechers et al.
+    2505.18373); few are told apart exponentially fast. From n = 1 on the power is lower than 1, for
+    n XE(n) rises all the way: .11, .34, .46, .49 at n = 1, 8, 64, 399.
+    """
+    many, two = coins_xe(200, 400), coins_xe(2)
+    limits = [n * many[n] for n in (1, 8, 64, 399)]
+    assert limits == pytest.approx([0.114, 0.335, 0.456, 0.486], abs=1e-3)
+    assert two[::8][:4] == pytest.approx([0.693147 - 0.198515, 0, 0, 0], abs=1e-3)
+    for curve, better in ((many[:100], 'power'), (two[:60], 'exponential')):
+        fits = fit_decay(*noisy(curve))
+        errors = {form: fits[form][3] for form in fits}
+        other, = errors.keys() - {better}
+        assert (errors[better] < 0.4 * errors[other]).all()
+
+
+def experiment(curve, seed, n_docs=400):
+    """The Curve and folds of documents that differ in their level much more than in their form."""
+    rng = np.random.default_rng(seed)
+    xe = curve + rng.normal(size=(n_docs, 1)) + 0.5 * rng.normal(size=(n_docs, len(curve)))
+    return (cluster_bootstrap(xe, np.arange(n_docs), 'fits'),
+            fold_means(xe, np.arange(n_docs), 'fits'))
+
+
+def test_fits_weigh_bins_by_their_covariance_and_held_out_documents_decide():
+    """
+    A true form's error is a chi-squared of bins - 3 degrees of freedom. Documents that were held
+    out tell a power from an exponential where they differ, and say so where they do not.
+    """
+    n = np.arange(100)
+    power, flat = 2 + 1.2 * np.maximum(n, 1.0)**-0.8, np.full(100, 2.0)
+    exponential = 2 + 1.2 * np.exp(-n / 9)
+    dof = log_bins(100, 2).max() + 1 - 2 - 3  # bins 0 and 2 are empty or left out
+    errors, verdicts = [], {'power': [], 'exponential': [], 'flat': []}
+    for seed in range(20):
+        for name, curve in (('power', power), ('exponential', exponential), ('flat', flat)):
+            row = fit_columns(*experiment(curve, seed))
+            verdicts[name].append(row['better_fit'])
+            errors += [row[f'{name}_error']] if name != 'flat' else []
+    assert np.mean(errors) == pytest.approx(dof, rel=0.25)
+    assert verdicts['power'].count('power') >= 18, verdicts
+    assert verdicts['exponential'].count('exponential') >= 18, verdicts
+    assert verdicts['flat'].count('not decided') >= 16, verdicts
+
+
+def test_each_fold_has_a_tenth_of_the_documents_and_few_documents_have_no_folds():
+    doc = np.repeat(np.arange(50), 3)
+    xe = np.stack((doc, doc % 10), axis=1).astype(float)
+    folds = fold_means(xe, doc, 'a')
+    assert folds.shape == (10, 2)
+    np.testing.assert_allclose(folds.mean(0), xe.mean(0))  # all of five documents
+    assert np.isnan(fold_means(xe[:27], doc[:27], 'a')).all()
+
+
+def test_p_values_are_over_sets_or_over_the_runs_of_one():
+    ab, ac, bc = ('a', 'b'), ('a', 'c'), ('b', 'c')
+    p = p_values({1: [0.0] * 3, 2: [1.0, 1.2, 0.9, 1.1], 3: [0.5, 0.6, math.nan]},
+                 {1: [('a',)] * 3, 2: [ab, ab, ac, bc], 3: [('a', 'b', 'c')] * 3})
+    t = np.mean([1.1, 0.9, 1.1]) / (np.std([1.1, 0.9, 1.1], ddof=1) / math.sqrt(3))
+    assert p.keys() == {2}
+    assert p[2] == pytest.approx(2 * (1 - (1 / 2 + t / (2 * math.sqrt(2 + t * t)))))  # t of 2
+
+
+def test_the_specialists_mixture_loses_at_most_ln_K_in_every_window():
+    """On processes, where it is Bayes' own mixture, and on losses of no model at all."""
+    processes, rng = list(build_processes('markov:3', 8, 0).values()), np.random.default_rng(0)
+    for i, process in enumerate(processes):
+        tokens = sample_process(process, 100, 64, rng)
+        losses = np.stack([component_losses(p, tokens) for p in processes])
+        gap, posterior = specialist_mixture(np.minimum(losses, 50), i)
+        assert gap.shape == posterior.shape == (100, 64)
+        assert gap.sum(1).max() <= math.log(3) + 1e-9
+        np.testing.assert_allclose(posterior[:, 0], 1 / 3)
+        assert posterior[:, -1].mean() > 0.99
+        assert gap.sum(1).mean() == pytest.approx(math.log(3), abs=0.03)
+    losses = rng.exponential(size=(4, 1000, 20))
+    gaps = [specialist_mixture(losses, i)[0].sum(1) for i in range(4)]
+    assert np.max(gaps) <= math.log(4) + 1e-9 and np.mean(gaps) < math.log(4)
