@@ -1,7 +1,6 @@
-"""
-Checkpoints: ckpt.pt is a run. train.py writes all that it knows of a run into that one file, whole
-or not at all, and its plain part under a seal. The other files of its folder, but for snapshots,
-are for people and other tools, and are never read.
+"""Checkpoints: ckpt.pt is a run. train.py writes all that it knows of a run into that one file,
+whole or not at all, and its plain part under a seal. The other files of its folder, but for
+snapshots, are for people and other tools, and are never read.
 """
 import difflib
 import errno
@@ -16,18 +15,8 @@ import numpy as np
 import torch
 
 import configurator
-from configurator import (
-    code_of,
-    fail,
-    is_sealed,
-    looked_in,
-    refusal,
-    replace_file,
-    safe_name,
-    say,
-    sealed,
-    train_defaults,
-)
+from configurator import (code_of, fail, is_sealed, looked_in, refusal, replace_file, safe_name,
+                          say, sealed, train_defaults)
 from model import GPT
 
 # Keys of train.py that move none of a run's numbers (epochs does through max_iters, which is
@@ -65,9 +54,8 @@ def check_ranges(config):
 
 
 def count_steps(settings, token_budget):
-    """
-    Returns max_iters, or where it is 0 the steps of train.py that its epochs of a budget are. They
-    follow from the budget, not from what a K can use of it. Fails where that is none.
+    """Returns max_iters, or where it is 0 the steps of train.py that its epochs of a budget are.
+    They follow from the budget, not from what a K can use of it. Fails where that is none.
     """
     windows = token_budget // settings['block_size']
     windows_per_step = settings['gradient_accumulation_steps'] * settings['batch_size']
@@ -133,8 +121,7 @@ def tidy_folder(folder, is_new):
 
 
 def write_checkpoint(folder, name, state, tensors):
-    """
-    Writes a checkpoint, whole or not at all: `state`, a dict of plain Python, under a seal, and
+    """Writes a checkpoint, whole or not at all: `state`, a dict of plain Python, under a seal, and
     `tensors` beside it. With ckpt.pt go best.pt, config.json and mix.json, for people and others.
     """
     def write(name, state, tensors):
@@ -150,9 +137,8 @@ def write_checkpoint(folder, name, state, tensors):
 
 
 def read_checkpoint(folder, name='ckpt', mmap=True):
-    """
-    Returns a checkpoint of train.py as a dict, or None where there is no such file. With mmap its
-    tensors stay on the disk (milliseconds, whatever its size). Fails on what train.py has not
+    """Returns a checkpoint of train.py as a dict, or None where there is no such file. With mmap
+    its tensors stay on the disk (milliseconds, whatever its size). Fails on what train.py has not
     written just so, code in a file among it: tensors and plain values are all that is read.
     """
     path = os.path.join(folder, f'{name}.pt')
@@ -173,8 +159,7 @@ def read_checkpoint(folder, name='ckpt', mmap=True):
 
 
 def load_model(folder, which='best'):
-    """
-    Returns (the model in evaluation mode on the CPU, its checkpoint) of a run: `which` is best,
+    """Returns (the model in evaluation mode on the CPU, its checkpoint) of a run: `which` is best,
     last, or a snapshot such as step-000064. Fails where there is none, or does not fit model.py.
     """
     checkpoint = read_checkpoint(folder, 'ckpt' if which in WEIGHTS else which, mmap=False)
@@ -215,8 +200,7 @@ def why_other_code(before, name='model.py'):
 
 
 def why_another(checkpoint, config, components, mix=None, may_change=frozenset()):
-    """
-    Returns why a checkpoint is of another run than train.py with all the settings `config` on
+    """Returns why a checkpoint is of another run than train.py with all the settings `config` on
     `components` would be: a clause ('was trained with seed=0, not 1'), or ''. `mix` is draw_mix's
     record, uncompared where it is None; `may_change` are keys that may differ besides
     NOT_PART_OF_A_SETTING. A key that the checkpoint does not know had its default.
@@ -234,10 +218,10 @@ def why_another(checkpoint, config, components, mix=None, may_change=frozenset()
 
 
 def find_checkpoint(folder, config, components, mix):
-    """
-    Returns the checkpoint that train.py with the settings `config` goes on from, or None where it
-    starts anew. Fails where that would replace a run without overwrite, or go on with another one;
-    the program ends where there is nothing left to train. components and mix as in why_another.
+    """Returns the checkpoint that train.py with the settings `config` goes on from, or None where
+    it starts anew. Fails where that would replace a run without overwrite, or go on with another
+    one; the program ends where there is nothing left to train. components and mix as in
+    why_another.
     """
     init_from, overwrite = config['init_from'], config['overwrite']
     checkpoint = None if init_from == 'scratch' else read_checkpoint(folder, mmap=False)

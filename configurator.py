@@ -1,5 +1,4 @@
-"""
-Settings: defaults in the script, then config files, then --key=value, each overriding the last.
+"""Settings: defaults in the script, then config files, then --key=value, each overriding the last.
 
     python train.py config/cpu.py config/k2.py --batch_size=64
 
@@ -46,9 +45,8 @@ def setting_names(node):
 
 
 def read_settings(path):
-    """
-    Returns {key: (default, comment)} of a script: what it assigns above its call of override. That
-    part of it is run. Fails where it raises, or a default is no plain value.
+    """Returns {key: (default, comment)} of a script: what it assigns above its call of override.
+    That part of it is run. Fails where it raises, or a default is no plain value.
     """
     with open(path, encoding='utf-8') as f:
         head = f.read().partition(END_OF_SETTINGS)[0]
@@ -90,8 +88,7 @@ def train_defaults():
 
 
 def checked(key, value, default, where):
-    """
-    Returns value if it has the type of default, else fails. An int becomes a float where the
+    """Returns value if it has the type of default, else fails. An int becomes a float where the
     default is one, and a number a string: dataset = 2024 names a folder.
     """
     if (type(default), type(value)) in ((float, int), (str, int), (str, float), (tuple, list)):
@@ -140,9 +137,8 @@ def parse_argument(arg, own, by_script):
 
 
 def override(script, shared=()):
-    """
-    Applies sys.argv to a script's globals(), in place, and returns its settings, a dict. Where the
-    script is imported rather than run these are the defaults, and its globals stay as they are.
+    """Applies sys.argv to a script's globals(), in place, and returns its settings, a dict. Where
+    the script is imported rather than run these are the defaults, and its globals stay as they are.
 
     `shared` are keys of train.py that the script takes too, 'all' for every one. A file may set a
     key that only another script knows, so that one file serves all of them. A key that no script
@@ -180,9 +176,8 @@ def override(script, shared=()):
 
 @functools.cache
 def code_of(source):
-    """
-    Returns the code in a script's text as Python prints it: without comments, docstrings and line
-    breaks, and without the defaults of settings, which a run records by themselves.
+    """Returns the code in a script's text as Python prints it: without comments, docstrings and
+    line breaks, and without the defaults of settings, which a run records by themselves.
     """
     head, end, _ = source.partition(END_OF_SETTINGS)
     tree, last = ast.parse(source), head.count('\n') + 1 if end else 0  # line of the head
@@ -277,8 +272,7 @@ sys.excepthook = report_error
 
 
 def replace_file(path, content):
-    """
-    Writes content, a string or a function that writes to the binary file it is given. A file of
+    """Writes content, a string or a function that writes to the binary file it is given. A file of
     that name is always whole: it is written under another name, synced and renamed. Fails where
     that cannot be done (a full disk, say); what was at path then stays.
     """
@@ -297,9 +291,8 @@ def replace_file(path, content):
 
 
 def lock(path, what, wait=False):
-    """
-    Holds a lock file until the process ends, however it ends: a kill releases it. Returns the lock,
-    which must be kept. Where another process holds it, this one waits, or fails.
+    """Holds a lock file until the process ends, however it ends: a kill releases it. Returns the
+    lock, which must be kept. Where another process holds it, this one waits, or fails.
     """
     import filelock
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -358,9 +351,8 @@ def random_stream(*name):
 
 
 def split_names(text):
-    """
-    'a,b' -> ['a', 'b'], and '"a,b",c' -> ['a,b', 'c'], as a line of csv; spaces around a name are
-    dropped. Fails where a name is there twice.
+    """'a,b' -> ['a', 'b'], and '"a,b",c' -> ['a,b', 'c'], as a line of csv; spaces around a name
+    are dropped. Fails where a name is there twice.
     """
     names = [name.strip() for row in csv.reader(text.splitlines(), skipinitialspace=True)
              for name in row if name.strip()]
@@ -377,10 +369,9 @@ def join_names(names):
 
 
 def safe_name(name):
-    """
-    Returns a name for a file or folder, which no shell, path or pattern reads otherwise: the name
-    itself if it has letters, digits and . _ + - = alone. Else other characters become _, and six
-    digits of a hash tell apart what then looks alike. It is short enough for any file system.
+    """Returns a name for a file or folder, which no shell, path or pattern reads otherwise: the
+    name itself if it has letters, digits and . _ + - = alone. Else other characters become _, and
+    six digits of a hash tell apart what then looks alike. It is short enough for any file system.
     """
     safe = re.sub(r'[^\w.+=-]', '_', name).lstrip('.-').encode()[:100].decode(errors='ignore')
     digest = hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()

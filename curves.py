@@ -1,6 +1,5 @@
-"""
-Curves: means over windows, their intervals from resampling documents, and the rows of the CSV files
-that eval_xe.py makes of them.
+"""Curves: means over windows, their intervals from resampling documents, and the rows of the CSV
+files that eval_xe.py makes of them.
 
 Windows of one document resemble each other, so the unit is the document: a resample draws a
 component's documents, all windows and positions of a document together. Every run is resampled
@@ -41,9 +40,8 @@ class Curve(NamedTuple):
         return np.quantile(self.boot, (0.025, 0.975), axis=0)
 
     def band(self):
-        """
-        A 95% band that holds the whole curve at once, (low, high): as many standard errors around
-        it at every position as the 95% quantile over resamples of the largest |t|.
+        """A 95% band that holds the whole curve at once, (low, high): as many standard errors
+        around it at every position as the 95% quantile over resamples of the largest |t|.
         """
         se = np.maximum(self.boot.std(0, ddof=1), 1e-12)
         reach = np.quantile(np.abs((self.boot - self.boot.mean(0)) / se).max(1), 0.95)
@@ -58,8 +56,7 @@ def resamples(n_docs, *name):
 
 
 def cluster_bootstrap(values, cluster, *name):
-    """
-    Returns the Curve of the mean over windows of values (N, T). Its resamples draw clusters of
+    """Returns the Curve of the mean over windows of values (N, T). Its resamples draw clusters of
     windows, cluster (N,), with replacement; `name` seeds them. They are nan for a single cluster.
     """
     _, cluster = np.unique(cluster, return_inverse=True)
@@ -95,9 +92,8 @@ def by_set(values, sets):
 
 
 def mean_over_runs(numbers, sets):
-    """
-    Returns (mean, (low, high), kind) of one number per run, each a Curve, and the set of components
-    of each run, a tuple. Every set weighs the same. The 95% interval is for, by kind,
+    """Returns (mean, (low, high), kind) of one number per run, each a Curve, and the set of
+    components of each run, a tuple. Every set weighs the same. The 95% interval is for, by kind,
 
         draws      another draw of components, and another seed: t over the means of several sets
         seeds      these components, and other seeds: t, with the variance within a set. The
@@ -189,9 +185,8 @@ def run_columns(run, component, split):
 
 
 def component_rows(run, component, split, windows, curves):
-    """
-    Returns a list of rows of xe_by_position.csv and a row of xe_by_component.csv, of one component
-    of a run: its evaluation windows, and {quantity: Curve}.
+    """Returns a list of rows of xe_by_position.csv and a row of xe_by_component.csv, of one
+    component of a run: its evaluation windows, and {quantity: Curve}.
     """
     (mean, boot), shuffled = curves['xe'], run['shuffle_components']
     columns = run_columns(run, component, split) | {
@@ -223,9 +218,8 @@ def component_rows(run, component, split, windows, curves):
 
 
 def decomposition_rows(run, split, curves, mean):
-    """
-    Returns a run's rows of decomposition.csv: the mean over components, over all positions and at
-    each, then each component's over positions; [] where no term is known.
+    """Returns a run's rows of decomposition.csv: the mean over components, over all positions and
+    at each, then each component's over positions; [] where no term is known.
     """
     if not TERMS.keys() & mean.keys():
         return []
@@ -260,9 +254,8 @@ def set_of(run):
 
 
 def summarise(members, split, means):
-    """
-    Returns (row of xe_vs_k.csv, {quantity: Curve} averaged over runs) of runs that agree in setting
-    and K. means is {folder: {quantity: Curve}} of each run, averaged over its components.
+    """Returns (row of xe_vs_k.csv, {quantity: Curve} averaged over runs) of runs that agree in
+    setting and K. means is {folder: {quantity: Curve}} of each run, averaged over its components.
     """
     run, curves = members[0], [means[run['folder']] for run in members]
     sets = [set_of(run) for run in members]

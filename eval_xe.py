@@ -1,5 +1,4 @@
-"""
-Evaluates runs on fixed windows: losses by position to results/*.csv, a table, and pictures.
+"""Evaluates runs on fixed windows: losses by position to results/*.csv, a table, and pictures.
 
     python eval_xe.py                                         # every run under out/, test split
     python eval_xe.py --runs='out/arxiv-k?-s0' --split=val
@@ -47,21 +46,9 @@ import plot_xe
 import sample_mix
 from checkpoint import WEIGHTS, load_model, read_code, why_other_code
 from configurator import code_of, fail, file_hash, lock, replace_file, short_hash, split_names
-from curves import (
-    COLUMNS,
-    DIFFERENCES,
-    TERMS,
-    average,
-    cluster_bootstrap,
-    component_rows,
-    curve_rows,
-    decomposition_rows,
-    mean_over_runs,
-    set_of,
-    setting_words,
-    summarise,
-    write_csv,
-)
+from curves import (COLUMNS, DIFFERENCES, TERMS, average, cluster_bootstrap, component_rows,
+                    curve_rows, decomposition_rows, mean_over_runs, set_of, setting_words,
+                    summarise, write_csv)
 from machine import choose_device, choose_dtype, compile_model
 from model import GPT
 from processes import optimal_losses
@@ -75,8 +62,7 @@ SHAPES = set()  # of the models that were compiled
 
 @functools.cache
 def get_eval_windows(dataset, component, T, shuffled):
-    """
-    Returns eval_windows of the split and number asked for, and `cluster` (N,), the bootstrap
+    """Returns eval_windows of the split and number asked for, and `cluster` (N,), the bootstrap
     cluster of each window: windows of one document share one. Documents that begin with the same
     window are duplicates and share one too.
     """
@@ -106,8 +92,7 @@ def get_model(**model_args):
 
 
 def windows_at_once(T):
-    """
-    Returns how many windows of T tokens go through the model at once: batch_size, but at most
+    """Returns how many windows of T tokens go through the model at once: batch_size, but at most
     25,600 tokens, and 2^24 pairs of tokens, as a CPU holds a score of attention for each.
     """
     return max(1, min(batch_size, 25_600 // T, 2**24 // T**2))
@@ -115,9 +100,8 @@ def windows_at_once(T):
 
 @torch.no_grad()
 def window_losses(model, tokens, first, autocast=nullcontext()):
-    """
-    Returns the loss of every token in nats, float32 (N, T): [:, t] is
-    -ln p(w_t | first, w_0 .. w_{t-1}).
+    """Returns the loss of every token in nats, float32 (N, T): [:, t] is -ln p(w_t | first, w_0 ..
+    w_{t-1}).
 
     tokens is (N, T), integers; first is the id that each window begins with, (N,). The last batch
     is filled up to windows_at_once, as a compiled model knows one shape.
@@ -131,8 +115,7 @@ def window_losses(model, tokens, first, autocast=nullcontext()):
 
 
 def evaluate_checkpoint(run, components, autocast, bar):
-    """
-    Returns {component: window_losses on its evaluation windows} of a run's checkpoint. The bar
+    """Returns {component: window_losses on its evaluation windows} of a run's checkpoint. The bar
     advances by one for each component.
     """
     trained, checkpoint = load_model(run['folder'], ckpt)
@@ -170,11 +153,11 @@ def read_cache(path, components, bar):
 
 
 def run_losses(run, components, bar):
-    """
-    Returns {component: window_losses on its evaluation windows} of a run, from a file in the run's
-    folder whose name is a hash of all that they come from: checkpoint, data, code and settings.
-    Returns None where there is no such file, and the run was trained with another model.py than
-    today's, which would give other losses. The bar advances by one for each component.
+    """Returns {component: window_losses on its evaluation windows} of a run, from a file in the
+    run's folder whose name is a hash of all that they come from: checkpoint, data, code and
+    settings. Returns None where there is no such file, and the run was trained with another
+    model.py than today's, which would give other losses. The bar advances by one for each
+    component.
     """
     kind, autocast = choose_dtype(dtype or run['dtype'], device)
     today = read_code()
@@ -221,8 +204,7 @@ def component_curve(run, component, values):
 
 
 def bootstrap(run, losses):
-    """
-    Returns {component: {quantity: Curve}} of a run's losses: 'xe', and 'bayes' and
+    """Returns {component: {quantity: Curve}} of a run's losses: 'xe', and 'bayes' and
     'bayes_ambiguity' where the processes are known.
     """
     curves = {}
@@ -239,8 +221,7 @@ def bootstrap(run, losses):
 
 
 def decompose(run, parts, curves):
-    """
-    Returns {component: {quantity: Curve}} of a run: its curves, those of its parts (match_parts)
+    """Returns {component: {quantity: Curve}} of a run: its curves, those of its parts (match_parts)
     and their differences. curves is {folder: bootstrap's result}.
     """
     result = {}
@@ -256,10 +237,10 @@ def decompose(run, parts, curves):
 
 
 def moved_with_steps(members, runs, means):
-    """
-    Returns which of ΔXE and its terms move from the members, runs of one setting and K, to the same
-    runs with twice the steps: names with spaces between, 'none', or '' without such runs. means is
-    {folder: {quantity: Curve}}. A term has moved where the interval of its difference excludes 0.
+    """Returns which of ΔXE and its terms move from the members, runs of one setting and K, to the
+    same runs with twice the steps: names with spaces between, 'none', or '' without such runs.
+    means is {folder: {quantity: Curve}}. A term has moved where the interval of its difference
+    excludes 0.
     """
     def key(run, steps):
         return identity(run, 'max_iters', 'lr_decay_iters', 'eval_interval'), steps, set_of(run)
@@ -279,9 +260,8 @@ def moved_with_steps(members, runs, means):
 
 
 def evaluate_runs(all_runs, bar):
-    """
-    Returns {folder: bootstrap's result}: the losses of every run on the windows of every component,
-    and their curves. Says which runs this model.py cannot evaluate.
+    """Returns {folder: bootstrap's result}: the losses of every run on the windows of every
+    component, and their curves. Says which runs this model.py cannot evaluate.
     """
     curves = {}
     for run in all_runs:
@@ -298,8 +278,7 @@ def evaluate_runs(all_runs, bar):
 
 
 def rows_of_runs(evaluated, parts, curves, bar):
-    """
-    Returns ({name: rows} of the CSV files that have rows of single runs, {folder: {quantity:
+    """Returns ({name: rows} of the CSV files that have rows of single runs, {folder: {quantity:
     Curve}}: the means over components of runs that were evaluated on all of theirs).
     """
     rows, means = {'xe_by_position': [], 'xe_by_component': [], 'decomposition': []}, {}
@@ -319,9 +298,9 @@ def rows_of_runs(evaluated, parts, curves, bar):
 
 
 def rows_of_settings(evaluated, parts, means):
-    """
-    Returns {name: rows} of the CSV files that have rows by setting and K, of rows_of_runs. Settings
-    of parts alone come last and are not shown: they have no curves, and nothing in `shown_as`.
+    """Returns {name: rows} of the CSV files that have rows by setting and K, of rows_of_runs.
+    Settings of parts alone come last and are not shown: they have no curves, and nothing in
+    `shown_as`.
     """
     rows, groups, parts_only = {'xe_vs_k': [], 'curves': []}, {}, parts_alone(evaluated, parts)
     for run in evaluated:

@@ -1,5 +1,4 @@
-"""
-The law of K: what components are worth to one another, and what mixtures of them will cost.
+"""The law of K: what components are worth to one another, and what mixtures of them will cost.
 
     python fit_law.py                                        # from results/xe_by_component.csv
     python fit_law.py --results='studies/law/part1*,studies/law/mix*' --results_dir=results/law
@@ -55,15 +54,8 @@ import pandas as pd
 import scipy.optimize
 
 import plot_law
-from configurator import (
-    fail,
-    join_names,
-    looked_in,
-    random_stream,
-    replace_file,
-    safe_name,
-    split_names,
-)
+from configurator import (fail, join_names, looked_in, random_stream, replace_file, safe_name,
+                          split_names)
 from laws import LAWS, curve_values, fit_power, leave_one_out, tokens_at, xe_at
 
 DRAWS = 400
@@ -77,13 +69,12 @@ warnings.filterwarnings('ignore', 'Mean of empty slice|All-NaN|Degrees of freedo
 
 
 def read_results(patterns, words='', only=''):
-    """
-    Returns ({(members, tokens an epoch, component): (XE of each run in nats (n,), the standard
+    """Returns ({(members, tokens an epoch, component): (XE of each run in nats (n,), the standard
     error of their ΔXE over documents, 0 if unknown)}, the data set) of eval_xe.py's files. members
     are the components of the runs, sorted. Tagged mixtures (with the key `tagged` the others),
     controls and unfinished runs are left out, and so are those on other components than `only`
-    names, if it does.
-    Fails unless the runs whose setting has all `words`, 'key=value', share one setting.
+    names, if it does. Fails unless the runs whose setting has all `words`, 'key=value', share one
+    setting.
     """
     paths = sorted({path for name in patterns.split(',') for path in glob.glob(name.strip())})
     if not paths:
@@ -166,9 +157,8 @@ def check_specialists(points, B):
 
 
 def seed_spread(cells, tokens=None):
-    """
-    Returns (sd of XE from seed to seed, in nats, its degrees of freedom) of runs of K <= fit_k on
-    so many tokens, or on any; (0, 0) where none is repeated.
+    """Returns (sd of XE from seed to seed, in nats, its degrees of freedom) of runs of K <= fit_k
+    on so many tokens, or on any; (0, 0) where none is repeated.
     """
     repeated = [runs for (S, n, c), (runs, _) in cells.items()
                 if c in S and len(S) <= fit_k and n == (tokens or n)]
@@ -177,8 +167,8 @@ def seed_spread(cells, tokens=None):
 
 
 def fit_rates(cells, B):
-    """
-    Fits the curves, and the rates of the pairs of B tokens, of read_results' cells. Returns a dict:
+    """Fits the curves, and the rates of the pairs of B tokens, of read_results' cells. Returns a
+    dict:
 
         B, names     tokens of a mixture; the C components, which laws know by their number
         curves       [(ln n (G,), XE in nats (D, G))] of each component
@@ -258,8 +248,7 @@ def cross_gaps(cells, names, B):
 
 
 def bigram_gaps(dataset, names, B):
-    """
-    Returns H_c(j) - H_c(c), nats a token, (C, C): H_c(j) is the cross entropy of c's test tokens
+    """Returns H_c(j) - H_c(c), nats a token, (C, C): H_c(j) is the cross entropy of c's test tokens
     under bigrams of the first B training tokens of j, which j's unigrams join as one count more.
     All nan where data_dir has no such data set.
     """
@@ -282,8 +271,7 @@ def bigram_gaps(dataset, names, B):
 
 
 def fit_line(gaps, eta, limit=None):
-    """
-    Fits eta_cj = a + b gap_cj to at most `limit` pairs {c, j}, drawn at random: gaps (C, C), eta
+    """Fits eta_cj = a + b gap_cj to at most `limit` pairs {c, j}, drawn at random: gaps (C, C), eta
     (D, C, C). Returns ((a, b) (D, 2), sd of the residuals, pairs (n, 2)); each draw but the first
     draws the pairs with replacement. Returns None where there are fewer than three pairs.
     """
@@ -314,8 +302,7 @@ def with_line(fit, gaps, line, way):
 
 
 def fit_ways(fit, cells, dataset):
-    """
-    Returns ({way: the fit with its rates}, {way: (gaps, fit_line's line)}), those of (a) to (d)
+    """Returns ({way: the fit with its rates}, {way: (gaps, fit_line's line)}), those of (a) to (d)
     that the results allow. Fails where none is.
     """
     B, names = fit['B'], fit['names']
@@ -347,9 +334,8 @@ def interval(draws, *names):
 
 
 def forecast_draws(fit, law, S):
-    """
-    Returns {c: (XE (D,), ΔXE (D,))} of one run of a mixture S, names: the law's, with the noise of
-    a run, and the law's own error, which its components share. '' is their mean.
+    """Returns {c: (XE (D,), ΔXE (D,))} of one run of a mixture S, names: the law's, with the noise
+    of a run, and the law's own error, which its components share. '' is their mean.
     """
     draws, ids = {}, [fit['names'].index(c) for c in S]
     for name, c in zip(S, ids):
@@ -363,9 +349,8 @@ def forecast_draws(fit, law, S):
 
 
 def forecast_rows(ways, sets, cells, dataset):
-    """
-    Returns a DataFrame of the forecasts of mixtures by all laws on (a), and by three and `--law` on
-    the other ways, with what was measured. covered is the share of runs inside the interval.
+    """Returns a DataFrame of the forecasts of mixtures by all laws on (a), and by three and `--law`
+    on the other ways, with what was measured. covered is the share of runs inside the interval.
     """
     rows = []
     for way, name, S in itertools.product(ways, LAWS, sets):
@@ -421,8 +406,7 @@ def token_rows(fit, cells):
 
 
 def eta_rows(ways, lines):
-    """
-    Returns a DataFrame of the rates of each way, and of the gaps that its line starts from. Rows
+    """Returns a DataFrame of the rates of each way, and of the gaps that its line starts from. Rows
     without components are of the mean over the rates.
     """
     rows = []
@@ -438,10 +422,9 @@ def eta_rows(ways, lines):
 
 
 def next_run(fit, S):
-    """
-    Returns (members, tokens, share of the variance of the law's mean ΔXE that it removes)
-    of the run that would tell most of a mixture S: another seed, or a pair not trained. Shares come
-    from a regression of the draws on what moved them.
+    """Returns (members, tokens, share of the variance of the law's mean ΔXE that it removes) of the
+    run that would tell most of a mixture S: another seed, or a pair not trained. Shares come from a
+    regression of the draws on what moved them.
     """
     y = forecast_draws(fit, law, S)[''][1]
     moves = [(key, z, sd**2 * (1 / runs - 1 / (runs + 1) if runs else 1))
@@ -507,9 +490,8 @@ def print_forecast(fit, ways):
 
 
 def print_tables(fit, tokens, forecasts, scores):
-    """
-    Prints the mean rate; by K the mean ΔXE that was measured and that laws forecast, and the mean
-    share of effective tokens; and the scores of laws, best first.
+    """Prints the mean rate; by K the mean ΔXE that was measured and that laws forecast, and the
+    mean share of effective tokens; and the scores of laws, best first.
     """
     mean_eta = np.nanmean(fit['eta'], axis=(1, 2))
     print(f'\nmean eta of {np.isfinite(fit["eta"][0]).sum()} rates: {mean_eta[0]:.3f}, 90% '

@@ -1,5 +1,4 @@
-"""
-The older pipeline's windows of tokens: HDF5 files, one a split, read and written by prepare.py.
+"""The older pipeline's windows of tokens: HDF5 files, one a split, read and written by prepare.py.
 
 token_chunks [N, T] int32, category_for_chunk and doc_idx_for_chunk (the windows of a document have
 one number), and the attributes chunk_size, total_chunks, tokenizer_name_or_path,
@@ -21,9 +20,8 @@ from tokenizer import read_tokenizer
 
 
 def open_hdf5(source):
-    """
-    Returns {split: iterator over (component, tokens of a document as bytes, uint16)} of a file, or
-    a folder with one for each split.
+    """Returns {split: iterator over (component, tokens of a document as bytes, uint16)} of a file,
+    or a folder with one for each split.
     """
     path = os.path.expanduser(source)
     if os.path.isfile(path):
@@ -62,8 +60,7 @@ def to_tokens(docs):
 
 
 def tokenizer_of(source, folder, staged, name):
-    """
-    Returns (name, tokenizers.Tokenizer, number of tokens, BOS id) of the tokenizer.json that
+    """Returns (name, tokenizers.Tokenizer, number of tokens, BOS id) of the tokenizer.json that
     --tokenizer names, or ('none', None, ..) where it names none. Fails where a token that
     prepare.stage_documents staged in a folder is not the tokenizer's.
     """
@@ -82,8 +79,7 @@ def tokenizer_of(source, folder, staged, name):
 
 
 def byte_counter(tok):
-    """
-    Returns a function from a document, as open_hdf5 has it, to the bytes of its text by a
+    """Returns a function from a document, as open_hdf5 has it, to the bytes of its text by a
     tokenizers.Tokenizer, or where tok is None to its number of tokens.
     """
     def count_bytes(doc):
@@ -117,9 +113,8 @@ class Target(io.FileIO):
 
 
 def write_hdf5(folder, meta, T):
-    """
-    Writes the windows of T tokens of the documents in a data set's folder, from each one's start,
-    to folder/custom_tokenized_data_chunked_len<T>_<split>.hdf5.
+    """Writes the windows of T tokens of the documents in a data set's folder, from each one's
+    start, to folder/custom_tokenized_data_chunked_len<T>_<split>.hdf5.
     """
     names = list(meta['components'])
     for split in ('train', 'val', 'test'):

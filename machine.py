@@ -13,8 +13,7 @@ from configurator import cpu_cores, fail, say
 
 
 def choose_device(device=''):
-    """
-    Returns the device asked for, or where none is, the best there is: 'cpu', 'mps', or 'cuda:0'
+    """Returns the device asked for, or where none is, the best there is: 'cpu', 'mps', or 'cuda:0'
     with its number, which becomes the current one. Of several processes each takes the GPU of its
     LOCAL_RANK, or the only one that it sees. Fails where the device is not on this machine, and
     where there is an NVIDIA GPU that torch cannot use, unless it was hidden or the CPU asked for.
@@ -50,8 +49,7 @@ def choose_device(device=''):
 
 
 def keep_freed_memory():
-    """
-    Has glibc keep what is freed for the next step. By default it gives large blocks back to the
+    """Has glibc keep what is freed for the next step. By default it gives large blocks back to the
     system, which clears every page when it is asked for them again: up to a third of a small step
     (LOG.md 2026-11-25). Where there is no glibc nothing happens.
     """
@@ -70,8 +68,7 @@ def product_seconds(dtype, tokens, n_embd):
 
 
 def choose_dtype(dtype, device, tokens=1600, n_embd=128):
-    """
-    Returns (the number type of matrix products, float32 or bfloat16; the context that a forward
+    """Returns (the number type of matrix products, float32 or bfloat16; the context that a forward
     pass runs in). '' stands for bfloat16 where the device is faster with it; on a CPU that is
     measured on products of the run's shapes. Weights and softmax are float32 in either; float32 is
     float32 on a GPU too, not TF32. Call choose_device first.
@@ -108,8 +105,7 @@ def try_compiler(device):
 
 
 def compile_model(model, device, mode='default'):
-    """
-    Compiles a model's forward in place, as one graph for one shape, so that its parameters keep
+    """Compiles a model's forward in place, as one graph for one shape, so that its parameters keep
     their names. Where torch.compile does not work (no C++ compiler, say) a CPU goes on without it,
     which one line says; on a GPU, where a run would take days, it fails and names the remedy.
     """

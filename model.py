@@ -1,5 +1,4 @@
-"""
-A GPT-2 that returns its loss at every position.
+"""A GPT-2 that returns its loss at every position.
 
 Parameter names and shapes are those of nanoGPT's model.py (and so of GPT-2), so a checkpoint of one
 loads in the other. Letters in shape comments: B windows, T tokens in each, C = n_embd channels,
@@ -20,10 +19,9 @@ KEPT_LOGITS = 2**28
 
 
 class Attention(torch.autograd.Function):
-    """
-    Causal attention of q, k, v, (B, heads, T, D) each, with dropout of its weights; (B, heads, T,
-    D). For CPUs: the backward pass needs no exponential and no row sum over T, as what is kept is
-    e = exp(scores - their maximum), and the sum over j of P_ij dP_ij is that of dy_i y_i over D
+    """Causal attention of q, k, v, (B, heads, T, D) each, with dropout of its weights; (B, heads,
+    T, D). For CPUs: the backward pass needs no exponential and no row sum over T, as what is kept
+    is e = exp(scores - their maximum), and the sum over j of P_ij dP_ij is that of dy_i y_i over D
     (Dao et al. 2205.14135, appendix B).
     """
 
@@ -100,9 +98,8 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def init_weights(self, n_layer, generator):
-        """
-        GPT-2's: normal(0, .02), what projects to the residual stream 1/sqrt(2 n_layer) of it. The
-        embedding of tokens comes last, so that models that differ in vocab_size alone, as M and
+        """GPT-2's: normal(0, .02), what projects to the residual stream 1/sqrt(2 n_layer) of it.
+        The embedding of tokens comes last, so that models that differ in vocab_size alone, as M and
         M_tag do, start from the same weights wherever they share them.
         """
         for name, p in reversed(list(self.named_parameters())):
@@ -129,8 +126,7 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def generate(self, idx, length, temperature=1.0, top_k=200, generator=None):
-        """
-        Returns token ids (B, T) with `length` more sampled behind each row, T + length at most
+        """Returns token ids (B, T) with `length` more sampled behind each row, T + length at most
         block_size, from the top_k likeliest tokens; temperature 0 takes the likeliest.
         """
         for _ in range(length):
@@ -141,10 +137,9 @@ class GPT(nn.Module):
         return idx
 
     def forward(self, idx, targets):
-        """
-        Returns the cross entropy of each target in nats, (B, T) float32: losses[b, t] is
-        -ln p(targets[b, t] | idx[b, 0..t]). idx and targets are integer token ids, (B, T),
-        T <= block_size.
+        """Returns the cross entropy of each target in nats, (B, T) float32: losses[b, t] is -ln
+        p(targets[b, t] | idx[b, 0..t]). idx and targets are integer token ids, (B, T), T <=
+        block_size.
 
         The logits of a large batch, (B * T, V), never exist as a whole: see TokenXE.
         """
@@ -157,9 +152,8 @@ class GPT(nn.Module):
 
 
 class TokenXE(torch.autograd.Function):
-    """
-    Cross entropy in nats, float32 (N,), of targets y (N,) under softmax(h weight^T); h is (N, C),
-    weight (V, C). Products are in autocast's type where that is on, the softmax is in float32.
+    """Cross entropy in nats, float32 (N,), of targets y (N,) under softmax(h weight^T); h is (N,
+    C), weight (V, C). Products are in autocast's type where that is on, the softmax is in float32.
 
     A chunk of tokens has at most max_logits logits. Where a batch fits in one chunk its logits are
     kept for the backward pass, in the products' type. Where it does not, backward recomputes them

@@ -1,5 +1,4 @@
-"""
-Draws the pictures of the law of K from results/law_*.csv alone.
+"""Draws the pictures of the law of K from results/law_*.csv alone.
 
     python plot_law.py
     python plot_law.py --results_dir=results/law

@@ -1,5 +1,4 @@
-"""
-Draws the pictures and prints the table from results/*.csv alone, without torch or checkpoints.
+"""Draws the pictures and prints the table from results/*.csv alone, without torch or checkpoints.
 
     python plot_xe.py
     python plot_xe.py --results_dir=results/demo
@@ -65,9 +64,8 @@ def read_csv(folder, name):
 
 
 def read_settings_shown(folder):
-    """
-    Returns {(dataset, setting): (words, tables)} of the settings that have curves: `words` tell it
-    from the others of its data set, 'key=value, key=value', and `tables` are the rows of
+    """Returns {(dataset, setting): (words, tables)} of the settings that have curves: `words` tell
+    it from the others of its data set, 'key=value, key=value', and `tables` are the rows of
     {'xe_vs_k': .., 'curves': .., 'xe_by_component': ..} that are its own.
     """
     frames = {name: read_csv(folder, name) for name in ('curves', 'xe_vs_k', 'xe_by_component')}
@@ -241,9 +239,8 @@ PICTURES = {'xe_by_position': draw_by_position, 'xe_vs_k': draw_vs_k, 'parts': d
 
 
 def draw(folder, advance=lambda share: None):
-    """
-    Draws all pictures from the CSV files in a folder and returns their paths. Calls advance(share)
-    after each picture, the share of the work that it was.
+    """Draws all pictures from the CSV files in a folder and returns their paths. Calls
+    advance(share) after each picture, the share of the work that it was.
     """
     shown, paths = read_settings_shown(folder), []
     several = len({dataset for dataset, _ in shown}) > 1
@@ -322,9 +319,8 @@ def format_number(row, columns):
 
 
 def setting_lines(rows, notes):
-    """
-    Returns the lines of the tables of one setting, rows of xe_vs_k.csv, and of its controls; with
-    `notes` also what the columns mean.
+    """Returns the lines of the tables of one setting, rows of xe_vs_k.csv, and of its controls;
+    with `notes` also what the columns mean.
     """
     lines, drop = [], rows['unigram_xe'] - rows['entropy_rate']
     rows = rows.assign(drop=drop, share=(rows['excess'] / drop).where(drop > 1e-6),

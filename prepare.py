@@ -1,5 +1,4 @@
-"""
-Turns labelled text, or synthetic processes, into uint16 tokens:
+"""Turns labelled text, or synthetic processes, into uint16 tokens:
 data/<dataset>/<component>/<split>.bin, <split>.idx.npy and meta.json.
 
     python prepare.py                      # ccdv/arxiv-classification from the hub, BPE of 32,000
@@ -62,16 +61,8 @@ import numpy as np
 from tqdm import tqdm
 
 import plot_xe
-from configurator import (
-    fail,
-    join_names,
-    lock,
-    random_stream,
-    replace_file,
-    safe_name,
-    sealed,
-    split_names,
-)
+from configurator import (fail, join_names, lock, random_stream, replace_file, safe_name, sealed,
+                          split_names)
 from sample_mix import data_path, data_table
 from sources import open_text, split_of
 from tokenizer import encoder, open_tokenizer
@@ -105,8 +96,7 @@ def check_labels(labels):
 
 
 def deal(streams):
-    """
-    Yields (component, split, document, whether its text was there before) of {split: iterable of
+    """Yields (component, split, document, whether its text was there before) of {split: iterable of
     (component, document in bytes)}. Where test or val is missing, it is cut from train.
     """
     keep, seen = split_names(labels), set()
@@ -124,8 +114,7 @@ def deal(streams):
 
 
 def stage_documents(streams, staging):
-    """
-    Writes the documents to staging/<component>/<split>, end to end: each once, in the first of
+    """Writes the documents to staging/<component>/<split>, end to end: each once, in the first of
     test, validation and train that has it.
 
     Returns {component: {split: {'lengths': array of the documents' bytes, 'duplicates': how many
@@ -216,10 +205,9 @@ def save_array(path, values):
 
 
 def write_tokens(path, batches, encode, bar, count_bytes=len):
-    """
-    Encodes documents and writes path.bin (uint16, end to end) and path.idx.npy (int64, where each
-    begins, and the end). batches is an iterable of lists of documents (bytes, or what else has a
-    length), encode maps such a list to a list of uint16 arrays, bar advances by their lengths.
+    """Encodes documents and writes path.bin (uint16, end to end) and path.idx.npy (int64, where
+    each begins, and the end). batches is an iterable of lists of documents (bytes, or what else has
+    a length), encode maps such a list to a list of uint16 arrays, bar advances by their lengths.
 
     Returns {'docs', 'tokens', 'bytes', 'sha256'} as meta.json has them.
     """

@@ -1,5 +1,4 @@
-"""
-The runs in out/: what each is, which share a setting, and what a mixture is compared with.
+"""The runs in out/: what each is, which share a setting, and what a mixture is compared with.
 
 M is a mixture of K components with budget B. P_c is the specialist of component c, trained on c
 alone with budget B. D_c is diluted: trained on c alone with what c gives to M, B / K. M_tag is
@@ -9,24 +8,10 @@ import collections
 import glob
 import os
 
-from checkpoint import (
-    NOT_PART_OF_A_SETTING,
-    VARIES_IN_A_SETTING,
-    WEIGHTS,
-    name_components,
-    read_checkpoint,
-    run_name,
-    run_state,
-)
-from configurator import (
-    code_of,
-    fail,
-    join_names,
-    lock_holder,
-    looked_in,
-    short_hash,
-    train_defaults,
-)
+from checkpoint import (NOT_PART_OF_A_SETTING, VARIES_IN_A_SETTING, WEIGHTS, name_components,
+                        read_checkpoint, run_name, run_state)
+from configurator import (code_of, fail, join_names, lock_holder, looked_in, short_hash,
+                          train_defaults)
 from sample_mix import held_windows, list_documents, read_meta
 
 SEEDS = ('seed', 'mix_seed')
@@ -41,8 +26,7 @@ def code_hash(code):
 
 
 def read_run(folder, components=(), any_code=False):
-    """
-    Returns a run as a dict: the config of its ckpt.pt, where a key that it lacks has train.py's
+    """Returns a run as a dict: the config of its ckpt.pt, where a key that it lacks has train.py's
     default, and
 
         folder, run    its path, and the folder's name
@@ -94,9 +78,8 @@ def find_folders(patterns):
 
 
 def read_runs(patterns, components=(), any_code=False, unfinished=False, which='best'):
-    """
-    Returns read_run's runs in the folders that match patterns, with commas between. Left out, and
-    named, are those that repeat another, those without the checkpoint `which` and, unless
+    """Returns read_run's runs in the folders that match patterns, with commas between. Left out,
+    and named, are those that repeat another, those without the checkpoint `which` and, unless
     `unfinished`, those that have not ended. With any_code all count as trained by today's code.
     """
     chosen, left_out = {}, collections.defaultdict(list)
@@ -129,8 +112,7 @@ def read_runs(patterns, components=(), any_code=False, unfinished=False, which='
 
 
 def parts_of(run_folder, record, settings):
-    """
-    Returns the runs that a run M is compared with, {(part, component): (folder, keys)}:
+    """Returns the runs that a run M is compared with, {(part, component): (folder, keys)}:
     ('specialist', c) is P_c, trained on c alone with the budget of M; ('diluted', c) is D_c, on c
     alone with what c gives to M; ('tagged', '') is M_tag. They have the settings, seeds and steps
     of M but for keys, {key: value}. A component may hold too few tokens for its P_c or D_c. A run
@@ -168,10 +150,9 @@ def parts_of(run_folder, record, settings):
 
 
 def match_parts(runs):
-    """
-    Returns {folder: {'specialist': {c: run}, 'diluted': {c: run}, 'tagged': {'': run}}}: what each
-    run is compared with, as far as it is among the runs. They agree with it in setting, steps and
-    seeds. The specialists are of the components that it is evaluated on.
+    """Returns {folder: {'specialist': {c: run}, 'diluted': {c: run}, 'tagged': {'': run}}}: what
+    each run is compared with, as far as it is among the runs. They agree with it in setting, steps
+    and seeds. The specialists are of the components that it is evaluated on.
     """
     def key(run, components, tokens, tag=False):
         free = 'token_budget', 'tag', 'constant_per_component'
@@ -203,8 +184,7 @@ def parts_alone(runs, parts):
 
 
 def missing_parts(run, parts):
-    """
-    Returns {(part, component): (folder, keys)} of parts_of a run less those in `parts`, what
+    """Returns {(part, component): (folder, keys)} of parts_of a run less those in `parts`, what
     match_parts has of it, and less those whose component holds too few tokens. `sweep.py
     --parts_of` trains them.
     """

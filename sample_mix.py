@@ -1,5 +1,4 @@
-"""
-The mixture: reads prepared data, picks K components, cuts the token budget exactly, draws the
+"""The mixture: reads prepared data, picks K components, cuts the token budget exactly, draws the
 windows. The other scripts import it. Run by itself it shows a mixture, and with a run's folder also
 what that run's model makes of it.
 
@@ -36,18 +35,8 @@ import os
 import numpy as np
 import pandas as pd
 
-from configurator import (
-    fail,
-    file_hash,
-    is_sealed,
-    join_names,
-    lock_holder,
-    looked_in,
-    nearest,
-    random_stream,
-    safe_name,
-    split_names,
-)
+from configurator import (fail, file_hash, is_sealed, join_names, lock_holder, looked_in, nearest,
+                          random_stream, safe_name, split_names)
 
 # torch is imported where it is needed, for it takes two seconds
 AGAIN = 'prepare the data set again with --overwrite=True'
@@ -108,10 +97,9 @@ def check_hashes(meta, components, splits):
 
 
 def list_documents(meta, component, split, shuffle_components=False):
-    """
-    Returns the documents of one component as a structured array with the fields source (index into
-    sorted(meta['components']): whose .bin it lies in), doc (index into that .bin's idx.npy), start
-    and length (tokens, in that .bin). Fails where the files are not what meta.json says.
+    """Returns the documents of one component as a structured array with the fields source (index
+    into sorted(meta['components']): whose .bin it lies in), doc (index into that .bin's idx.npy),
+    start and length (tokens, in that .bin). Fails where the files are not what meta.json says.
 
     With shuffle_components each component gets as many documents, but of all at random, the same
     deal for every run.
@@ -205,8 +193,7 @@ def data_table(meta, block_size):
 
 
 def choose_components(meta, k, candidates, components, mix_seed):
-    """
-    Returns (the mixture's components, those that set an automatic budget), lists of names. These
+    """Returns (the mixture's components, those that set an automatic budget), lists of names. These
     are all candidates, or the components where they are named and not all candidates.
     """
     pool = sorted(split_names(candidates)) or sorted(meta['components'])
@@ -221,8 +208,7 @@ def choose_components(meta, k, candidates, components, mix_seed):
 
 
 def automatic_budget(windows, T):
-    """
-    Returns what the smallest of the candidates holds, whose windows are given, in tokens: a
+    """Returns what the smallest of the candidates holds, whose windows are given, in tokens: a
     multiple of lcm(1 .. candidates) windows where that costs under 1%, as every K then gets 1/K.
     """
     smallest, multiple = min(windows), math.lcm(*range(1, len(windows) + 1))
@@ -244,8 +230,7 @@ def draw_documents(docs, n, T, rng):
 
 def draw_mix(meta, block_size, k=2, candidates='', components='', token_budget=0, mix_seed=0,
              shuffle_components=False, constant_per_component=False):
-    """
-    Chooses the components and their training documents (see this file's docstring).
+    """Chooses the components and their training documents (see this file's docstring).
 
     Returns (mix, record). mix holds the whole budget: tokens (N,) uint16, and for each of the D
     documents in it start, windows, slack and component, each (D,) int64: where in tokens it begins,
@@ -296,8 +281,7 @@ def draw_mix(meta, block_size, k=2, candidates='', components='', token_budget=0
 
 
 def draw_epoch(mix, block_size, seed, epoch):
-    """
-    Returns the windows of one epoch in the order in which training reads them: start (N,) in
+    """Returns the windows of one epoch in the order in which training reads them: start (N,) in
     mix['tokens'], and component (N,), int64. A document's phase is uniform in 0 .. L mod T.
     """
     rng, n = random_stream('windows', seed, epoch), mix['windows']
@@ -310,8 +294,7 @@ def draw_epoch(mix, block_size, seed, epoch):
 
 
 def draw_batches(mix, block_size, batch, seed, skip=0, device='cpu'):
-    """
-    Yields (start, component), one int64 tensor (2, batch) on the device, for ever: one epoch's
+    """Yields (start, component), one int64 tensor (2, batch) on the device, for ever: one epoch's
     windows after another's, without a gap. The first `skip` windows are left out.
     """
     import torch
@@ -331,9 +314,8 @@ def draw_batches(mix, block_size, batch, seed, skip=0, device='cpu'):
 
 
 def gather_windows(tokens, start, T):
-    """
-    Returns the windows (B, T), int32, that begin at start (B,), int64, of tokens (N,): int16 with
-    the bits of uint16, for which few devices have operations.
+    """Returns the windows (B, T), int32, that begin at start (B,), int64, of tokens (N,): int16
+    with the bits of uint16, for which few devices have operations.
     """
     if tokens.device.type == 'mps':  # where index_select would write out all N - T + 1 windows
         windows = tokens[start[:, None] + start.new_tensor(range(T))]
@@ -361,9 +343,8 @@ def with_first(windows, first):
 
 
 def eval_windows(meta, component, split, block_size, cap=0, shuffle_components=False):
-    """
-    Returns the evaluation windows of one component: tokens (N, T) uint16, and source, doc and start
-    (N,) int64 as in list_documents (start is that of w_0 in the source's .bin).
+    """Returns the evaluation windows of one component: tokens (N, T) uint16, and source, doc and
+    start (N,) int64 as in list_documents (start is that of w_0 in the source's .bin).
 
     They are cut from each document's start without overlap, one window of every document before a
     second of any, in an order that depends on data set, split and component alone; a cap > 0 keeps

@@ -1,5 +1,4 @@
-"""
-Reads labelled text: a source becomes {split: iterator over (component, document)}, the splits in
+"""Reads labelled text: a source becomes {split: iterator over (component, document)}, the splits in
 the order test, val, train, a document the bytes of its text in UTF-8.
 
 Not a letter of a text or label is changed, and nothing is guessed. What a file does not say for
@@ -78,9 +77,8 @@ def kind_of(path):
 
 
 def open_letters(path, name):
-    """
-    Opens a packed or plain file for reading text, in UTF-8 or as its byte-order mark says. The ends
-    of lines stay. What is not UTF-8 becomes lone surrogates, which encode() refuses later.
+    """Opens a packed or plain file for reading text, in UTF-8 or as its byte-order mark says. The
+    ends of lines stay. What is not UTF-8 becomes lone surrogates, which encode() refuses later.
     """
     unpack = UNPACK.get(os.path.splitext(name)[1].lower(), functools.partial(open, mode='rb'))
     file = io.BufferedReader(unpack(path), 1 << 16)
@@ -172,9 +170,8 @@ def read_delimited(file, columns, separator, quotes):
 
 
 def join_lines(file, quotes):
-    """
-    Yields ('line 2', record) from the second line of a file on. A record is a line, or as many as
-    make its quotation marks even: within them a line may end. Blank lines are left out.
+    """Yields ('line 2', record) from the second line of a file on. A record is a line, or as many
+    as make its quotation marks even: within them a line may end. Blank lines are left out.
     """
     record, number, is_open = '', 2, False
     for next_number, line in enumerate(file, 3):
@@ -340,8 +337,7 @@ def read_text(path):
 
 
 def open_text(source, config, columns, separator='', quotes=True):
-    """
-    Returns {split: iterator over (component, document in bytes)} of a source of text: a file, a
+    """Returns {split: iterator over (component, document in bytes)} of a source of text: a file, a
     folder, or the id of a data set of the hub, of which config names a configuration. columns are
     those of the texts, and that of the label. Fails where there is nothing to read.
     """
@@ -370,9 +366,8 @@ def is_reader(name):
 
 
 def open_folder(source, folder, config, columns, read):
-    """
-    Returns the documents of a folder: <split>/<component>/*.txt, <component>/*.txt, the files that
-    its README.md lists, as on the hub, or all files of rows.
+    """Returns the documents of a folder: <split>/<component>/*.txt, <component>/*.txt, the files
+    that its README.md lists, as on the hub, or all files of rows.
     """
     files = find_files(folder)
     kinds = {file: kind_of(os.path.join(folder, file)) for file in files}

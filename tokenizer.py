@@ -1,5 +1,5 @@
-"""
-Tokenizers: trains a byte-level BPE, reads a tokenizer.json, encodes documents and decodes tokens.
+"""Tokenizers: trains a byte-level BPE, reads a tokenizer.json, encodes documents and decodes
+tokens.
 
 Each has an end-of-text token, which every window begins with, and fits uint16.
 """
@@ -21,8 +21,7 @@ END_OF_TEXT = '<|endoftext|>'
 
 
 def train_bpe(texts, vocab_size):
-    """
-    Returns a byte-level BPE (tokenizers.Tokenizer) of vocab_size tokens, END_OF_TEXT the first,
+    """Returns a byte-level BPE (tokenizers.Tokenizer) of vocab_size tokens, END_OF_TEXT the first,
     trained on texts, an iterable. Fails where they yield fewer tokens.
     """
     tok = tokenizers.Tokenizer(tokenizers.models.BPE())
@@ -39,8 +38,7 @@ def train_bpe(texts, vocab_size):
 
 
 def read_tokenizer(path):
-    """
-    Returns (tokenizers.Tokenizer, its number of tokens, the id of its end-of-text token) of a
+    """Returns (tokenizers.Tokenizer, its number of tokens, the id of its end-of-text token) of a
     tokenizer.json, without its BPE dropout, truncation and padding. Fails where it has no
     end-of-text token or does not fit uint16.
     """
@@ -65,8 +63,7 @@ def read_tokenizer(path):
 
 
 def open_tokenizer(name, texts, vocab_size):
-    """
-    Returns (tokenizers.Tokenizer or None, tiktoken.Encoding or None, number of tokens, id of the
+    """Returns (tokenizers.Tokenizer or None, tiktoken.Encoding or None, number of tokens, id of the
     end-of-text token) of --tokenizer: bpe, trained on texts, gpt2, or the path of a tokenizer.json.
     """
     if name == 'gpt2':
@@ -89,9 +86,8 @@ def open_gpt2():
 
 
 def to_tiktoken(tok):
-    """
-    Returns a tiktoken.Encoding that gives the ids of a tokenizers.Tokenizer, faster, or None where
-    it might give others: tok is then no byte-level BPE, or an unusual one.
+    """Returns a tiktoken.Encoding that gives the ids of a tokenizers.Tokenizer, faster, or None
+    where it might give others: tok is then no byte-level BPE, or an unusual one.
 
     tokenizers joins the pairs that are merges, in their order; tiktoken joins any neighbours that
     make up a token, in the order of ids. That is the same where ids ascend with the merges, no two
@@ -124,8 +120,7 @@ def to_tiktoken(tok):
 
 
 def is_byte_level(parts):
-    """
-    Returns whether the JSON of a tokenizer is that of a BPE of all bytes, in GPT-2's words, that
+    """Returns whether the JSON of a tokenizer is that of a BPE of all bytes, in GPT-2's words, that
     neither changes a text nor looks for tokens in it before it is split into words.
     """
     words, decoder, model = (parts[key] or {} for key in ('pre_tokenizer', 'decoder', 'model'))
@@ -150,11 +145,10 @@ def describe_loss(tok, text, back):
 
 
 def encoder(tok, encoding=None, num_proc=0, lossy=False):
-    """
-    Returns a function from a list of documents (UTF-8, bytes) to the list of their tokens (uint16
-    arrays): by `encoding`, a tiktoken.Encoding, in num_proc threads, or where it is None by tok, a
-    tokenizers.Tokenizer. Fails on a document that does not come back from tok's tokens letter by
-    letter, or where lossy is True prints which is the first.
+    """Returns a function from a list of documents (UTF-8, bytes) to the list of their tokens
+    (uint16 arrays): by `encoding`, a tiktoken.Encoding, in num_proc threads, or where it is None by
+    tok, a tokenizers.Tokenizer. Fails on a document that does not come back from tok's tokens
+    letter by letter, or where lossy is True prints which is the first.
     """
     first_loss = True
 
@@ -191,9 +185,9 @@ def encoder(tok, encoding=None, num_proc=0, lossy=False):
 
 
 def decoder(name, path):
-    """
-    Returns a function from token ids to text, of a data set whose meta.json says that its tokenizer
-    is `name` and whose tokenizer.json is at path. A synthetic process's symbols are numbers.
+    """Returns a function from token ids to text, of a data set whose meta.json says that its
+    tokenizer is `name` and whose tokenizer.json is at path. A synthetic process's symbols are
+    numbers.
     """
     if name == 'none':
         return lambda ids: ' '.join(map(str, ids))

@@ -1,6 +1,5 @@
-"""
-Trains one model on one mixture, to out/<run>/: ckpt.pt, which holds all of the run, and what people
-and other tools read of it: best.pt, config.json, mix.json, log.csv.
+"""Trains one model on one mixture, to out/<run>/: ckpt.pt, which holds all of the run, and what
+people and other tools read of it: best.pt, config.json, mix.json, log.csv.
 
     python train.py config/k2.py                          # the experiment at K = 2, on a GPU
     python train.py config/cpu.py config/k2.py            # on a laptop
