@@ -36,6 +36,7 @@ RULES = (
      ' patience learning_rate min_lr weight_decay grad_clip warmup_iters lr_decay_iters'),
     ('at least 0 and below 1', lambda x: 0 <= x < 1, 'dropout beta1 beta2'),
     ('choose scratch, resume or auto', lambda x: x in ('scratch', 'resume', 'auto'), 'init_from'),
+    ('a folder, without control characters', str.isprintable, 'out_dir'),
     ('choose float32 or bfloat16', lambda x: x in ('', 'float32', 'bfloat16'), 'dtype'),
     ('choose default, reduce-overhead or max-autotune',
      lambda x: x in ('default', 'reduce-overhead', 'max-autotune'), 'compile_mode'))
@@ -248,7 +249,7 @@ def find_checkpoint(folder, config, components, mix):
                 f' {config["max_iters"]:,} steps')
         if not is_auto:
             fail(f'{done}: nothing to resume (raise --epochs, --max_iters or --patience)')
-        if os.environ.get('RANK', '0') == '0':
+        if configurator.is_master():
             print(done)
         sys.exit(0)
     return checkpoint

@@ -12,6 +12,7 @@ import ast
 import atexit
 import csv
 import difflib
+import errno
 import functools
 import glob
 import hashlib
@@ -24,6 +25,7 @@ import shlex
 import signal
 import socket
 import sys
+import time
 import tokenize
 import traceback
 import types
@@ -213,17 +215,29 @@ if hasattr(sys.stdout, 'reconfigure'):  # a terminal that has no letter such as 
 os.environ['MPLBACKEND'] = 'Agg'  # whatever a notebook has set
 
 
-def say(message):
-    """Prints a line on stderr, by one of torchrun's ranks; a progress bar makes way for it."""
-    if os.environ.get('RANK', '0') == '0':
+def is_master():
+    """Returns whether this process speaks: of torchrun's, which run train.py, the first does."""
+    is_of_several = os.environ.get('WORLD_SIZE', '1') != '1' and sys.argv[0].endswith('train.py')
+    rank = os.environ.get('RANK', '0')
+    return not (is_of_several and rank.isdigit() and int(rank))
+
+
+def say(message, by_all=False):
+    """Prints a line on stderr; a progress bar makes way for it. Of several processes one does."""
+    if by_all or is_master():
         line = f'{os.path.basename(sys.argv[0])}: {" ".join(message.split())}'
         bars = sys.modules.get('tqdm')
         bars.tqdm.write(line, file=sys.stderr) if bars else print(line, file=sys.stderr)
 
 
 def fail(message, status=2):
-    """Ends the program over a user's mistake: one line on stderr, an exit status (SystemExit)."""
-    say(message)
+    """Ends the program over a user's mistake: one line on stderr, an exit status (SystemExit). Of
+    torchrun's processes the first to end ends all; the others wait, so that one of them speaks.
+    """
+    if not is_master():
+        time.sleep(2 + int(os.environ['RANK']))
+        message = f'process {os.environ["RANK"]}: {message}'
+    say(message, by_all=True)
     sys.exit(status)
 
 
@@ -236,7 +250,8 @@ def refusal(error):
         return f'out of memory ({text[:150]}): {batches}use a machine with more'
     if isinstance(error, OSError):
         place = f'{error.filename}: ' if error.filename else ''
-        return place + (error.strerror or text)
+        hint = ': set TMPDIR to a folder that can be written' * ('temporary directory' in text)
+        return place + (error.strerror or text) + hint
     return refusal(error.__cause__) if error.__cause__ else ''
 
 
@@ -296,13 +311,18 @@ def lock(path, what, wait=False):
     """
     import filelock
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    held = filelock.FileLock(path, is_singleton=True)  # no process locks itself out
+    # no process locks itself out; a marker in a lock's place would outlive a kill
+    held = filelock.FileLock(path, is_singleton=True, fallback_to_soft=False)
     if wait and (holder := lock_holder(path)):
         print(f'{what} is being written by {holder}: waiting for it', flush=True)
     try:  # lock_holder takes it for an instant
         held.acquire(timeout=-1 if wait else 0.5, poll_interval=0.05)
     except filelock.Timeout:
         fail(f'{what} is being written by {lock_holder(path)}: wait for it, or choose another name')
+    except OSError as e:
+        if e.errno not in (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP):
+            raise
+        say(f'{what} cannot be locked on this file system ({e.strerror}): start no second writer')
     with open(path, 'w', encoding='utf-8') as f:
         f.write(f'process {os.getpid()} on {socket.gethostname()}')
     return held
@@ -314,7 +334,7 @@ def lock_holder(path):
     if not os.path.exists(path):
         return ''
     try:
-        with filelock.FileLock(path, is_singleton=True).acquire(timeout=0):
+        with filelock.FileLock(path, is_singleton=True, fallback_to_soft=False).acquire(timeout=0):
             return ''
     except filelock.Timeout:
         with open(path, encoding='utf-8') as f:
@@ -393,6 +413,12 @@ def looked_in(path):
 
 
 def cpu_cores():
-    """Returns how many cores this process may use."""
+    """Returns how many cores this process may use: by its affinity, and its container's quota."""
     has_affinity = hasattr(os, 'sched_getaffinity')  # not on a Mac
-    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
+    try:
+        with open('/sys/fs/cgroup/cpu.max') as f:
+            quota, period = map(int, f.read().split())
+    except (OSError, ValueError):  # no container, or one without a quota, 'max 100000'
+        return cores
+    return max(1, min(cores, quota // period))

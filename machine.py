@@ -2,14 +2,30 @@
 import ctypes
 import glob
 import os
+import re
 import tempfile
-import timeit
 import warnings
 from contextlib import nullcontext
 
 import torch
 
 from configurator import cpu_cores, fail, say
+
+
+def find_ranks():
+    """Returns (rank, number of processes) as torchrun sets them; (0, 1) without WORLD_SIZE > 1,
+    whatever RANK a platform sets. Fails where they cannot be so.
+    """
+    for name in ('WORLD_SIZE', 'RANK', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE'):
+        if not os.environ.get(name, '1').isdigit():
+            fail(f'{name}={os.environ[name]} in the environment is no number: unset it')
+    world_size = int(os.environ.get('WORLD_SIZE', 1))
+    if world_size < 2:
+        return 0, 1
+    if not {'RANK', 'MASTER_ADDR'} <= os.environ.keys():
+        fail(f'WORLD_SIZE={world_size} in the environment, and no RANK or MASTER_ADDR: start it by'
+             ' torchrun, or unset WORLD_SIZE')
+    return int(os.environ['RANK']), world_size
 
 
 def choose_device(device=''):
@@ -33,6 +49,8 @@ def choose_device(device=''):
         fail(f'--device={device}: this machine has {", ".join(kinds)}')
     if kind == 'cpu':
         keep_freed_memory()
+        if not os.environ.get('OMP_NUM_THREADS'):  # torch does not know of a container's quota
+            torch.set_num_threads(min(torch.get_num_threads(), cpu_cores()))
     if kind != 'cuda':
         return kind
     count = torch.cuda.device_count()
@@ -61,27 +79,18 @@ def keep_freed_memory():
     mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: whose end stays with the process
 
 
-def product_seconds(dtype, tokens, n_embd):
-    """Returns the seconds of an MLP's product, (tokens, n_embd) by (n_embd, 4 n_embd)."""
-    x, weight = torch.ones(tokens, n_embd, dtype=dtype), torch.ones(n_embd, 4 * n_embd, dtype=dtype)
-    return min(timeit.repeat(lambda: x @ weight, number=1, repeat=6)[1:])
-
-
-def choose_dtype(dtype, device, tokens=1600, n_embd=128):
+def choose_dtype(dtype, device):
     """Returns (the number type of matrix products, float32 or bfloat16; the context that a forward
-    pass runs in). '' stands for bfloat16 where the device is faster with it; on a CPU that is
-    measured on products of the run's shapes. Weights and softmax are float32 in either; float32 is
-    float32 on a GPU too, not TF32. Call choose_device first.
+    pass runs in). '' stands for bfloat16 where the device has units for it: a GPU, or AMX on a CPU.
+    Others have instructions that take twice as long (LOG.md 2026-11-24), or were not measured. So
+    the choice does not depend on what else runs. Weights and softmax are float32 in either; float32
+    is float32 on a GPU too, not TF32. Call choose_device first.
     """
     kind = device.partition(':')[0]
     if not dtype:
-        fast = kind == 'cuda' and torch.cuda.is_bf16_supported(including_emulation=False)
-        if kind == 'cpu':  # some have instructions for it and take twice as long (LOG.md)
-            fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-            shape = min(tokens, 4096), n_embd
-            fast = fast and (product_seconds(torch.bfloat16, *shape)
-                             < 0.8 * product_seconds(torch.float32, *shape))
-        dtype = 'bfloat16' if fast else 'float32'
+        has_units = kind == 'cuda' and torch.cuda.is_bf16_supported(including_emulation=False) or (
+            kind == 'cpu' and torch.cpu._is_amx_tile_supported())
+        dtype = 'bfloat16' if has_units else 'float32'
     if dtype not in ('float32', 'bfloat16'):
         fail(f'--dtype={dtype}: choose float32 or bfloat16')
     return dtype, torch.autocast(kind, torch.bfloat16) if dtype == 'bfloat16' else nullcontext()
@@ -112,6 +121,9 @@ def compile_model(model, device, mode='default'):
     if device == 'mps':  # whose compiler lacks operations of the model
         return
     check_compiler_cache()
+    threads = cpu_cores() // int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # of each process here
+    if not os.environ.get('TORCHINDUCTOR_COMPILE_THREADS', '').isdigit():  # torch fails at ''
+        os.environ['TORCHINDUCTOR_COMPILE_THREADS'] = str(max(1, min(32, threads)))
     import torch._dynamo  # they take a second, which a script that does not compile need not wait
     import torch._functorch.config
     import torch._inductor.config
@@ -122,9 +134,6 @@ def compile_model(model, device, mode='default'):
     torch._dynamo.config.recompile_limit = 10_000  # one for each shape of model
     torch._dynamo.config.accumulated_recompile_limit = 10_000
     torch._dynamo.config.optimize_ddp = False  # one graph, the same for one process and for several
-    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # on this machine
-    torch._inductor.config.compile_threads = int(os.environ.get(
-        'TORCHINDUCTOR_COMPILE_THREADS', max(1, min(32, cpu_cores() // processes))))
     warnings.filterwarnings('ignore', message='TensorFloat32')  # left off on purpose
     # torch's own test of vector instructions takes a second at each start, ours uses them
     torch._inductor.config.cpp.vec_isa_ok = True
@@ -136,10 +145,12 @@ def compile_model(model, device, mode='default'):
             torch._inductor.cpu_vec_isa.valid_vec_isa_list.cache_clear()
             try_compiler(device)
     except Exception as e:
-        cause = ' '.join(str(e).split())[:150]
+        reasons = re.findall('.*(?:error|Error|not found|No such).*', str(e)) or [str(e)]
+        cause = ' '.join(reasons[0].split())[:200]
+        needed = 'python3-dev (its Python.h)' if 'Python.h' in str(e) else 'gcc'
         if device.startswith('cuda'):
-            fail(f'torch.compile does not work here ({cause}): install gcc, or go on without it,'
-                 ' 2 to 3 times slower, by --compile=False')
+            fail(f'torch.compile does not work here ({cause}): install {needed}, or go on without'
+                 ' it, 2 to 3 times slower, by --compile=False')
         say(f'torch.compile does not work here, going on without it, slower: {cause}')
         return
     model.compile(fullgraph=True, dynamic=False, mode=mode)

@@ -99,8 +99,8 @@ def read_runs(patterns, components=(), any_code=False, unfinished=False, which='
         hint = '; --unfinished=True takes them' if reason == 'unfinished' else ''
         print(f'left out, {reason}: {", ".join(folders)}{hint}')
     if not chosen:
-        fail(f'--runs={patterns}: no {"finished " * bool(left_out)}run there {looked_in("out")};'
-             " train one first, or give a pattern such as --runs='out/*'")
+        fail(f'{patterns}: no {"finished " * bool(left_out)}run there {looked_in("out")}; train one'
+             " first, or give a pattern such as 'out/*'")
     if any_code:
         print("any_code: all runs are evaluated with today's model.py, and those of other code are"
               ' averaged with them')
@@ -192,19 +192,21 @@ def missing_parts(run, parts):
     for (part, c), (folder, keys) in parts_of(run['folder'], run['mix'], run).items():
         docs = list_documents(run['meta'], c, 'train', run['shuffle_components']) if c else None
         is_too_small = c and held_windows(docs, T) < keys['token_budget'] // T
-        if c not in parts[part] and not is_too_small:
+        is_evaluated = part != 'specialist' or c in run['evaluated']
+        if c not in parts[part] and is_evaluated and not is_too_small:
             missing[part, c] = folder, keys
     return missing
 
 
-def missing_lines(runs, parts):
-    """Returns the lines that say which runs ΔXE and its terms lack, and how to train them."""
+def missing_lines(runs, parts, patterns):
+    """Returns the lines that say which runs ΔXE and its terms lack, and how to train them: parts
+    that are begun under names of their own are found among the runs of the patterns.
+    """
     lacking = {run['folder']: collections.Counter(
         part for part, _ in missing_parts(run, parts[run['folder']])) for run in runs}
     lines = [f'{folder} lacks {", ".join(f"{n} {part}" for part, n in counts.items())} run(s)'
              for folder, counts in lacking.items() if counts]
-    folders = ','.join(folder for folder in lacking if lacking[folder])
     return lines if not lines else [
         'ΔXE and its parts (specialist: ΔXE; diluted, tagged: the decomposition) are incomplete:',
         *lines[:3], *['..'] * (len(lines) > 3), 'the runs that are missing are trained by'
-        f" python sweep.py --parts_of='{folders}'"]
+        f" python sweep.py --parts_of='{patterns}'"]

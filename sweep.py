@@ -1,5 +1,4 @@
-"""
-Runs a sweep and evaluates it. For each K and seed: the mixture M, the tagged run M_tag, and for
+"""Runs a sweep and evaluates it. For each K and seed: the mixture M, the tagged run M_tag, and for
 each component c of M the diluted specialist D_c and the specialist P_c; for one K all of that on
 shuffled documents too, the control.
 
@@ -44,6 +43,7 @@ settings = override(globals(), shared='all')
 import contextlib
 import ctypes
 import itertools
+import math
 import os
 import re
 import shlex
@@ -66,6 +66,7 @@ TRAIN_DEFAULTS = configurator.train_defaults()
 # keys of train.py that each run has its own value of, so that they cannot be handed on
 SET_BY_SWEEP = {'components', 'seed', 'mix_seed', 'shuffle_components', 'constant_per_component',
                 'tag', 'init_from'}
+BETWEEN_SETS = r'[;\n](?=(?:[^"]*"[^"]*")*[^"]*$)'  # none within quotation marks
 SETS_MAY_HAVE = ('token_budget', 'tag', 'shuffle_components', 'constant_per_component')
 OF_NO_RUN = checkpoint.NOT_PART_OF_A_SETTING - {'out_dir', 'init_from', 'epochs'}
 ALWAYS_SHOWN = ('components', 'token_budget', 'seed', 'mix_seed', 'max_iters')  # in a command
@@ -84,24 +85,32 @@ def parse_numbers(key):
 
 
 def check_keys():
-    """Fails where a key is given that each run, or each run of --parts_of, has its own value of."""
-    own = configurator.read_settings(__file__)
-    fixed = SET_BY_SWEEP
-    if parts_of:
-        fixed = settings.keys() - OF_NO_RUN - {'parts_of', 'jobs', 'results_dir', 'list'}
-    for key in sorted(fixed):
-        default = own[key][0] if key in own else TRAIN_DEFAULTS[key]
-        is_named = any(word.startswith(f'--{key}=') for word in sys.argv[1:])
-        if settings[key] != default or is_named and parts_of:
-            who = f'--parts_of={parts_of}' if parts_of else 'a sweep'
-            fail(f'--{key}={settings[key]}: {who} chooses {key} of each run itself: leave it out')
+    """Fails where a key is given that a sweep chooses: with --parts_of all that a run is."""
+    own = {key: default for key, (default, _) in configurator.read_settings(__file__).items()}
+    free = OF_NO_RUN | {'parts_of', 'jobs', 'results_dir', 'list'}
+    for key in sorted(settings.keys() - free if parts_of else SET_BY_SWEEP):
+        is_named = parts_of and any(word.startswith(f'--{key}=') for word in sys.argv)
+        if is_named or settings[key] != (TRAIN_DEFAULTS | own)[key]:
+            fail(f'--{key}={settings[key]}: a sweep{" with --parts_of" * bool(parts_of)} chooses'
+                 f' {key} of each run itself: leave it out')
+
+
+def say_lost(budget, ks):
+    """Says where over .1% of a budget is lost, as K windows do not divide it, and which are not."""
+    T = settings['block_size']
+    lost = [K for K in ks if budget % (K * T) > 0.001 * budget]
+    if lost:
+        unit = T * math.lcm(*ks)
+        nearest = ' or '.join(f'{n:,}' for n in (budget // unit * unit, -(-budget // unit) * unit)
+                              if n)
+        print(f'--token_budget={budget}: K = {", ".join(map(str, lost))} cannot use all of it; the'
+              f' nearest that every K can is {nearest}', file=sys.stderr)
 
 
 def list_runs(meta, ks, seeds, control, budget):
-    """
-    Returns ({folder: keys}, {component: the tokens that it holds}): the sweep's runs in order, each
-    with the keys that are its own; and the components that are too small for a run that the sweep
-    should have. The mixtures have a budget of so many tokens an epoch.
+    """Returns ({folder: keys}, {component: the tokens that it holds}): the sweep's runs in order,
+    each with the keys that are its own; and the components that are too small for a run that the
+    sweep should have. The mixtures have a budget of so many tokens an epoch.
     """
     dataset, candidates, T, parent = (
         settings[key] for key in ('dataset', 'candidates', 'block_size', 'out_dir'))
@@ -137,7 +146,7 @@ def list_runs(meta, ks, seeds, control, budget):
 def list_sets(meta, seeds, budget):
     """Returns {folder: keys} of the runs that --sets names. Fails at a mistake."""
     found, same = {}, {key: settings[key] for key in SETS_MAY_HAVE} | {'token_budget': budget}
-    for seed, line in itertools.product(seeds, re.split('[;\n]', sets)):
+    for seed, line in itertools.product(seeds, re.split(BETWEEN_SETS, sets)):
         names, *words = re.split(r'\s+(?=\w+=\w+(?:\s+\w+=\w+)*$)', line.strip())
         if not names:  # an empty line
             continue
@@ -161,8 +170,7 @@ def list_sets(meta, seeds, budget):
 
 
 def list_parts(named):
-    """
-    Returns {folder: all keys} of what runs of read_runs are compared with, but for what is done
+    """Returns {folder: all keys} of what runs of read_runs are compared with, but for what is done
     among them. What is begun among them goes on in its folder.
     """
     today, matched, found = runs.code_hash([checkpoint.read_code()]), runs.match_parts(named), {}
@@ -190,8 +198,7 @@ def run_words(folder, config, base, passed_on):
 
 
 def read_state(folder, config):
-    """
-    Returns (the share of its steps that a run has taken, 1 where it is done; its number type; in
+    """Returns (the share of its steps that a run has taken, 1 where it is done; its number type; in
     what its folder holds another run than that of `config`, '' where it does not).
     """
     saved = checkpoint.read_checkpoint(folder)
@@ -227,22 +234,22 @@ def list_gpus():
 
 
 def start(words, gpu='', share=1, log=None):
-    """
-    Starts a script, with its part of the cores where `share` run at a time, on a GPU, its output in
-    a file. Returns its Popen. It gets signals from the sweep alone, and ends with it.
+    """Starts a script, with its part of the cores where `share` run at a time, on a GPU, its output
+    in a file. Returns its Popen. It gets signals from the sweep alone, and ends with it.
     """
     cores = str(max(1, cpu_cores() // share))
-    environment = {'OMP_NUM_THREADS': cores, 'TORCHINDUCTOR_COMPILE_THREADS': cores} | os.environ
-    environment |= {'CUDA_VISIBLE_DEVICES': gpu} if gpu else {}
+    environment = os.environ | ({'CUDA_VISIBLE_DEVICES': gpu} if gpu else {})
+    for name in ('OMP_NUM_THREADS', 'TORCHINDUCTOR_COMPILE_THREADS'):
+        if not re.match('[1-9]', os.environ.get(name, '')):  # unset, or no number of threads
+            environment[name] = cores
     command = [sys.executable, os.path.join(configurator.ROOT, words[0]), *words[1:]]
     return subprocess.Popen(['sh', '-c', LAUNCHER, 'sh', *command], stdin=subprocess.PIPE,
                             stdout=log, stderr=log, env=environment, process_group=0)
 
 
 def pause(processes):
-    """
-    Waits a moment. Hands a signal that has come on to the processes, and returns its number, or 0.
-    At a second one they end at once.
+    """Waits a moment. Hands a signal that has come on to the processes, and returns its number, or
+    0. At a second one they end at once.
     """
     time.sleep(0.1)
     if not signals:
@@ -305,6 +312,7 @@ if __name__ == '__main__':
                                 shuffle_components=shuffled)[1]['token_budget']
             for shuffled in {False, control > 0})
         max_iters = checkpoint.count_steps(settings, budget)
+        say_lost(budget, ks if not sets else [1])
         if sets:
             wanted = list_sets(meta, seeds, budget)
         else:
@@ -315,26 +323,23 @@ if __name__ == '__main__':
         replaced = {*configurator.read_settings(__file__), *ALWAYS_SHOWN, *SET_BY_SWEEP}
         passed_on = [word for word in sys.argv[1:]
                      if word[:2] != '--' or word[2:].partition('=')[0] not in replaced]
-    if list:
-        for folder, config in wanted.items():
-            print(shlex.join(['python', *run_words(folder, config, base, passed_on)]))
     if too_small:
         held = ', '.join(f'{c} {tokens:,}' for c, tokens in too_small.items())
         print(f'ΔXE will be missing where a component holds less than {budget:,} tokens: {held};'
               ' a smaller --token_budget has them all', file=sys.stderr)
     if list:
+        for folder, config in wanted.items():
+            print(shlex.join(['python', *run_words(folder, config, base, passed_on)]))
         sys.exit()
 
-    # what is there already, and the number type: that of a run that is there, or measured
+    # what is there already, and the number type: that of a run that is there, or the machine's
     gpus = list_gpus()
     at_a_time = jobs * len(gpus)
     device = 'cuda' if gpus[0] else choose_device(settings['device'])
     states = {folder: read_state(folder, config) for folder, config in wanted.items()}
     if not settings['dtype'] and not parts_of:
-        torch.set_num_threads(max(1, cpu_cores() // at_a_time))  # as a run has
         there = [dtype for _, dtype, _ in states.values() if dtype]
-        tokens = settings['batch_size'] * settings['block_size']
-        dtype = there[0] if there else choose_dtype('', device, tokens, settings['n_embd'])[0]
+        dtype = there[0] if there else choose_dtype('', device)[0]
         wanted = {folder: config | {'dtype': dtype} for folder, config in wanted.items()}
         states = {folder: read_state(folder, config) for folder, config in wanted.items()}
     others = [f'{folder} {why}' for folder, (_, _, why) in states.items() if why]
@@ -357,7 +362,7 @@ if __name__ == '__main__':
 
         # start what can start; one run of a shape goes first, so that others find it compiled
         for folder in pending.copy():
-            if len(running) == at_a_time or stop_signal:
+            if len(running) >= jobs * len(gpus) or stop_signal:
                 break
             is_first = shapes[folder] not in [shapes[other] for other in running]
             waits = settings['compile'] and not is_first and shapes[folder] not in compiled
@@ -376,7 +381,7 @@ if __name__ == '__main__':
         stop_signal = pause([process for process, *_ in running.values()]) or stop_signal
 
         # look at what runs, and at what has ended
-        for folder, (process, _, began) in running.copy().items():
+        for folder, (process, gpu, began) in running.copy().items():
             share = steps_in_log(folder, began) / wanted[folder]['max_iters']
             if share > shares[folder]:
                 compiled.append(shapes[folder])
@@ -392,8 +397,10 @@ if __name__ == '__main__':
                 pending.append(folder)
                 continue
             failed[folder] = f'{folder} ' + (
-                difference or f'failed (status {process.returncode}), {folder}.log ends:'
-                f' {last_line(folder + ".log")}')
+                difference or f'failed{gpu and " on GPU " + gpu} (status {process.returncode}),'
+                f' {folder}.log ends: {last_line(folder + ".log")}')
+            if share == 0 and len(gpus) > 1:  # it may be the GPU that fails: it gets no other run
+                gpus = [other for other in gpus if other != gpu]
             tqdm.write(failed[folder], file=sys.stderr)
         n_done = sum(share == 1 for share in shares.values())
         bar.set_description_str(f'stopping, {len(running)} to save ' if stop_signal else
@@ -407,7 +414,9 @@ if __name__ == '__main__':
     n_done, status = sum(share == 1 for share in shares.values()), 0
     if (n_done or named) and not stop_signal:
         folders = dict.fromkeys([*(run['folder'] for run in named), *wanted])
-        results_dir = results_dir or os.path.join('results', '-'.join(names) or settings['dataset'])
+        names = names or [settings['dataset']]
+        names += [configurator.safe_name(out_dir)] * (out_dir not in ('', 'out'))
+        results_dir = results_dir or os.path.join('results', '-'.join(names))
         machine = [f'--{key}={settings[key]}' for key in ('device', 'compile', 'any_code')
                    if settings[key] != TRAIN_DEFAULTS[key]]
         process = start(['eval_xe.py', f'--runs={",".join(folders)}',

@@ -68,7 +68,7 @@ wandb_project = 'nanoXE'    # its project
 wandb_run_name = ''         # its name for the run; '' = the folder's
 # the machine
 device = ''                 # cuda, cuda:1, mps or cpu; '' = the best there is
-dtype = ''                  # of products, float32 or bfloat16; '' = bfloat16 where it is faster
+dtype = ''                  # of products, float32 or bfloat16; '' = bfloat16 on GPUs and AMX
 compile = True              # torch.compile: some 20 s at first, then faster steps
 compile_mode = 'default'    # or reduce-overhead (CUDA graphs), or max-autotune: for a GPU
 backend = ''                # of torchrun's processes: nccl or gloo; '' = what fits the device
@@ -96,7 +96,7 @@ import checkpoint
 import configurator
 import sample_mix
 from configurator import fail, random_stream, say
-from machine import choose_device, choose_dtype, compile_model
+from machine import choose_device, choose_dtype, compile_model, find_ranks
 from model import GPT
 from sample_mix import with_first
 
@@ -108,7 +108,7 @@ if wandb_log:
         fail('--wandb_log=True needs a package that is not installed: pip install wandb')
 
 # the machine: processes and device
-rank, world_size = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
+rank, world_size = find_ranks()
 master = rank == 0  # writes files, and shows the progress
 if batch_size % world_size:
     fail(f'--batch_size={batch_size} does not divide among {world_size} processes')
@@ -153,7 +153,7 @@ if master:
 saved = checkpoint.find_checkpoint(out_dir, config, names, record)
 if saved and not dtype:  # then the run's: another machine would choose another
     dtype = saved['config']['dtype']
-dtype, autocast = choose_dtype(dtype, device, batch_size // world_size * block_size, n_embd)
+dtype, autocast = choose_dtype(dtype, device)
 config = {key: globals()[key] for key in config}  # with what was derived above
 
 # the model and its optimizer
@@ -232,6 +232,8 @@ def evaluate():
     xe = torch.empty(len(val_tokens), device=device)  # one array: a list's would lie in the way
     with autocast:
         for x, w, f in zip(*(x.split(micro_batch) for x in (xe, val_tokens, val_first))):
+            if cuda_graphs:  # one graph serves all batches
+                torch.compiler.cudagraph_mark_step_begin()
             x.copy_(model(with_first(w, f), w).mean(1))
     model.train()
     total = torch.zeros(k, dtype=torch.float64)
@@ -318,8 +320,10 @@ if master:
     log = csv.DictWriter(log_file, columns, lineterminator='\n')
     log.writeheader()
     log.writerows(rows)
+    budget = token_budget * (k if constant_per_component else 1)  # which K T may not divide
+    of_budget = f' of a budget of {budget:,}' * (record['tokens'] < 0.999 * budget)
     print(f'K = {k} ({", ".join(names)}): {record["windows"]:,} windows of {T} tokens an epoch,'
-          f' {record["tokens"]:,} tokens\n'
+          f' {record["tokens"]:,} tokens{of_budget}\n'
           f'{n_parameters / 1e6:.2f} M parameters on {device} in {dtype}: {max_iters:,} steps x'
           f' {windows_per_step} windows x {T} tokens = {max_iters * windows_per_step * T:,} tokens,'
           f' {max_iters * windows_per_step / record["windows"]:.2f} epochs -> {out_dir}',
@@ -418,6 +422,7 @@ while True:
                 loss = losses.mean() / gradient_accumulation_steps
             loss.backward()
         loss_sum += loss.detach()
+        del losses, loss  # what is alive keeps its place in a CUDA graph
     grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip or math.inf)
     bad_step = torch.where((bad_step < 0) & ~torch.isfinite(grad_norm), iter_num + 1, bad_step)
     if device_type == 'cpu' and bad_step >= 0:  # at once where nothing has to be waited for

@@ -145,16 +145,6 @@ def test_gradients_in_bfloat16_are_within_its_rounding():
     assert 1e-4 < ours < 1.2 * plain < 0.05
 
 
-def test_bfloat16_is_chosen_where_it_is_faster_not_where_it_is_there(monkeypatch):
-    """A Xeon without AMX has bfloat16 instructions, which take twice as long as float32's."""
-    monkeypatch.setattr(torch.cpu, '_is_avx512_bf16_supported', lambda: True)
-    for seconds, best in ((2.0, 'float32'), (0.5, 'bfloat16')):
-        monkeypatch.setattr(machine, 'product_seconds',
-                            lambda dtype, *shape: seconds if dtype == torch.bfloat16 else 1.0)
-        assert machine.choose_dtype('', 'cpu')[0] == best
-        assert machine.choose_dtype('float32', 'cpu')[0] == 'float32'
-
-
 @pytest.mark.parametrize('autocast', [False, True])
 def test_the_logits_of_a_whole_batch_never_exist_in_float32(monkeypatch, autocast):
     monkeypatch.setattr(model_module, 'HEAD_LOGITS', {'cpu': 12 * 3000})

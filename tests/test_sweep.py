@@ -317,12 +317,12 @@ def test_a_sweep_goes_on_past_a_failure_and_the_same_command_mends_it(project, f
 
     # what is done is left; other settings are refused before anything starts
     os.remove(bad)
-    before = os.stat(f'{good}/ckpt.pt')
+    before = os.stat(f'{good}/ckpt.pt').st_mtime_ns
     status, output = end(begin(*mixtures))
     assert status == 0, output
     assert torch.load(f'{bad}/ckpt.pt')['iter_num'] == 4
     assert 'max_iters=4, not 6' in fails('sweep.py', *RUN, *mixtures, '--max_iters=6')
-    assert os.stat(f'{good}/ckpt.pt') == before
+    assert os.stat(f'{good}/ckpt.pt').st_mtime_ns == before
 
     # or such runs are replaced
     status, output = end(begin(*mixtures, '--seeds=0', '--max_iters=6', '--overwrite=True'))
@@ -394,12 +394,12 @@ def test_a_sweep_that_is_killed_at_random_goes_on_bit_for_bit(project):
 
 
 def test_the_runs_have_the_number_type_of_those_that_are_there(project):
-    """Each would measure for itself, and runs of two types are not compared."""
-    other, = {'bfloat16', 'float32'} - {choose_dtype('', 'cpu', 128, 16)[0]}
+    """Another machine would choose another, and runs of two types are not compared."""
+    other, = {'bfloat16', 'float32'} - {choose_dtype('', 'cpu')[0]}
     run('train.py', 'tiny.py', '--k=2', f'--dtype={other}')
-    before = os.stat('out/small-k2-s0/ckpt.pt')
+    before = os.stat('out/small-k2-s0/ckpt.pt').st_mtime_ns
     status, output = end(begin('--k=2', '--parts=False', '--seeds=0 1', '--dtype='))
-    assert status == 0 and os.stat('out/small-k2-s0/ckpt.pt') == before, output
+    assert status == 0 and os.stat('out/small-k2-s0/ckpt.pt').st_mtime_ns == before, output
     assert torch.load('out/small-k2-s1-m1/ckpt.pt')['config']['dtype'] == other
 
 
@@ -514,3 +514,69 @@ def test_make_alone_lists_its_targets_and_knows_its_variables(project):
         made = make('-n', 'sweep', wrong)
         assert made.returncode == 2 and f'{wrong}: no such variable, there are' in made.stderr
         assert len(made.stderr.splitlines()) == 1
+
+
+# ---- odd environments, budgets and GPUs
+
+@pytest.mark.parametrize('value', [None, '', '0', 'abc', '3'])
+def test_a_run_has_a_number_of_threads_whatever_the_environment_says(monkeypatch, value):
+    """Slurm may set OMP_NUM_THREADS to nothing."""
+    seen = []
+    monkeypatch.setattr(subprocess, 'Popen', lambda *args, env, **more: seen.append(env))
+    monkeypatch.setattr(sweep, 'cpu_cores', lambda: 8)
+    for name in ('OMP_NUM_THREADS', 'TORCHINDUCTOR_COMPILE_THREADS'):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    sweep.start(['train.py'], share=2)
+    assert {seen[0][name] for name in ('OMP_NUM_THREADS', 'TORCHINDUCTOR_COMPILE_THREADS')} == {
+        '3' if value == '3' else '4'}
+
+
+def test_a_name_in_marks_may_have_a_semicolon_in_sets():
+    assert re.split(sweep.BETWEEN_SETS, '"a;b",c; d\n"e\nf" tag=True;g') == [
+        '"a;b",c', ' d', '"e\nf" tag=True', 'g']
+
+
+def test_a_budget_that_a_k_cannot_use_is_named_with_the_nearest(listed, capsys):
+    for budget, says in ((16 * 31, 'K = 2, 3 cannot use all of it; the nearest that every K can is'
+                          ' 480 or 576'), (16 * 30, '')):
+        capsys.readouterr()
+        list_runs('--k=1 2 3', '--seeds=0', '--control=0', f'--token_budget={budget}')
+        err = capsys.readouterr().err
+        assert says in err and ('cannot use' in err) == bool(says)
+
+
+def test_sweeps_with_folders_of_their_own_have_results_of_their_own(project):
+    """The second would replace the first one's tables without a word."""
+    for out_dir, results in (('', 'results/tiny'), ('wide', 'results/tiny-wide')):
+        status, output = end(begin('--k=2', '--parts=False', '--seeds=0', '--control=0',
+                                   f'--out_dir={out_dir}'))
+        assert status == 0 and os.path.exists(f'{results}/xe_vs_k.csv'), output
+
+
+def test_a_gpu_whose_run_ends_without_a_step_gets_no_other(project, monkeypatch, capsys):
+    """A GPU that fails ends its runs in seconds, and would swallow the sweep."""
+    given = []
+
+    def begun(self, command, env, stdout, **more):  # as Popen: on GPU 1 a run dies at once
+        self.returncode = 0
+        for folder in [word[10:] for word in command if word.startswith('--out_dir=')]:
+            given.append(env['CUDA_VISIBLE_DEVICES'])
+            if given[-1] == '0':
+                shutil.copytree('done', folder, dirs_exist_ok=True)
+            else:
+                self.returncode = 1
+    run('train.py', 'tiny.py', '--k=2', '--out_dir=done', '--seed=0')
+    monkeypatch.setattr(subprocess.Popen, '__init__', begun)
+    monkeypatch.setattr(subprocess.Popen, 'poll', lambda self: self.returncode)
+    monkeypatch.setattr(subprocess.Popen, 'communicate', lambda self, text=None: None)
+    monkeypatch.setattr(subprocess.Popen, '__del__', lambda self: None)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(checkpoint, 'why_another', lambda *args: '')
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '0,1')
+    with pytest.raises(SystemExit) as e:
+        run('sweep.py', 'tiny.py', '--k=2', '--parts=False', '--seeds=0 1 2 3 4 5', '--device=cuda',
+            '--control=0', '--dtype=float32')
+    assert e.value.code and sorted(given).count('1') == 1 and given.count('0') == 5, given
+    assert 'failed on GPU 1 (status 1)' in capsys.readouterr().err
