@@ -29,6 +29,9 @@ class Curve(NamedTuple):
     def __sub__(self, other):
         return Curve(self.mean - other.mean, self.boot - other.boot)
 
+    def __truediv__(self, other):
+        return Curve(self.mean / other.mean, self.boot / other.boot)
+
     def over_positions(self):
         return Curve(self.mean.mean(-1), self.boot.mean(-1))
 
@@ -55,13 +58,12 @@ def resamples(n_docs, *name):
     return np.stack([rng.multinomial(n_docs, p).astype(np.uint16) for _ in range(RESAMPLES)])
 
 
-def cluster_bootstrap(values, cluster, *name):
-    """Returns the Curve of the mean over windows of values (N, T). Its resamples draw clusters of
-    windows, cluster (N,), with replacement; `name` seeds them. They are nan for a single cluster.
+def cluster_bootstrap(values, document, *name):
+    """Returns the Curve of the mean over windows of values (N, T). Its resamples draw documents,
+    with all their windows, document (N,); `name` seeds them. They are nan for a single one.
     """
-    _, cluster = np.unique(cluster, return_inverse=True)
-    n = np.bincount(cluster)  # (D,) windows in each cluster
-    order = np.argsort(cluster, kind='stable')
+    _, n = np.unique(document, return_counts=True)  # (D,) windows of each
+    order = np.argsort(document, kind='stable')
     total = np.add.reduceat(values[order].astype(np.float64), np.cumsum(n) - n, axis=0)  # (D, T)
     boot = np.full((RESAMPLES, values.shape[1]), np.nan)
     if len(n) > 1:  # no interval from a single document
@@ -188,29 +190,28 @@ def component_rows(run, component, split, windows, curves):
     """Returns a list of rows of xe_by_position.csv and a row of xe_by_component.csv, of one
     component of a run: its evaluation windows, and {quantity: Curve}.
     """
-    (mean, boot), shuffled = curves['xe'], run['shuffle_components']
+    (mean, boot), (low, high) = curves['xe'], curves['xe'].ci()
     columns = run_columns(run, component, split) | {
-        'n_windows': len(windows['tokens']), 'n_docs': len(np.unique(windows['cluster'])),
+        'n_windows': len(windows['tokens']), 'n_docs': len(np.unique(windows['document'])),
         'in_training': component in run['mix']['components']}
-    bayes = curves['bayes'].mean if 'bayes' in curves else [''] * len(mean)
-    values = zip(range(len(mean)), mean, boot.std(0, ddof=1), *curves['xe'].ci(), bayes)
-    by_position = [columns | dict(zip(('position', 'xe', 'se', 'ci_low', 'ci_high', 'bayes_xe'), x))
-                   for x in values]
+    values = {'position': range(len(mean)), 'xe': mean, 'se': boot.std(0, ddof=1), 'ci_low': low,
+              'ci_high': high}
+    if 'bayes' in curves:
+        values['bayes_xe'] = curves['bayes'].mean
+    by_position = [columns | dict(zip(values, x)) for x in zip(*values.values())]
 
     # over positions
-    number = {quantity: curve.over_positions() for quantity, curve in curves.items()}
-    components = run['meta']['components']
+    components, shuffled = run['meta']['components'], run['shuffle_components']
     facts = [components[c][split] for c in (components if shuffled else [component])]
     bytes_per_token = sum(f['bytes'] for f in facts) / sum(f['tokens'] for f in facts)
-    xe = number['xe'].mean
     row = columns | {'n_tokens': windows['tokens'].size, 'se': boot.mean(1).std(ddof=1),
-                     'bits_per_byte': xe / math.log(2) / bytes_per_token,
-                     'perplexity': math.exp(xe)}
-    for quantity in {'xe', 'delta', 'excess'} & number.keys():
-        row |= ci_columns(quantity, [number[quantity]])
+                     'bits_per_byte': mean.mean() / math.log(2) / bytes_per_token,
+                     'perplexity': math.exp(mean.mean())}
+    for quantity in {'xe', 'delta', 'excess'} & curves.keys():
+        row |= ci_columns(quantity, [curves[quantity].over_positions()])
     for quantity, name in (('specialist', 'xe_k1'), ('bayes', 'bayes_xe')):
-        if quantity in number:
-            row[name] = number[quantity].mean
+        if quantity in curves:
+            row[name] = curves[quantity].mean.mean()
     if 'bayes' in curves and not shuffled:
         _, row['entropy_rate'], row['entropy_rate_se'] = theory(
             run['dataset'], run['meta']['seal'], component, split)
@@ -266,17 +267,13 @@ def summarise(members, split, means):
     row = {key: run[key] for key in same} | {
         'n_runs': len(members), 'n_sets': len({*sets}), 'interval': mean_over_runs(icl, sets)[2],
         'unfinished': sum(run['unfinished'] for run in members), **ci_columns('icl', icl, sets)}
-    of_any_k = {'xe', 'delta', 'excess'}
-    for quantity in of_any_k | {*TERMS, 'bayes_ambiguity'}:
-        if quantity in mean and (run['k'] > 1 or quantity in of_any_k):
-            row |= ci_columns(quantity, [c[quantity].over_positions() for c in curves], sets)
+    of_any_k, of_mixtures = {'xe', 'delta', 'excess'}, {*TERMS, 'bayes_ambiguity'}
+    for quantity in mean.keys() & (of_any_k | of_mixtures if run['k'] > 1 else of_any_k):
+        row |= ci_columns(quantity, [c[quantity].over_positions() for c in curves], sets)
     # efficiency is undefined unless the ambiguity is significantly above zero
-    if {'ambiguity', 'bayes_ambiguity'} <= mean.keys() and (
-            row['ambiguity_ci_low'] > 0 and row['bayes_ambiguity'] > 1e-9):
-        pairs = [(c['bayes_ambiguity'].over_positions(), c['ambiguity'].over_positions())
-                 for c in curves]
-        row |= ci_columns('efficiency', [Curve(a.mean / b.mean, a.boot / b.boot)
-                                         for a, b in pairs], sets)
+    if row.get('ambiguity_ci_low', 0) > 0 and row.get('bayes_ambiguity', 0) > 1e-9:
+        row |= ci_columns('efficiency', [c['bayes_ambiguity'].over_positions()
+                                         / c['ambiguity'].over_positions() for c in curves], sets)
     if 'excess' in mean:
         row |= bayes_columns(members, split, curves, mean['bayes'], early)
     return row, mean

@@ -7,9 +7,8 @@
 
 Runs -> losses -> curves -> parts -> tables. XE is the mean loss over windows, in nats per token.
 All runs are evaluated on the same windows, so differences between runs are taken window by window.
-Intervals come from resampling documents, or over runs where there are several (curves.py, which
-also makes the rows of the CSV files). runs.py says what M, P_c, D_c and M_tag are, and which runs
-are compared; plot_xe.py prints the table and draws.
+curves.py has the intervals and the rows of the CSV files. runs.py says what M, P_c, D_c and M_tag
+are, and which runs are compared; plot_xe.py prints the table and draws.
 """
 # -----------------------------------------------------------------------------
 runs = 'out/*'                # folders of runs, a pattern; several with commas between
@@ -30,6 +29,7 @@ from configurator import override
 
 override(globals())
 
+import collections
 import functools
 import inspect
 import os
@@ -52,9 +52,7 @@ from curves import (COLUMNS, DIFFERENCES, TERMS, average, cluster_bootstrap, com
 from machine import choose_device, choose_dtype, compile_model
 from model import GPT
 from processes import optimal_losses
-from runs import identity, match_parts, missing_lines, parts_alone, read_runs
-
-SHAPES = set()  # of the models that were compiled
+from runs import SEEDS, identity, match_parts, missing_lines, parts_alone, read_runs
 
 # -----------------------------------------------------------------------------
 # losses
@@ -62,19 +60,11 @@ SHAPES = set()  # of the models that were compiled
 
 @functools.cache
 def get_eval_windows(dataset, component, T, shuffled):
-    """Returns eval_windows of the split and number asked for, and `cluster` (N,), the bootstrap
-    cluster of each window: windows of one document share one. Documents that begin with the same
-    window are duplicates and share one too.
-    """
+    """Returns eval_windows, and `document` (N,), a number that windows of one document share."""
     meta = sample_mix.read_meta(dataset)
     windows = sample_mix.eval_windows(meta, component, split, T, windows_per_component, shuffled)
     sample_mix.check_hashes(meta, meta['components'] if shuffled else [component], [split])
-    document = windows['source'] * (1 + windows['doc'].max()) + windows['doc']
-    _, first, cluster = np.unique(document, return_index=True, return_inverse=True)
-    if meta['source'] != 'synthetic':  # two documents of coins begin alike by chance
-        _, same_text = np.unique(windows['tokens'][first], axis=0, return_inverse=True)
-        cluster = same_text[cluster]
-    return windows | {'cluster': cluster}
+    return windows | {'document': windows['source'] * (1 + windows['doc'].max()) + windows['doc']}
 
 
 def run_windows(run, component):
@@ -92,55 +82,44 @@ def get_model(**model_args):
 
 
 def windows_at_once(T):
-    """Returns how many windows of T tokens go through the model at once: batch_size, but at most
-    25,600 tokens, and 2^24 pairs of tokens, as a CPU holds a score of attention for each.
-    """
+    """Returns how many windows of T tokens go through the model at once."""
+    # a CPU holds a score of attention for each pair of tokens
     return max(1, min(batch_size, 25_600 // T, 2**24 // T**2))
 
 
 @torch.no_grad()
 def window_losses(model, tokens, first, autocast=nullcontext()):
     """Returns the loss of every token in nats, float32 (N, T): [:, t] is -ln p(w_t | first, w_0 ..
-    w_{t-1}).
-
-    tokens is (N, T), integers; first is the id that each window begins with, (N,). The last batch
-    is filled up to windows_at_once, as a compiled model knows one shape.
+    w_{t-1}). tokens is (N, T), integers; first is the id that each window begins with, (N,).
     """
     (N, T), device = tokens.shape, model.lm_head.weight.device
-    padding = ((0, -N % windows_at_once(T)), (0, 0))
-    inputs = torch.from_numpy(np.pad(np.column_stack((first, tokens)), padding)).to(device)
-    with autocast:
-        losses = [model(x[:, :-1], x[:, 1:]) for x in inputs.split(windows_at_once(T))]
-    return torch.cat(losses)[:N].cpu().numpy()
+    losses, n = np.empty((N, T), dtype=np.float32), windows_at_once(T)
+    for i in range(0, N, n):
+        batch = np.column_stack((first[i:i + n], tokens[i:i + n]))
+        padding = (0, n - len(batch)), (0, 0)  # a compiled model knows one shape
+        inputs = torch.from_numpy(np.pad(batch, padding)).to(device)
+        with autocast:
+            losses[i:i + n] = model(inputs[:, :-1], inputs[:, 1:])[:len(batch)].cpu().numpy()
+    return losses
 
 
 def evaluate_checkpoint(run, components, autocast, bar):
-    """Returns {component: window_losses on its evaluation windows} of a run's checkpoint. The bar
-    advances by one for each component.
-    """
+    """Returns {component: window_losses on its windows} of a run's checkpoint; the bar counts."""
     trained, checkpoint = load_model(run['folder'], ckpt)
     if (checkpoint['mix'], checkpoint['config']['seed']) != (run['mix'], run['seed']):
         fail(f'{run["folder"]}/{ckpt}.pt is of another run than ckpt.pt: delete it')
-    args = checkpoint['model_args'] | {'dropout': 0.0}
-    if compile and tuple(args.items()) not in SHAPES:  # its first batch takes seconds to minutes
-        bar.set_description_str('compiling')
-        SHAPES.add(tuple(args.items()))
-    model = get_model(**args)
+    model = get_model(**checkpoint['model_args'] | {'dropout': 0.0})
     model.load_state_dict(trained.state_dict())
-    tokens = [run_windows(run, c)['tokens'] for c in components]
-    sizes = [len(w) for w in tokens]
-    first = np.repeat(sample_mix.first_tokens(run['meta'], components, run['tag']), sizes)
-    tokens = np.concatenate(tokens)
-    losses = np.empty(tokens.shape, dtype=np.float32)  # one array: a list's would lie in the way
-    for i in range(0, len(tokens), windows_at_once(run['block_size'])):
-        batch = slice(i, i + windows_at_once(run['block_size']))
-        losses[batch] = window_losses(model, tokens[batch], first[batch], autocast)
-        bar.set_description_str('evaluating', refresh=False)
-        bar.update(len(components) * len(losses[batch]) / len(tokens))
-    return dict(zip(components, np.split(losses, np.cumsum(sizes)[:-1])))
+    losses = {}
+    for c in components:
+        tokens = run_windows(run, c)['tokens']
+        first = np.repeat(sample_mix.first_tokens(run['meta'], [c], run['tag']), len(tokens))
+        losses[c] = window_losses(model, tokens, first, autocast)
+        bar.update()
+    return losses
 
 
-def read_cache(path, components, bar):
+def read_cache(path, components):
     """Returns {component: losses} of a file of run_losses; None without it, or if it is damaged."""
     if not os.path.exists(path):
         return None
@@ -148,16 +127,14 @@ def read_cache(path, components, bar):
         with np.load(path) as f:  # a zip file, which knows its content's checksums
             return {c: f[c] for c in components}
     except Exception:  # numpy and zipfile each raise their own types
-        bar.write(f'{path} is damaged: its losses are computed anew')
+        tqdm.write(f'{path} is damaged: its losses are computed anew')
         return None
 
 
 def run_losses(run, components, bar):
-    """Returns {component: window_losses on its evaluation windows} of a run, from a file in the
-    run's folder whose name is a hash of all that they come from: checkpoint, data, code and
-    settings. Returns None where there is no such file, and the run was trained with another
-    model.py than today's, which would give other losses. The bar advances by one for each
-    component.
+    """Returns {component: window_losses on its windows} of a run, from a file in its folder whose
+    name is a hash of all that they come from: checkpoint, data, code, settings. Returns None where
+    there is no such file, and another model.py than today's, with other losses, has trained it.
     """
     kind, autocast = choose_dtype(dtype or run['dtype'], device)
     today = read_code()
@@ -168,7 +145,7 @@ def run_losses(run, components, bar):
                       inspect.getsource(window_losses), split, ckpt, windows_per_component, kind,
                       components])
     path = os.path.join(run['folder'], f'losses-{key}.npz')
-    losses = read_cache(path, components, bar)
+    losses = read_cache(path, components)
     if losses or model_code != code_of(today['model.py']):
         bar.update(len(components))
         return losses
@@ -182,7 +159,7 @@ def write_dump(run, losses):
     """Writes xe_windows.npz of {component: losses}: the windows, where they lie, their losses."""
     windows = [run_windows(run, c) for c in losses]
     arrays = {key: np.concatenate([w[key] for w in windows])
-              for key in ('tokens', 'source', 'doc', 'start', 'cluster')}
+              for key in ('tokens', 'source', 'doc', 'start', 'document')}
     arrays['tokens'] = arrays['tokens'].astype(np.int32)  # who reads them may subtract
     arrays['xe'] = np.concatenate(list(losses.values()))
     arrays['component'] = np.repeat(np.arange(len(losses)), [len(xe) for xe in losses.values()])
@@ -199,14 +176,12 @@ def write_dump(run, losses):
 
 def component_curve(run, component, values):
     """Returns the Curve of values (N, T) on a component's windows; every run is resampled alike."""
-    return cluster_bootstrap(values, run_windows(run, component)['cluster'], run['dataset'], split,
+    return cluster_bootstrap(values, run_windows(run, component)['document'], run['dataset'], split,
                              component, run['shuffle_components'])
 
 
 def bootstrap(run, losses):
-    """Returns {component: {quantity: Curve}} of a run's losses: 'xe', and 'bayes' and
-    'bayes_ambiguity' where the processes are known.
-    """
+    """Returns {component: {quantity: Curve}} of a run's losses: xe, and what theory knows."""
     curves = {}
     for c, xe in losses.items():
         values, optimal = {'xe': xe}, optimal_losses(run, c, split, windows_per_component)
@@ -226,11 +201,11 @@ def decompose(run, parts, curves):
     """
     result = {}
     for c, quantities in curves[run['folder']].items():
-        compared = {part: by_component.get('' if part == 'tagged' else c)
-                    for part, by_component in parts.items()}
-        known = quantities | {part: curves[other['folder']][c]['xe']
-                              for part, other in compared.items()
-                              if other and c in curves[other['folder']]}
+        known = dict(quantities)
+        for part, of_part in parts.items():
+            other = of_part.get('' if part == 'tagged' else c)
+            if other and c in curves[other['folder']]:
+                known[part] = curves[other['folder']][c]['xe']
         result[c] = known | {name: known[a] - known[b] for name, (a, b) in DIFFERENCES.items()
                              if a in known and b in known}
     return result
@@ -238,93 +213,48 @@ def decompose(run, parts, curves):
 
 def moved_with_steps(members, runs, means):
     """Returns which of ΔXE and its terms move from the members, runs of one setting and K, to the
-    same runs with twice the steps: names with spaces between, 'none', or '' without such runs.
-    means is {folder: {quantity: Curve}}. A term has moved where the interval of its difference
-    excludes 0.
+    same runs with twice the steps, as the interval of the difference excludes 0: names with spaces
+    between, 'none', or '' without such runs. means is {folder: {quantity: Curve}}.
     """
     def key(run, steps):
         return identity(run, 'max_iters', 'lr_decay_iters', 'eval_interval'), steps, set_of(run)
     longer = {key(run, run['max_iters']): means.get(run['folder'], {}) for run in runs}
-    pairs = [(means[run['folder']], longer.get(key(run, 2 * run['max_iters']), {}), set_of(run))
-             for run in members]
-    moves = {term: [(after[term].over_positions() - before[term].over_positions(), names)
-                    for before, after, names in pairs if term in before and term in after]
-             for term in ('delta', *TERMS)}
-    intervals = {term: mean_over_runs(*zip(*found))[1] for term, found in moves.items() if found}
+    intervals = {}
+    for term in ('delta', *TERMS):
+        pairs = [(run, means[run['folder']], longer.get(key(run, 2 * run['max_iters']), {}))
+                 for run in members]
+        moves = [((after[term] - before[term]).over_positions(), set_of(run))
+                 for run, before, after in pairs if term in before and term in after]
+        if moves:
+            intervals[term] = mean_over_runs(*zip(*moves))[1]
     moved = [term for term, (low, high) in intervals.items() if low > 0 or high < 0]
     return ' '.join(moved) or ('none' if intervals else '')
 
 
+def notes(evaluated):
+    """Returns the lines under the table that name runs which are not what they seem."""
+    found, alike = collections.defaultdict(list), collections.defaultdict(list)
+    for run in evaluated:
+        mix, folder = run['mix'], run['folder']
+        asked = mix['token_budget'] * (mix['k'] if mix['constant_per_component'] else 1)
+        if run['untrained'] and ckpt == 'best':
+            found['untrained: the best step is 0, so learning_rate or data are wrong, and the table'
+                  ' has what they began with'].append(folder)
+        if mix['tokens'] < 0.999 * asked:  # the specialists read more
+            found[f'K x block_size does not divide the budget: K = {mix["k"]} reads'
+                  f' {mix["tokens"]:,} of its {asked:,} tokens'].append(folder)
+        alike[identity(run, 'dtype', 'token_budget', 'tag', *SEEDS)].append(run)
+    for runs in alike.values():
+        if len({run['dtype'] for run in runs}) > 1:
+            found['these differ in dtype alone, so they are several settings, whose ΔXE and parts'
+                  ' are missing: train all with one, such as --dtype=float32'
+                  ] += [f'{run["folder"]} ({run["dtype"]})' for run in runs]
+    lines = [f'{what}: {", ".join(names)}' for what, names in found.items()]
+    return ['', *lines] if lines else []
+
+
 # -----------------------------------------------------------------------------
 # the work in its order
-
-
-def evaluate_runs(all_runs, bar):
-    """Returns {folder: bootstrap's result}: the losses of every run on the windows of every
-    component, and their curves. Says which runs this model.py cannot evaluate.
-    """
-    curves = {}
-    for run in all_runs:
-        bar.set_description_str('evaluating')
-        losses = run_losses(run, run['evaluated'], bar)
-        if losses is None:
-            why = why_other_code(run['code'][-1]['model.py'])
-            bar.write(f'left out: {run["folder"]} {why}; set model.py back to evaluate it')
-            continue
-        curves[run['folder']] = bootstrap(run, losses)
-        if dump:
-            write_dump(run, losses)
-    return curves
-
-
-def rows_of_runs(evaluated, parts, curves, bar):
-    """Returns ({name: rows} of the CSV files that have rows of single runs, {folder: {quantity:
-    Curve}}: the means over components of runs that were evaluated on all of theirs).
-    """
-    rows, means = {'xe_by_position': [], 'xe_by_component': [], 'decomposition': []}, {}
-    for run in evaluated:
-        bar.set_description_str('resampling')
-        by_component = decompose(run, parts[run['folder']], curves)
-        for c, quantities in by_component.items():
-            by_position, row = component_rows(run, c, split, run_windows(run, c), quantities)
-            rows['xe_by_position'] += by_position
-            rows['xe_by_component'].append(row)
-            bar.update()
-        if set(run['mix']['components']) <= by_component.keys():
-            mean = average([by_component[c] for c in run['mix']['components']])
-            means[run['folder']] = mean
-            rows['decomposition'] += decomposition_rows(run, split, by_component, mean)
-    return rows, means
-
-
-def rows_of_settings(evaluated, parts, means):
-    """Returns {name: rows} of the CSV files that have rows by setting and K, of rows_of_runs.
-    Settings of parts alone come last and are not shown: they have no curves, and nothing in
-    `shown_as`.
-    """
-    rows, groups, parts_only = {'xe_vs_k': [], 'curves': []}, {}, parts_alone(evaluated, parts)
-    for run in evaluated:
-        if run['folder'] in means:
-            groups.setdefault((run['dataset'], run['setting']), []).append(run)
-    shown = {key for key in groups if not parts_only.issuperset(r['folder'] for r in groups[key])}
-    words = setting_words([groups[key][0] for key in sorted(shown)])
-    for key in sorted(groups, key=lambda key: (key not in shown, key)):
-        for k in sorted({run['k'] for run in groups[key]}):
-            members = [run for run in groups[key] if run['k'] == k]
-            row, mean = summarise(members, split, means)
-            rows['xe_vs_k'].append(row | {
-                'moved_with_steps': moved_with_steps(members, evaluated, means) if k > 1 else '',
-                'shown_as': ', '.join(words.get(groups[key][0]['folder'], []))})
-            rows['curves'] += curve_rows(row, mean) if key in shown else []
-    return rows
-
-
-def untrained_lines(evaluated):
-    """Returns the lines under the table that name runs which have learned nothing."""
-    folders = [run['folder'] for run in evaluated if run['untrained'] and ckpt == 'best']
-    return ['', f'untrained: the best step of {len(folders)} of {len(evaluated)} runs is 0, so'
-            ' their learning_rate or data are wrong, and the', 'table has what they began with:'
-            f' {", ".join(folders)}'] if folders else []
 
 
 if __name__ == '__main__':
@@ -341,39 +271,67 @@ if __name__ == '__main__':
     if read_only:
         print(f'folders that cannot be written, so losses are not kept: {", ".join(read_only)}')
 
-    # the bar counts components: evaluated, resampled, drawn (and a little more, as shares of one
-    # may sum to over 1, and past its end a bar is lost)
-    work = sum(len(run['evaluated']) for run in all_runs)
-    with tqdm(total=3 * work + 1e-6, leave=False, dynamic_ncols=True, miniters=0,
+    # the losses of every run on the windows of every component, and their curves
+    curves = {}
+    with tqdm(total=sum(len(run['evaluated']) for run in all_runs), desc='evaluating',
+              leave=False, dynamic_ncols=True, miniters=0,
               mininterval=0.1 if sys.stderr.isatty() else 10,
-              bar_format='{desc:10}{bar} {percentage:3.0f}% [{elapsed}<{remaining}]') as bar:
-        curves = evaluate_runs(all_runs, bar)
-        evaluated = [run for run in all_runs if run['folder'] in curves]
-        if not evaluated:
-            fail(f'--runs={runs}: no run that this model.py can evaluate')
-        words = setting_words(evaluated)
-        evaluated = [run | {'setting': shlex.join(words[run['folder']])} for run in evaluated]
-        parts = match_parts(evaluated)
-        rows, means = rows_of_runs(evaluated, parts, curves, bar)
-        rows |= rows_of_settings(evaluated, parts, means)
-        for run in evaluated:  # all was read of one state of the data
-            sample_mix.check_unchanged(run['meta'])
+              bar_format='{desc}{bar} {n}/{total} components [{elapsed}<{remaining}]') as bar:
+        for run in all_runs:
+            losses = run_losses(run, run['evaluated'], bar)
+            if losses is None:
+                why = why_other_code(run['code'][-1]['model.py'])
+                tqdm.write(f'left out: {run["folder"]} {why}; set model.py back to evaluate it')
+                continue
+            curves[run['folder']] = bootstrap(run, losses)
+            if dump:
+                write_dump(run, losses)
+    evaluated = [run for run in all_runs if run['folder'] in curves]
+    if not evaluated:
+        fail(f'--runs={runs}: no run that this model.py can evaluate')
+    words = setting_words(evaluated)
+    evaluated = [run | {'setting': shlex.join(words[run['folder']])} for run in evaluated]
+    parts = match_parts(evaluated)
 
-        # the CSV files and pictures
-        bar.set_description_str('drawing')
-        for name in COLUMNS:
-            write_csv(results_dir, name, rows[name])
-        pictures = plot_xe.draw(results_dir, lambda share: bar.update(share * work))
+    # rows of runs, and the means of those that were evaluated on all components of theirs
+    rows, means, groups = {name: [] for name in COLUMNS}, {}, {}
+    for run in evaluated:
+        by_component = decompose(run, parts[run['folder']], curves)
+        for c, quantities in by_component.items():
+            by_position, row = component_rows(run, c, split, run_windows(run, c), quantities)
+            rows['xe_by_position'] += by_position
+            rows['xe_by_component'].append(row)
+        if set(run['mix']['components']) <= by_component.keys():
+            mean = average([by_component[c] for c in run['mix']['components']])
+            means[run['folder']] = mean
+            rows['decomposition'] += decomposition_rows(run, split, by_component, mean)
+            groups.setdefault((run['dataset'], run['setting']), []).append(run)
 
-    # what is missing, and last the table
-    for line in missing_lines(evaluated, parts):
+    # rows of settings and K; settings of parts alone come last, without curves or `shown_as`
+    parts_only = parts_alone(evaluated, parts)
+    shown = [key for key in sorted(groups) if {r['folder'] for r in groups[key]} - parts_only]
+    words = setting_words([groups[key][0] for key in shown])
+    for key in [*shown, *sorted(groups.keys() - shown)]:
+        for k in sorted({run['k'] for run in groups[key]}):
+            members = [run for run in groups[key] if run['k'] == k]
+            row, mean = summarise(members, split, means)
+            rows['xe_vs_k'].append(row | {
+                'moved_with_steps': moved_with_steps(members, evaluated, means) if k > 1 else '',
+                'shown_as': ', '.join(words.get(groups[key][0]['folder'], []))})
+            rows['curves'] += curve_rows(row, mean) if key in shown else []
+    for run in evaluated:  # all was read of one state of the data
+        sample_mix.check_unchanged(run['meta'])
+
+    # the CSV files and pictures, what is missing, and last the table
+    for name in COLUMNS:
+        write_csv(results_dir, name, rows[name])
+    pictures = plot_xe.draw(results_dir)
+    for line in missing_lines(evaluated, parts, runs):
         print(line)
-    if not rows['decomposition']:
-        print('decomposition.csv has no rows: it needs a run of K > 1 and its parts')
     text = '\n'.join([f'{split} split, {ckpt} checkpoint; XE in nats per token, with 95% intervals'
                       ' of other test', 'documents, of other seeds on these components, or of'
                       ' another draw of components',
-                      *plot_xe.table(results_dir), *untrained_lines(evaluated), ''])
+                      *plot_xe.table(results_dir), *notes(evaluated), ''])
     replace_file(os.path.join(results_dir, 'table.txt'), text)
     print(f'{text}\n{results_dir}/ has this table, {len(COLUMNS)} CSV files and {len(pictures)}'
           ' pictures')

@@ -61,6 +61,10 @@ from laws import LAWS, curve_values, fit_power, leave_one_out, tokens_at, xe_at
 DRAWS = 400
 PARTS = (1, 2, 3, 4, 6, 8)  # the specialists of a curve have B / 1, B / 2 .. tokens
 CONTROLS = ('shuffle_components', 'constant_per_component')
+SWITCHES = 'tag', *CONTROLS, 'unfinished'
+NUMBERS = 'k seed mix_seed xe token_budget'.split()
+MAY_BE_EMPTY = 'delta_ci_low delta_ci_high bits_per_byte'.split()
+WORDS = 'dataset split components component setting setting_hash'.split()
 CONSTANTS = {'redundant': 'redundancy', 'revised': 'overlap', 'shares': 'exponent'}  # of laws
 warnings.filterwarnings('ignore', 'Mean of empty slice|All-NaN|Degrees of freedom')
 
@@ -68,29 +72,45 @@ warnings.filterwarnings('ignore', 'Mean of empty slice|All-NaN|Degrees of freedo
 # results
 
 
+def read_file(path):
+    """Returns the rows of a file of eval_xe.py, a DataFrame; fails on what it does not write."""
+    rows = pd.read_csv(path, keep_default_na=False, na_values=[''], dtype=str,
+                       usecols=[*WORDS, *SWITCHES, *NUMBERS, *MAY_BE_EMPTY])
+    for column in (*SWITCHES, *NUMBERS, *MAY_BE_EMPTY):
+        text = rows[column].fillna('empty')
+        if column in SWITCHES:  # a spreadsheet may have saved its own language's words
+            rows[column] = text.str.lower().map({'true': True, 'false': False})
+            is_right, what = rows[column].notna(), 'True or False'
+        else:
+            rows[column] = pd.to_numeric(text, errors='coerce')
+            is_empty = (text == 'empty') & (column in MAY_BE_EMPTY)
+            is_right, what = np.isfinite(rows[column]) | is_empty, 'a number'
+        if not is_right.all():
+            row = is_right.argmin()
+            fail(f'{path}, line {row + 2}: {column} is {text[row]}, not {what}')
+    return rows
+
+
 def read_results(patterns, words='', only=''):
     """Returns ({(members, tokens an epoch, component): (XE of each run in nats (n,), the standard
-    error of their ΔXE over documents, 0 if unknown)}, the data set) of eval_xe.py's files. members
-    are the components of the runs, sorted. Tagged mixtures (with the key `tagged` the others),
-    controls and unfinished runs are left out, and so are those on other components than `only`
-    names, if it does. Fails unless the runs whose setting has all `words`, 'key=value', share one
-    setting.
+    error of their ΔXE over documents, 0 if unknown)}, the data set, {(component, split): bytes a
+    token}) of eval_xe.py's files. members are the components of the runs, sorted. Tagged mixtures
+    (with the key `tagged` the others), controls and unfinished runs are left out, and so are those
+    on other components than `only` names, if it does. Fails unless the runs whose setting has all
+    `words`, 'key=value', share one setting.
     """
     paths = sorted({path for name in patterns.split(',') for path in glob.glob(name.strip())})
     if not paths:
         fail(f'{patterns}: no such file {looked_in(patterns)}: write it with python eval_xe.py')
-    text = dict.fromkeys('dataset setting setting_hash run split component components'.split(), str)
     try:
-        rows = pd.concat([pd.read_csv(path, keep_default_na=False, na_values=[''], dtype=text)
-                          for path in paths], ignore_index=True).fillna({'setting': ''})
+        rows = pd.concat(map(read_file, paths), ignore_index=True).fillna({'setting': ''})
         keys = [dict(word.partition('=')[::2] for word in shlex.split(x)) for x in rows['setting']]
         rows['kind'] = [frozenset(f'{key}={value}' for key, value in (
             of_row | {'dataset': dataset, 'split': split}).items()
             if key not in ('token_budget', 'tag', *CONTROLS))  # they have columns
             for of_row, dataset, split in zip(keys, rows['dataset'], rows['split'])]
-        is_true = rows[['tag', *CONTROLS, 'unfinished']].astype(str) == 'True'
-        rows = rows[(is_true['tag'] == (tagged & (rows['k'] > 1)))
-                    & ~is_true.drop(columns='tag').any(axis=1)]
+        rows = rows[(rows['tag'] == (tagged & (rows['k'] > 1)))
+                    & ~rows[[*CONTROLS, 'unfinished']].any(axis=1)]
         rows = rows[[kind.issuperset(shlex.split(words)) for kind in rows['kind']]]
         kinds = set(rows['kind'])
         if not kinds:
@@ -116,15 +136,17 @@ def read_results(patterns, words='', only=''):
                      for S, c in zip(rows['members'], rows['component'])]]
         if not len(rows):
             fail(f'--components={only}: {patterns} has no run on these alone')
-        runs = ['run', 'members', 'tokens', 'component', 'seed', 'mix_seed']
+        runs = ['members', 'tokens', 'component', 'seed', 'mix_seed']  # whatever they are called
         twice = rows.groupby(runs)['xe'].transform(np.ptp) > 1e-3  # rounding moves it less
         if twice.any():
-            fail(f'{patterns}: {rows["run"][twice].iloc[0]} is there twice, with two values of XE:'
-                 ' leave one of the files out')
+            fail(f'{patterns}: a run on {rows["components"][twice].iloc[0]} is there twice, with'
+                 ' two values of XE: leave one of the files out')
         rows = rows.sort_values('docs', ascending=False, kind='stable').drop_duplicates(runs)
         cells = {key: (group['xe'].to_numpy(), group['docs'].mean())
                  for key, group in rows.groupby(['members', 'tokens', 'component'])}
-        return cells, rows['dataset'].iloc[0]
+        rows['bytes'] = rows['xe'] / math.log(2) / rows['bits_per_byte']
+        measured = rows.dropna(subset='bytes').groupby(['component', 'split'])['bytes'].mean()
+        return cells, rows['dataset'].iloc[0], dict(measured)
     except (OSError, ValueError, KeyError, EOFError) as e:  # pandas' own errors are ValueErrors
         fail(f'{patterns} cannot be read ({e}): write it with python eval_xe.py')
 
@@ -247,15 +269,25 @@ def cross_gaps(cells, names, B):
     return np.where(np.eye(len(names)), np.nan, gaps)
 
 
-def bigram_gaps(dataset, names, B):
+def bigram_gaps(dataset, names, B, measured):
     """Returns H_c(j) - H_c(c), nats a token, (C, C): H_c(j) is the cross entropy of c's test tokens
     under bigrams of the first B training tokens of j, which j's unigrams join as one count more.
-    All nan where data_dir has no such data set.
+    All nan where data_dir has no such data set. Fails where it is of another tokenizer than the
+    results, whose bytes a token are read_results'.
     """
     folder, V = os.path.join(data_dir, dataset), 0
-    if os.path.exists(path := os.path.join(folder, 'meta.json')):
-        with open(path, encoding='utf-8') as f:
-            V = json.load(f)['vocab_size']
+    try:
+        with open(os.path.join(folder, 'meta.json'), encoding='utf-8') as f:
+            meta = json.load(f)
+        there = {(c, split): facts['bytes'] / facts['tokens']
+                 for c, splits in meta['components'].items() for split, facts in splits.items()}
+        V = int(meta['vocab_size'])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
+        there = {}  # no data set there, or a damaged one
+    for key in there.keys() & measured.keys():
+        if abs(there[key] / measured[key] - 1) > 0.01:
+            fail(f'{folder} is of other data than {results}: {key[0]} has {there[key]:.2f} bytes a'
+                 f' token there, not {measured[key]:.2f}: name those, or none, by --data_dir')
     H = np.full((len(names), len(names)), np.nan)
     folders = [os.path.join(folder, safe_name(c)) for c in names if V]
     train, test = ([np.fromfile(os.path.join(x, f'{split}.bin'), '<u2', B).astype(int)
@@ -301,15 +333,15 @@ def with_line(fit, gaps, line, way):
     return fit | {'eta': eta, 'moves': moves}
 
 
-def fit_ways(fit, cells, dataset):
+def fit_ways(fit, cells, dataset, measured):
     """Returns ({way: the fit with its rates}, {way: (gaps, fit_line's line)}), those of (a) to (d)
     that the results allow. Fails where none is.
     """
     B, names = fit['B'], fit['names']
-    gaps = {'b': cross_gaps(cells, names, B), 'c': bigram_gaps(dataset, names, B)}
+    gaps = {'b': cross_gaps(cells, names, B), 'c': bigram_gaps(dataset, names, B, measured)}
     lines = {way: (gaps[way], fit_line(gaps[way], fit['eta'], n_pairs)) for way in gaps}
     if line_from:
-        others, _ = read_results(line_from)
+        others, *_ = read_results(line_from)
         of_others = fit_rates(others, mixture_budget(others))
         lines['d'] = gaps['b'], fit_line(cross_gaps(others, of_others['names'], of_others['B']),
                                          of_others['eta'])
@@ -466,7 +498,7 @@ def print_forecast(fit, ways):
     n_known = int(np.isfinite(fit['eta'][asked]).sum())
     source = '(a)' if way == 'a' else f'({way}), {n_known} of {len(asked[1])} by (a)'
     draws = forecast_draws(fit | known, law, S)
-    if np.isnan(draws[''][0][0]):
+    if np.isnan([xe[0] for xe in draws['']]).any():  # XE or ΔXE
         low, high = (math.exp(max(x[0][0] for x in fit['curves'])), math.exp(
             min(x[0][-1] for x in fit['curves'])))
         fail(f'{start} {tokens:,} tokens, or the effective tokens, are outside what all specialists'
@@ -519,8 +551,11 @@ def print_tables(fit, tokens, forecasts, scores):
 if __name__ == '__main__':
     if law not in LAWS:
         fail(f'--law={law}: no such law; there are {", ".join(LAWS)}')
-    cells, dataset = read_results(results, setting, components)
-    fit = fit_rates(cells, mixture_budget(cells))
+    cells, dataset, measured = read_results(results, setting, components)
+    B = mixture_budget(cells)
+    if budget and not forecast and budget != B:
+        fail(f'--budget={budget}: mixtures have {B:,} tokens; another budget is for --forecast=')
+    fit = fit_rates(cells, B)
     tokens = token_rows(fit, cells)
     print('curves, error in nats at a budget that is left out: ' + ', '.join(
         f'{form} {x:.4f}' for form, x in fit['errors'].items()) + f'; taken: {fit["form"]}\nseeds:'
@@ -530,7 +565,7 @@ if __name__ == '__main__':
         print(f'{row["component"]} in {row["components"]}: XE {row["xe"]:.4f} is that of'
               f' {"more" if row["outside"] == "above" else "fewer"} tokens than its specialists'
               ' had, so its effective tokens are left out')
-    ways, lines = fit_ways(fit, cells, dataset)
+    ways, lines = fit_ways(fit, cells, dataset, measured)
     if forecast:
         print_forecast(fit, ways)
         sys.exit()

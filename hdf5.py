@@ -4,7 +4,6 @@ token_chunks [N, T] int32, category_for_chunk and doc_idx_for_chunk (the windows
 one number), and the attributes chunk_size, total_chunks, tokenizer_name_or_path,
 selected_categories_in_file and reference_chunk_budget_smallest_top_category.
 """
-import io
 import itertools
 import os
 
@@ -12,8 +11,10 @@ import h5py
 import numpy as np
 
 from configurator import fail, safe_name
-from sources import by_split, fail_on_source, split_of
+from sources import by_split, check_pointer, fail_on_source, split_of
 from tokenizer import read_tokenizer
+
+ARRAYS = ('token_chunks', 'category_for_chunk', 'doc_idx_for_chunk')
 
 # -----------------------------------------------------------------------------
 # reading
@@ -34,24 +35,39 @@ def open_hdf5(source):
 
 
 def read_hdf5(path):
-    """Yields the documents of a file: runs of chunks of one category and number."""
-    def chunks(f):
-        names = ('token_chunks', 'category_for_chunk', 'doc_idx_for_chunk')
-        all_tokens, category, number = (f[name] for name in names)
-        for i in range(0, len(all_tokens), 10_000):
-            tokens = all_tokens[i:i + 10_000]
-            for extreme in (tokens.min(), tokens.max()):
-                if not 0 <= extreme <= 65534:
-                    fail(f'{path} has the token {extreme}; uint16 holds 0 .. 65,534')
-            yield from zip(category[i:i + 10_000], number[i:i + 10_000], tokens.astype('<u2'))
+    """Yields the documents of a file: the chunks of one category and number, in the file's order.
+    Holds some 24 bytes for each chunk, and 300 for each document.
+    """
+    def values(array):
+        for i in range(0, len(array), 10_000):
+            yield from array[i:i + 10_000]
+
+    def chunks(array, order):
+        for i in range(0, len(order), 10_000):
+            rows = order[i:i + 10_000]
+            tokens = array[np.sort(rows)][np.argsort(np.argsort(rows))]
+            if tokens.min() < 0 or tokens.max() > 65533:
+                fail(f'{path} has the tokens {tokens.min()} .. {tokens.max()}; uint16 holds 0 ..'
+                     ' 65,533 and BOS')
+            yield from tokens.astype('<u2')
 
     try:
+        check_pointer(path)
         with h5py.File(path, 'r') as f:
-            for (category, _), run in itertools.groupby(chunks(f), key=lambda chunk: chunk[:2]):
-                yield category.decode(), b''.join(tokens.tobytes() for *_, tokens in run)
-    except (OSError, KeyError, ValueError, AttributeError) as e:
-        fail_on_source(f'{path} is not an HDF5 file of token_chunks, category_for_chunk and'
-                       f' doc_idx_for_chunk ({e})', e)
+            tokens, *keys = arrays = [f[name] for name in ARRAYS]
+            if len({*map(len, arrays)}) > 1:
+                fail(f'{path} has {len(tokens)}, {len(keys[0])} and {len(keys[1])} rows of'
+                     f' {", ".join(ARRAYS)}: as many of each are needed')
+            places = {}  # of each document among those of the file
+            document = np.fromiter((places.setdefault(key, len(places))
+                                    for key in zip(*map(values, keys))), np.int64, len(tokens))
+            order = np.argsort(document, kind='stable')
+            chunks_of = itertools.groupby(zip(document[order], chunks(tokens, order)),
+                                          key=lambda chunk: chunk[0])
+            for (category, _), (_, run) in zip(places, chunks_of):
+                yield category.decode(), b''.join(tokens.tobytes() for _, tokens in run)
+    except (OSError, KeyError, ValueError, AttributeError, TypeError) as e:
+        fail_on_source(path, e, also=f' (an HDF5 file of {", ".join(ARRAYS)})')
 
 
 def to_tokens(docs):
@@ -64,15 +80,11 @@ def tokenizer_of(source, folder, staged, name):
     --tokenizer names, or ('none', None, ..) where it names none. Fails where a token that
     prepare.stage_documents staged in a folder is not the tokenizer's.
     """
-    paths = [os.path.join(folder, safe_name(component), split) for component in staged
-             for split in staged[component]]
-    largest = max(int(np.fromfile(path, '<u2').max()) for path in paths)
+    largest = max(int(np.fromfile(os.path.join(folder, safe_name(component), split), '<u2').max())
+                  for component in staged for split in staged[component])
     if name in ('bpe', 'gpt2'):
-        name, tok, n_vocab, bos_id = 'none', None, largest + 2, largest + 1
-    else:
-        tok, n_vocab, bos_id = read_tokenizer(name)
-    if n_vocab > 65535:
-        fail(f'--source={source} has {n_vocab - 1} tokens; uint16 holds 65,534 and BOS')
+        return 'none', None, largest + 2, largest + 1
+    tok, n_vocab, bos_id = read_tokenizer(name)
     if largest >= n_vocab:
         fail(f'--source={source} has the token {largest}; --tokenizer={name} has {n_vocab}')
     return name, tok, n_vocab, bos_id
@@ -92,26 +104,6 @@ def byte_counter(tok):
 # writing
 
 
-class Target(io.FileIO):
-    """A file whose writes do not fail, but leave their error: HDF5's library crashes over one."""
-    error = None
-
-    def write(self, data):
-        left = memoryview(data).cast('B')
-        try:
-            while left:
-                left = left[super().write(left):]
-        except OSError as e:
-            self.error = e
-        return len(data)
-
-    def truncate(self, size):
-        try:
-            super().truncate(size)
-        except OSError as e:
-            self.error = e
-
-
 def write_hdf5(folder, meta, T):
     """Writes the windows of T tokens of the documents in a data set's folder, from each one's
     start, to folder/custom_tokenized_data_chunked_len<T>_<split>.hdf5.
@@ -123,7 +115,8 @@ def write_hdf5(folder, meta, T):
         windows = [np.diff(o) // T for o in offsets]  # of each document of each component
         counts = [int(n.sum()) for n in windows]
         path = os.path.join(folder, f'custom_tokenized_data_chunked_len{T}_{split}.hdf5')
-        with Target(path, 'w+') as target, h5py.File(target, 'w') as f:
+        # into a file of Python's: over a full disk HDF5's own crash
+        with open(path, 'w+b') as file, h5py.File(file, 'w') as f:
             windows = np.concatenate(windows)
             f['doc_idx_for_chunk'] = np.repeat(np.arange(len(windows), dtype='i4'), windows)
             f.create_dataset('category_for_chunk', dtype=h5py.string_dtype(),
@@ -138,5 +131,3 @@ def write_hdf5(folder, meta, T):
                             'tokenizer_name_or_path': meta['tokenizer'],
                             'selected_categories_in_file': names,
                             'reference_chunk_budget_smallest_top_category': min(counts)})
-        if target.error:
-            raise target.error

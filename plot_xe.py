@@ -64,9 +64,8 @@ def read_csv(folder, name):
 
 
 def read_settings_shown(folder):
-    """Returns {(dataset, setting): (words, tables)} of the settings that have curves: `words` tell
-    it from the others of its data set, 'key=value, key=value', and `tables` are the rows of
-    {'xe_vs_k': .., 'curves': .., 'xe_by_component': ..} that are its own.
+    """Returns {(dataset, setting): (words, tables)} of the settings that have curves: 'key=value,
+    key=value', which tell it from the others of its data set, and {file: the rows of it}.
     """
     frames = {name: read_csv(folder, name) for name in ('curves', 'xe_vs_k', 'xe_by_component')}
     if 'shown_as' not in frames['xe_vs_k']:
@@ -238,10 +237,8 @@ PICTURES = {'xe_by_position': draw_by_position, 'xe_vs_k': draw_vs_k, 'parts': d
             'delta_by_component': draw_by_component}
 
 
-def draw(folder, advance=lambda share: None):
-    """Draws all pictures from the CSV files in a folder and returns their paths. Calls
-    advance(share) after each picture, the share of the work that it was.
-    """
+def draw(folder):
+    """Draws all pictures from the CSV files in a folder and returns their paths."""
     shown, paths = read_settings_shown(folder), []
     several = len({dataset for dataset, _ in shown}) > 1
     for (dataset, _), (words, tables) in shown.items():
@@ -256,7 +253,6 @@ def draw(folder, advance=lambda share: None):
                 paths.append(os.path.join(folder, f'{kind}{suffix}.png'))
                 replace_file(paths[-1], lambda f: fig.savefig(f, format='png'))
                 plt.close(fig)
-            advance(1 / len(shown) / len(PICTURES))
     return paths
 
 

@@ -10,13 +10,11 @@ data/<dataset>/<component>/<split>.bin, <split>.idx.npy and meta.json.
     python prepare.py --dataset=mess3 --source=synthetic --processes=mess3:4
 
 A source of text (sources.py) has a text column, a label column that names each document's
-component, and the splits train, validation and test. Where validation or test is missing, a hash of
-the text deals a tenth of train's documents to it. A text that is there twice is kept once, in test
-or validation rather than in train. The documents are first staged on disk by component and split,
-then a tokenizer is trained on train, then they are encoded. Each pass holds a few megabytes of text
-at a time, and some 110 bytes for each document. A component's folder has its label's name, or one
-like it (configurator.safe_name) where a path or a shell would read the label otherwise. All is
-written to data/.<dataset>.part, which becomes data/<dataset> in one step when it is whole.
+component, and splits; a hash of the text deals a tenth of train's documents to each of val and test
+that is missing. A text is kept once, in test or val rather than in train. The documents are staged
+on disk by component and split, a tokenizer is trained on train, and they are encoded. A few
+megabytes are held at a time, and some 110 bytes for each document. All is written to
+data/.<dataset>.part, which becomes data/<dataset> in one step when it is whole.
 
 A synthetic process is an array T[v, i, j] (see processes.py), saved beside its tokens.
 """
@@ -27,6 +25,7 @@ text_column = 'text'          # the column that holds a document, or several: 't
 label_column = 'label'        # the column that names its component
 separator = ''                # between the fields of .csv and .tsv ('' = as the header has it)
 quotes = True                 # False: quotation marks in .csv and .tsv are letters
+first_label = False           # True: of several names in a label, 'cs.DS math.CO', the first
 labels = ''                   # keep these components only, comma separated ('' = all)
 tokenizer = 'bpe'             # bpe: train one on this text; gpt2; or the path of a tokenizer.json
 vocab_size = 32000            # tokens of the bpe to train, its end-of-text token included
@@ -48,11 +47,13 @@ from configurator import override
 settings = override(globals(), shared=('dataset', 'block_size'))
 
 import array
+import collections
 import hashlib
 import io
 import itertools
 import json
 import os
+import re
 import shlex
 import shutil
 import unicodedata
@@ -65,9 +66,10 @@ from configurator import (fail, join_names, lock, random_stream, replace_file, s
                           split_names)
 from sample_mix import data_path, data_table
 from sources import open_text, split_of
-from tokenizer import encoder, open_tokenizer
+from tokenizer import encoder, open_tokenizer, spell
 
 dataset, T = settings['dataset'], settings['block_size']
+SPLITS = ('train', 'val', 'test')
 BATCH_BYTES = 4_000_000  # documents are read and encoded so many bytes at a time
 BAR = {'leave': False, 'disable': None}  # progress bars go when done, and need a terminal
 
@@ -81,63 +83,68 @@ def split_path(folder, component, split):
 
 
 def check_labels(labels):
-    """Fails where a label cannot be a component, or two of them would have the same folder."""
-    folders = dict.fromkeys(('meta.json', 'tokenizer.json', 'documents.png'), 'a file of the data')
+    """Fails where a label cannot be a component, or may be taken for another: its letters look the
+    same, or a file system has one folder for both.
+    """
+    taken = dict.fromkeys(('meta.json', 'tokenizer.json', 'documents.png'), 'a file of the data')
     for label in labels:
         unprintable = any(unicodedata.category(c) in ('Cc', 'Cs', 'Zl', 'Zp') for c in label)
+        shown = ''.join(c for c in label if unicodedata.category(c) != 'Cf')
+        look = ' '.join(unicodedata.normalize('NFKC', shown).split())
         folder = unicodedata.normalize('NFC', safe_name(label)).casefold()
+        others = {taken.setdefault(key, label) for key in (look, folder)} - {label}
         reason = ''
         if label != label.strip() or not label or unprintable:
             reason = 'it is empty, has spaces at an end, or a character that cannot be printed'
-        elif folders.setdefault(folder, label) != label or folder.endswith('.hdf5'):
-            reason = f'a file system may take it for {folders[folder]!r}'
+        elif others or folder.endswith('.hdf5'):
+            reason = f'it may be taken for {spell(max(others, default=label))}'
         if reason:
-            fail(f'--source={source}: the label {label!r} cannot name a component: {reason}')
+            fail(f'--source={source}: the label {spell(label)} cannot name a component: {reason}')
 
 
-def deal(streams):
-    """Yields (component, split, document, whether its text was there before) of {split: iterable of
-    (component, document in bytes)}. Where test or val is missing, it is cut from train.
-    """
-    keep, seen = split_names(labels), set()
-    for split in streams:
-        for component, doc in streams[split]:
-            if keep and component not in keep:
-                continue
-            digest = hashlib.sha256(doc).digest()
-            # the last digit of the hash deals a tenth to each split that is cut
-            dealt = {8: 'val', 9: 'test'}.get(int.from_bytes(digest, 'big') % 10, 'train')
-            is_cut = split == 'train' and dealt not in streams
-            # empty documents are not duplicates
-            yield component, dealt if is_cut else split, doc, doc and digest[:16] in seen
-            seen.add(digest[:16])
+def words_of(doc):
+    """Returns a text's words, by which duplicates are found: white space does not count."""
+    return unicodedata.normalize('NFC', ' '.join(doc.decode().split())).encode()
 
 
-def stage_documents(streams, staging):
-    """Writes the documents to staging/<component>/<split>, end to end: each once, in the first of
-    test, validation and train that has it.
+def stage_documents(streams, staging, key=words_of):
+    """Writes the documents of {split: iterable of (component, document in bytes)} to
+    staging/<component>/<split>, end to end: each once, in the first of test, validation and train
+    that has one of its key. Where test or validation is missing, it is cut from train.
 
     Returns {component: {split: {'lengths': array of the documents' bytes, 'duplicates': how many
     were dropped}}}. Fails where a component has no text in a split.
     """
-    staged, buffer, size = {}, {}, 0
-    bar = tqdm(deal(streams), desc='reading', unit=' documents', **BAR)
-    for component, split, doc, is_duplicate in bar:
-        if component not in staged:
-            check_labels([component])
-            staged[component] = {name: {'lengths': array.array('q'), 'duplicates': 0}
-                                 for name in ('train', 'val', 'test')}
-        if is_duplicate:
-            staged[component][split]['duplicates'] += 1
+    staged = collections.defaultdict(lambda: {
+        split: {'lengths': array.array('q'), 'duplicates': 0} for split in SPLITS})
+    keep, passed, seen, buffer, size = split_names(labels), 0, set(), {}, 0
+    documents = ((split, *document) for split in streams for document in streams[split])
+    for split, component, doc in tqdm(documents, 'reading', unit=' documents', **BAR):
+        if first_label:
+            component = re.split(r'[\s,;]', component.strip())[0]
+        if keep and component not in keep:
+            passed += 1
             continue
-        staged[component][split]['lengths'].append(len(doc))
+        if split == 'train':  # the last digit of its hash deals a tenth to each split that is cut
+            digit = int.from_bytes(hashlib.sha256(doc).digest(), 'big') % 10
+            dealt = {8: 'val', 9: 'test'}.get(digit, 'train')
+            split = split if dealt in streams else dealt
+        facts, content = staged[component][split], key(doc)
+        digest = hashlib.sha256(content).digest()[:16]
+        if content and digest in seen:  # empty documents are not duplicates
+            facts['duplicates'] += 1
+            continue
+        seen.add(digest)
+        facts['lengths'].append(len(doc))
         buffer.setdefault((component, split), []).append(doc)
         size += len(doc)
         if size >= BATCH_BYTES:
             append_files(staging, buffer)
             buffer, size = {}, 0
     append_files(staging, buffer)
-    check_labels(staged)  # all of them together
+    if passed:
+        print(f'passed over: {passed:,} documents of other labels', flush=True)
+    check_labels(staged)
     check_full(staged)
     return dict(sorted(staged.items()))
 
@@ -153,16 +160,17 @@ def append_files(staging, buffer):
 
 def check_full(staged):
     """Fails where a component, or one that is to be kept, has no text in a split."""
-    lacks = {component: [split for split in ('train', 'val', 'test') if component not in staged
-                         or not any(staged[component][split]['lengths'])]
+    lacks = {component: [split for split, facts in staged[component].items()
+                         if not any(facts['lengths'])]
              for component in sorted({*split_names(labels), *staged})}
-    if not lacks:
-        fail(f'--source={source} has no documents')
     full = [component for component in lacks if not lacks[component]]
     advice = f'leave it out: --labels={shlex.quote(join_names(full))}'
     for component in [component for component in lacks if lacks[component]]:
         fail(f'component {component} has no text in {", ".join(lacks[component])}; '
-             + (advice if full else 'no component has'))
+             + (advice if full else 'no component has')
+             + ' (what helps: val and test of their own, or more and shorter documents)')
+    if not full:
+        fail(f'--source={source} has no documents')
 
 
 def read_documents(path, lengths):
@@ -232,7 +240,7 @@ def write_components(staged, folder, encode, count_bytes=len):
     components = {component: {} for component in staged}
     total = sum(sum(facts['lengths']) for splits in staged.values() for facts in splits.values())
     with tqdm(total=total, desc='encoding', unit='B', unit_scale=True, **BAR) as bar:
-        for component, split in itertools.product(staged, ('train', 'val', 'test')):
+        for component, split in itertools.product(staged, SPLITS):
             path, facts = split_path(folder, component, split), staged[component][split]
             batches = read_documents(path, facts['lengths'])
             written = write_tokens(path, batches, encode, bar, count_bytes)
@@ -250,20 +258,21 @@ def is_hdf5(source):
 
 def prepare_text(folder):
     """Tokenizes a source's documents into a folder; returns what meta.json says of them."""
-    columns, encoding = [*split_names(text_column), label_column], None
+    encoding, count_bytes = None, len
     if is_hdf5(source):  # of tokens, which stay
         from hdf5 import byte_counter, open_hdf5, to_tokens, tokenizer_of
         streams = open_hdf5(source)
-        staged = stage_documents(streams, folder)
+        staged = stage_documents(streams, folder, bytes)
         name, tok, n_vocab, bos_id = tokenizer_of(source, folder, staged, tokenizer)
         encode, count_bytes = to_tokens, byte_counter(tok)
     else:
+        columns = [*split_names(text_column), label_column]
         streams = open_text(source, source_config, columns, separator, quotes)
         staged, name = stage_documents(streams, folder), tokenizer
         print(f'{tokenizer} tokenizer ...', flush=True)
         texts = sample_texts(folder, staged)
         tok, encoding, n_vocab, bos_id = open_tokenizer(tokenizer, texts, vocab_size)
-        encode, count_bytes = encoder(tok, encoding, num_proc, lossy), len
+        encode = encoder(tok, encoding, num_proc, lossy)
     components = write_components(staged, folder, encode, count_bytes)
     if tok:
         replace_file(os.path.join(folder, 'tokenizer.json'), tok.to_str(pretty=True))
@@ -330,8 +339,8 @@ if __name__ == '__main__':
         if os.path.exists(out):
             os.rename(out, os.path.join(work, 'old'))
         os.rename(folder, out)
-    except OSError as e:  # that of a full disk names no file
-        fail(f'{e.filename or out} cannot be written ({e.strerror or e}): nothing was kept')
+    except OSError as e:
+        fail(f'{out} could not be made: {e}')
     finally:
         shutil.rmtree(work, ignore_errors=True)
         if os.listdir('data') == [os.path.basename(lock_file)]:  # nothing came of it

@@ -1,24 +1,15 @@
 """Reads labelled text: a source becomes {split: iterator over (component, document)}, the splits in
 the order test, val, train, a document the bytes of its text in UTF-8.
 
-Not a letter of a text or label is changed, and nothing is guessed. What a file does not say for
-certain is refused, by file and line. These are read, a few megabytes of text at a time:
-
-  .csv, .tsv    every field is text. The separator, a comma, tab or semicolon, is read off the
-                header. Quotation marks are those of RFC 4180: around a whole field, doubled within.
-  .jsonl, .json an object a line, or a list of objects, which is held whole. A label may be a number
-                or boolean: its name is what the file says, 1.10 or true.
-  .parquet      a label may be a string, number or boolean, or a class of datasets' ClassLabel
-  .txt          a document, of the component whose folder it is in
-
-A source is a file, a folder of such files, or a data set of the hub. Files may be packed (.gz .xz
-.zst .bz2 .zip), but for .parquet. In a folder, a file whose name, or whose folder's name, has the
-word train, val or test is of that split; where none has one all are train.
+Not a letter of a text or label is changed, and nothing is guessed: what a file does not say for
+certain is refused, by file and line. A few megabytes are held at a time, but a JSON list is whole.
+docs/outputs.md has what is read, and how files of a folder are dealt to splits.
 """
 import bz2
 import codecs
 import csv
 import functools
+import glob
 import gzip
 import io
 import itertools
@@ -47,19 +38,18 @@ csv.field_size_limit(LONGEST)
 # files
 
 
-def zipped_files(archive):
-    """Returns the names of the files in a zipfile.ZipFile, hidden ones aside."""
-    return [name for name in archive.namelist() if not name.startswith('__MACOSX/')
-            and not os.path.basename(name).startswith('.') and not name.endswith('/')]
+def zipped_files(path):
+    """Returns the names of the files in an archive, hidden ones aside."""
+    return [name for name in zipfile.ZipFile(path).namelist() if not name.startswith('__MACOSX/')
+            and not re.search(r'(^|/)\.|/$', name)]
 
 
 def open_zip(path):
     """Opens the one file in an archive; raises ValueError where it has another number of them."""
-    archive = zipfile.ZipFile(path)
-    names = zipped_files(archive)
+    names = zipped_files(path)
     if len(names) != 1:
         raise ValueError(f'it holds {len(names)} files: unpack it, and give the folder')
-    return archive.open(names[0])
+    return zipfile.ZipFile(path).open(names[0])
 
 
 UNPACK = {'.gz': gzip.open, '.xz': lzma.open, '.bz2': bz2.open, '.zip': open_zip,
@@ -69,11 +59,16 @@ UNPACK = {'.gz': gzip.open, '.xz': lzma.open, '.bz2': bz2.open, '.zip': open_zip
 def kind_of(path):
     """Returns the ending of a file's name that says what it holds: that before .gz, say."""
     stem, ending = os.path.splitext(path.lower())
-    inner = os.path.splitext(stem)[1] if ending in UNPACK else ending
-    if ending == '.zip' and not inner and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            inner = os.path.splitext(''.join(zipped_files(archive)[:1]).lower())[1]
-    return inner or ending
+    if ending == '.zip' and '.' not in os.path.basename(stem) and zipfile.is_zipfile(path):
+        stem = ''.join(zipped_files(path)[:1]).lower()
+    return ending in UNPACK and os.path.splitext(stem)[1] or ending
+
+
+def check_pointer(path):
+    """Raises ValueError where a file is git-lfs's note of where its content lies."""
+    with open(path, 'rb') as file:
+        if file.read(50).startswith(b'version https://git-lfs'):
+            raise ValueError('it is a pointer of git-lfs to the file: git lfs pull fetches that')
 
 
 def open_letters(path, name):
@@ -89,19 +84,11 @@ def open_letters(path, name):
     return io.TextIOWrapper(file, encoding, 'surrogateescape', newline='\n')
 
 
-def find_files(folder):
-    """Returns the paths of the files below a folder, relative to it and sorted, none hidden."""
-    paths = []
-    for here, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith('.')]
-        paths += [os.path.join(here, name) for name in names if not name.startswith('.')]
-    return sorted(os.path.relpath(path, folder) for path in paths)
-
-
 def split_of(path):
     """Returns the split that a word of a file's name is, or else of its folders' names, or None."""
     for part in reversed(path.split(os.sep)):
-        splits = {SPLIT_OF[word] for word in re.findall('[a-z]+', part.lower()) if word in SPLIT_OF}
+        words = map(str.lower, re.findall('[A-Z]?[a-z]+|[A-Z]+(?![a-z])', part))
+        splits = {SPLIT_OF[word] for word in words if word in SPLIT_OF}
         if len(splits) > 1:
             fail(f'{path}: which split is it, {" or ".join(sorted(splits))}? Rename it')
         if splits:
@@ -114,9 +101,7 @@ def by_split(source, names, split_of):
     if not splits['train']:
         fail(f'--source={source} has no split train; it has {", ".join(names)[:200]}')
     if left_out := sorted({*names}.difference(*splits.values())):
-        more = f' and {len(left_out) - 5:,} more' * (len(left_out) > 5)
-        print(f'left out of {source}: {", ".join(left_out[:5])}{more}'
-              ' (no text of train, val or test)', flush=True)
+        print(f'left out of {source}, of no split: {", ".join(left_out)[:200]}', flush=True)
     return {split: splits[split] for split in splits if splits[split]}
 
 
@@ -125,13 +110,13 @@ def by_split(source, names, split_of):
 # such a row, which returns the values of the columns or raises ValueError
 
 
-def check_columns(columns, present, also=''):
+def check_columns(columns, present):
     """Raises ValueError unless each of the columns is once among those that are present."""
     for column in columns:
         if present.count(column) != 1:
             raise ValueError(f'it has {"more than one" if column in present else "no"} column'
-                             f' {column!r}; it has {", ".join(present)[:200] or "none"}'
-                             f' (set --text_column, --label_column{also})')
+                             f' {column!r}; it has {", ".join(map(repr, present))[:200] or "none"}'
+                             ' (see --text_column, --label_column and --separator)')
 
 
 def read_delimited(file, columns, separator, quotes):
@@ -139,6 +124,9 @@ def read_delimited(file, columns, separator, quotes):
     # the header, by the separator that gives the columns
     quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
     header = file.readline(LONGEST)
+    if mark := re.fullmatch('"?(sep=(.))"?\r?\n', header, re.IGNORECASE):
+        raise ValueError(f'line 1, {mark[1].lower()!r}, is no header but for spreadsheets: remove'
+                         f' it, and set --separator={mark[2]!r}')
     end = '\r\n' if header.endswith('\r\n') else '\n'
     if '\r' in header.removesuffix(end):
         raise ValueError(r'line 1 has a carriage return within: lines end in \n or \r\n')
@@ -146,7 +134,7 @@ def read_delimited(file, columns, separator, quotes):
                 for s in separator or ',\t;'}
     separator = max(names_by, key=lambda s: (set(columns) <= {*names_by[s]}, len(names_by[s])))
     names = names_by[separator]
-    check_columns(columns, names, also=', --separator')
+    check_columns(columns, names)
     places = [names.index(column) for column in columns]
 
     # csv takes more for a row than is one: a mark within a field that has none around it, say
@@ -193,9 +181,13 @@ def unique(pairs):
     return row
 
 
-# a number becomes a tuple of its spelling, which no other value of JSON does; NaN is none
-JSON = json.JSONDecoder(object_pairs_hook=unique, parse_int=lambda text: (text,),
-                        parse_float=lambda text: (text,), parse_constant=lambda text: None)
+class Number(str):
+    """A number of JSON, as it is spelled: no string of JSON is one."""
+    __repr__ = str.__str__
+
+
+JSON = json.JSONDecoder(object_pairs_hook=unique, parse_int=Number, parse_float=Number,
+                        parse_constant=lambda text: None)  # NaN is none
 
 
 def read_json(file, columns, *_):
@@ -208,11 +200,11 @@ def read_json(file, columns, *_):
         return [row[column] for column in columns]
 
     lines = ((f'line {i}', line) for i, line in enumerate(file, 1) if not line.isspace())
-    first = list(itertools.islice(lines, 1))
-    if first and first[0][1].lstrip().startswith('['):
-        values = JSON.decode(first[0][1] + file.read())
+    first = next(lines, ('', ''))
+    if first[1].lstrip().startswith('['):
+        values = JSON.decode(first[1] + file.read())
         return ((f'object {i}', value) for i, value in enumerate(values, 1)), pick
-    return itertools.chain(first, lines), lambda line: pick(JSON.decode(line))
+    return itertools.chain(filter(any, [first]), lines), lambda line: pick(JSON.decode(line))
 
 
 def read_parquet(path, columns, *_):
@@ -246,32 +238,48 @@ def fail_on_source(name, error, where='', also=''):
     fail(f'{name} cannot be loaded{where and f" after {where}"}: {line[:300]}{also}')
 
 
-def spell(value):
-    """Returns a value that is no text, for a message; read_json has a number as a tuple."""
-    return value[0] if type(value) is tuple else repr(value)[:50]
+def read_classes(names, in_csv=False):
+    """Returns what labels stand for where names are those of classes: {number: its class} and
+    {string: its class}, a name, or where none is another's number, a number. Raises ValueError
+    where in_csv, whose numbers are strings, a label may be both.
+    """
+    numbers, strings = {str(i): name for i, name in enumerate(names)}, {n: n for n in names}
+    both = [name for name in names if numbers.get(name, name) != name]
+    if both and in_csv:
+        raise ValueError(f'its label {both[0]!r} may be a class, or the number of class'
+                         f' {numbers[both[0]]!r}: take class_label out of README.md, or use .jsonl')
+    return numbers, strings if both else numbers | strings
 
 
-def name_label(label, feature):
-    """Returns a label's component: its text, or its class where feature is a ClassLabel."""
+def class_names(path, column):
+    """Returns the names of a column's classes (datasets' ClassLabel) in a parquet file, or []."""
+    metadata = pyarrow.parquet.read_schema(path).metadata or {}
+    info = json.loads(metadata.get(b'huggingface', '{}')).get('info', {})
+    return info.get('features', {}).get(column, {}).get('names', [])
+
+
+def name_label(label, classes):
+    """Returns a label's component: its text, or its class by read_classes."""
     if type(label) is bool:
         label = str(label).lower()
-    label = spell(label) if type(label) is tuple else label
-    if type(label) not in (str, int, float) or label == '' or label != label:
-        raise ValueError(f'it has no label, but {spell(label)}')
-    if feature and label not in feature.names:
-        if not (str(label).isdecimal() and int(label) < feature.num_classes):
-            raise ValueError(f'it has the label {label}; there are 0 .. {feature.num_classes - 1}')
-        label = feature.names[int(label)]
+    if type(label) not in (str, int, float, Number) or label == '' or label != label:
+        raise ValueError(f'it has no label, but {label!r:.50}')
+    if any(classes):
+        numbers, strings = classes
+        known = strings if type(label) is str else numbers
+        if str(label) not in known:
+            raise ValueError(f'it has the label {label}; there are {", ".join(known):.200}')
+        return known[str(label)]
     return str(label)
 
 
-def to_document(texts, label, feature=None):
+def to_document(texts, label, classes=()):
     """Returns (component, document in bytes): several texts are joined by an empty line."""
     for text in texts:
         if type(text) is not str:
-            raise ValueError(f'it has no text, but {spell(text)}')
+            raise ValueError(f'it has no text, but {text!r:.50}')
     try:
-        component = name_label(label, feature)
+        component = name_label(label, classes)
         component.encode()
         return component, '\n\n'.join(filter(None, texts)).encode()
     except UnicodeEncodeError as e:
@@ -280,14 +288,14 @@ def to_document(texts, label, feature=None):
                          f' {1 + before.count(chr(10))}')
 
 
-def read_documents(name, rows, parse, feature=None):
+def read_documents(name, rows, parse, classes=()):
     """Yields (component, document in bytes) of the rows of a file; fails at one that is none."""
     where = ''
     try:
         for where, row in rows:
             try:
                 *texts, label = parse(row)
-                document = to_document(texts, label, feature)
+                document = to_document(texts, label, classes)
             except ValueError as e:
                 fail(f'{name}, {where}: {e}')
             yield document
@@ -295,37 +303,32 @@ def read_documents(name, rows, parse, feature=None):
         fail_on_source(name, e, where)
 
 
-def read_file(path, columns, separator, quotes, name='', feature=None):
-    """Yields the documents of a file of rows; name is its name where path is that of a download."""
+def read_file(path, columns, separator, quotes, name='', names=()):
+    """Yields the documents of a file of rows. name is its own where path is that of a download,
+    names are those of the label's classes where the file does not say.
+    """
     name = name or path
     try:
         kind = kind_of(name)
         if kind not in READERS:
             raise ValueError(f'the ending {kind!r} is none of {", ".join(READERS)}, and .txt are'
                              ' read in folders, one a component')
+        check_pointer(path)
         if kind == '.parquet':
-            file, feature = path, feature or class_label(path, columns[-1])
+            file, names = path, names or class_names(path, columns[-1])
         else:
             file = open_letters(path, name)
+        classes = read_classes(names, kind in ('.csv', '.tsv'))
         rows, parse = READERS[kind](file, columns, separator, quotes)
     except Exception as e:
         fail_on_source(name, e)
-    yield from read_documents(name, rows, parse, feature)
-
-
-def class_label(path, column):
-    """Returns the datasets.ClassLabel of a column of a parquet file, or None."""
-    schema = pyarrow.parquet.read_schema(path)
-    if b'huggingface' not in (schema.metadata or {}):
-        return None
-    import datasets
-    feature = datasets.Features.from_arrow_schema(schema).get(column)
-    return feature if isinstance(feature, datasets.ClassLabel) else None
+    yield from read_documents(name, rows, parse, classes)
 
 
 def read_text(path):
     """Yields the document of a text file, whose component is the folder that it is in."""
     try:
+        check_pointer(path)
         with open_letters(path, path) as file:
             yield to_document([file.read()], os.path.basename(os.path.dirname(path)))
     except Exception as e:
@@ -353,48 +356,44 @@ def open_text(source, config, columns, separator='', quotes=True):
     if os.path.isfile(path):
         return {'train': read(path)}
     no_id = not re.fullmatch(r'[\w.-]+(/[\w.-]+)?', source)
-    if no_id or kind_of(path) in (*READERS, '.txt', '.hdf5', '.h5') or is_reader(source):
+    if no_id or kind_of(path) in (*READERS, '.txt', '.hdf5', '.h5'):
         fail(f'--source={source}: there is no such file or folder')
-    print(f'loading {source} from the hub ...', flush=True)
     return open_hub(source, source, config, columns, read)
-
-
-def is_reader(name):
-    """Returns whether datasets reads what lies in the current folder where it is called so: csv."""
-    import datasets
-    return hasattr(datasets.packaged_modules, name)
 
 
 def open_folder(source, folder, config, columns, read):
     """Returns the documents of a folder: <split>/<component>/*.txt, <component>/*.txt, the files
     that its README.md lists, as on the hub, or all files of rows.
     """
-    files = find_files(folder)
+    files = sorted(file for file in glob.glob('**', root_dir=folder, recursive=True)  # none hidden
+                   if not os.path.isdir(os.path.join(folder, file)))
     kinds = {file: kind_of(os.path.join(folder, file)) for file in files}
-    texts = {file: file.split(os.sep) for file in files if kinds[file] == '.txt'}
-    in_splits = {file: SPLIT_OF.get(texts[file][0].lower()) for file in texts
-                 if len(texts[file]) == 3}
-    in_components = {file: 'train' for file in texts if len(texts[file]) == 2}
+    texts = [file for file in files if kinds[file] == '.txt']
+    in_splits = {file: SPLIT_OF.get(file.split(os.sep)[0].lower()) for file in texts
+                 if file.count(os.sep) == 2}
+    in_components = {file: 'train' for file in texts if file.count(os.sep) == 1}
     rows = [file for file in files if kinds[file] in READERS]
-    if 'train' in in_splits.values():
-        read, split = read_text, in_splits
-    elif in_components:
-        read, split = read_text, in_components
-    elif has_card(folder):
+    if texts := in_splits if 'train' in in_splits.values() else in_components:
+        read, splits = read_text, texts
+    elif has_card(os.path.join(folder, 'README.md')):
         return open_hub(source, os.path.abspath(folder), config, columns, read)
     elif rows:
-        split = {file: split_of(file) for file in rows}
-        split = split if any(split.values()) else dict.fromkeys(rows, 'train')
+        named = {file: split_of(file) for file in rows}
+        splits = named if any(named.values()) else dict.fromkeys(rows, 'train')
+        for file in [file for file in rows if not named[file] and len(rows) > 1]:
+            begun = re.findall(f'(?:^|/)({"|".join(SPLIT_OF)})', file.lower())
+            if any(SPLIT_OF[word] != splits[file] for word in begun):
+                fail(f'{file} begins with the word of a split, but goes on: call it'
+                     f' {begun[-1]}-.. if it is of that, else otherwise')
     else:
         fail(f'--source={source} cannot be loaded: it has no {", ".join(READERS)} or .hdf5, and no'
              ' .txt in folders, one a component')
-    return {name: itertools.chain.from_iterable(read(os.path.join(folder, file)) for file in part)
-            for name, part in by_split(source, files, split.get).items()}
+    return {split: itertools.chain.from_iterable(read(os.path.join(folder, file)) for file in part)
+            for split, part in by_split(source, files, splits.get).items()}
 
 
-def has_card(folder):
-    """Returns whether a folder's README.md lists files, as that of a data set of the hub does."""
-    path = os.path.join(folder, 'README.md')
+def has_card(path):
+    """Returns whether a README.md lists files, as that of a data set of the hub does."""
     if not os.path.isfile(path):
         return False
     with open(path, encoding='utf-8', errors='replace') as f:
@@ -409,23 +408,26 @@ def open_hub(source, place, config, columns, read):
     huggingface_hub.logging.set_verbosity_error()  # no line for each retry
     datasets.logging.set_verbosity(logging.CRITICAL)  # what goes wrong is said once, at the end
     local = os.path.isabs(place)
+    if hasattr(datasets.packaged_modules, place):  # csv, say, would be all of the current folder
+        fail(f'--source={source}: there is no such file or folder')
+    if not local:
+        print(f'loading {source} from the hub ...', flush=True)
     try:
         configs = datasets.get_dataset_config_names(place) if local else []
         config = configs[0] if len(configs) == 1 else config
         builder = datasets.load_dataset_builder(place, config or None)
-        feature = (builder.info.features or {}).get(columns[-1])
-        feature = feature if isinstance(feature, datasets.ClassLabel) else None
+        features = builder.info.features or {}
+        names = getattr(features.get(columns[-1]), 'names', [])  # of a ClassLabel
         as_files = local or type(builder.config).__name__ in ('CsvConfig', 'JsonConfig')
         if as_files:
-            parts = {part: [*map(str, builder.config.data_files[part])]
-                     for part in builder.config.data_files}
+            parts = {part: [*map(str, files)] for part, files in builder.config.data_files.items()}
         else:  # datasets reads the files, and keeps them as Arrow
             builder.download_and_prepare()
             parts = builder.as_dataset()
-            check_columns(columns, list(builder.info.features))
+            check_columns(columns, list(features))
         splits = by_split(source, list(parts), SPLIT_OF.get)
         paths = {part: datasets.DownloadManager().download(parts[part])
-                 for part in itertools.chain.from_iterable(splits.values()) if as_files}
+                 for part in itertools.chain(*splits.values()) if as_files}
     except Exception as e:
         fail_on_source(f'--source={source}', e, also=' (a local folder or file of parquet, json'
                        ' lines, csv or .txt works too)')
@@ -433,9 +435,9 @@ def open_hub(source, place, config, columns, read):
     def read_part(part):
         if as_files:
             for path, name in zip(paths[part], parts[part]):
-                yield from read(path, name=name, feature=feature)
+                yield from read(path, name=name, names=names)
         else:
             rows = number_rows(parts[part].select_columns(columns).iter(100), columns)
-            yield from read_documents(f'{source}, {part}', rows, list, feature)
+            yield from read_documents(f'{source}, {part}', rows, list, read_classes(names))
 
     return {split: itertools.chain.from_iterable(map(read_part, splits[split])) for split in splits}

@@ -6,14 +6,14 @@ Each has an end-of-text token, which every window begins with, and fits uint16.
 import json
 import os
 import sys
-from multiprocessing.pool import ThreadPool
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tiktoken
 import tokenizers
 from tiktoken_ext.openai_public import r50k_pat_str
+from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
-from tqdm import tqdm
 
 from configurator import cpu_cores, fail
 
@@ -24,7 +24,7 @@ def train_bpe(texts, vocab_size):
     """Returns a byte-level BPE (tokenizers.Tokenizer) of vocab_size tokens, END_OF_TEXT the first,
     trained on texts, an iterable. Fails where they yield fewer tokens.
     """
-    tok = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tok = tokenizers.Tokenizer(BPE())
     tok.pre_tokenizer = ByteLevel(add_prefix_space=False)
     tok.decoder = tokenizers.decoders.ByteLevel()
     tok.train_from_iterator(texts, tokenizers.trainers.BpeTrainer(
@@ -49,7 +49,7 @@ def read_tokenizer(path):
     tok.no_truncation()
     tok.no_padding()
     tok.encode_special_tokens = True  # text that spells a special token is text
-    if isinstance(tok.model, tokenizers.models.BPE):
+    if isinstance(tok.model, BPE):
         tok.model.dropout = None  # it would give other tokens each time
     vocab = tok.get_vocab()
     n_vocab = 1 + max(vocab.values(), default=0)
@@ -85,6 +85,16 @@ def open_gpt2():
              ' --tokenizer=bpe needs no network')
 
 
+def is_byte_level(tok):
+    """Returns whether a tokenizer is a BPE in GPT-2's words that takes a text as it is."""
+    model, words = tok.model, tok.pre_tokenizer
+    options = ('dropout', 'ignore_merges', 'continuing_subword_prefix', 'end_of_word_suffix')
+    return (type(model) is BPE and not any(getattr(model, key) for key in options)
+            and type(words) is ByteLevel and words.use_regex and not words.add_prefix_space
+            and type(tok.decoder) is tokenizers.decoders.ByteLevel and tok.normalizer is None
+            and all(token.special for token in tok.get_added_tokens_decoder().values()))
+
+
 def to_tiktoken(tok):
     """Returns a tiktoken.Encoding that gives the ids of a tokenizers.Tokenizer, faster, or None
     where it might give others: tok is then no byte-level BPE, or an unusual one.
@@ -94,24 +104,21 @@ def to_tiktoken(tok):
     of which make up one token, and tok cuts the text of a token into that token alone. For no merge
     before that of l and r crossed their borders, so other neighbours would mean another cut.
     """
-    parts = json.loads(tok.to_str())
-    vocab, merges = parts['model'].get('vocab'), parts['model'].get('merges')
-    if not is_byte_level(parts) or len({*vocab.values()}) < len(vocab):
+    vocab, letters = tok.get_vocab(), sorted(ByteLevel.alphabet())
+    has_bytes = vocab.keys() >= {*letters} and len({*vocab.values()}) == len(vocab)
+    if not (is_byte_level(tok) and has_bytes):
         return None
-    model = tokenizers.models.BPE(vocab, [*map(tuple, merges)])
-    tokens = dict.fromkeys(ByteLevel.alphabet())  # a set that keeps its order
+    merges = [*map(tuple, json.loads(tok.to_str())['model']['merges'])]
+    model, tokens, last = BPE(vocab, merges), {*letters}, -1
     for left, right in merges:
         token = left + right
-        is_usual = left in tokens and right in tokens and token not in tokens
+        is_usual = {left, right} <= tokens and vocab[token] > last
         if not is_usual or len(model.tokenize(token)) > 1:
             return None
-        tokens[token] = None
-    ids = [vocab[left + right] for left, right in merges]
-    if ids != sorted(ids):
-        return None
+        tokens.add(token)
+        last = vocab[token]
 
     # GPT-2 writes each byte as a letter: most as they are, the rest as the letters from 256 on
-    letters = sorted(ByteLevel.alphabet())
     byte = {letter: ord(letter) for letter in letters if ord(letter) < 256}
     byte |= zip(letters[len(byte):], sorted(set(range(256)) - set(byte.values())))
     ranks = {bytes(byte[letter] for letter in token): vocab[token] for token in tokens}
@@ -119,69 +126,50 @@ def to_tiktoken(tok):
     return tiktoken.Encoding('bpe', pat_str=r50k_pat_str, mergeable_ranks=ranks, special_tokens={})
 
 
-def is_byte_level(parts):
-    """Returns whether the JSON of a tokenizer is that of a BPE of all bytes, in GPT-2's words, that
-    neither changes a text nor looks for tokens in it before it is split into words.
-    """
-    words, decoder, model = (parts[key] or {} for key in ('pre_tokenizer', 'decoder', 'model'))
-    others = ('dropout', 'ignore_merges', 'continuing_subword_prefix', 'end_of_word_suffix')
-    return (words.get('type') == decoder.get('type') == 'ByteLevel' and model['type'] == 'BPE'
-            and words['use_regex'] and not words['add_prefix_space']
-            and parts['normalizer'] is None
-            and all(token['special'] for token in parts['added_tokens'])
-            and not any(model[key] for key in others)
-            and model['vocab'].keys() >= {*ByteLevel.alphabet()})
+def spell(text):
+    """Returns a text for a message, in which every letter shows, and fail() folds no blanks."""
+    return ascii(text).replace('  ', r' \x20')
 
 
-def describe_loss(tok, text, back):
+def describe_loss(text, back):
     """Returns a sentence on a document that comes back from its tokens as another text, `back`."""
     i = len(os.path.commonprefix([text, back]))  # where they part
-    here, there = (ascii(t[max(0, i - 20):i + 20]).replace('  ', r' \x20') for t in (text, back))
-    why = 'see its pre_tokenizer, decoder and unknown token'
-    if tok.normalizer and tok.normalizer.normalize_str(text) != text:
-        why = 'its normalizer changes the text'
-    return (f'--tokenizer does not give a document back: {here} comes back as {there} ({why};'
-            f' the document begins {text[:40]!r})')
+    here, there = (spell(t[max(0, i - 20):i + 20]) for t in (text, back))
+    return (f'--tokenizer does not give a document back: {here} comes back as {there} (see its'
+            ' normalizer, pre_tokenizer, decoder and unknown token; the document begins'
+            f' {text[:40]!r}); XE and bits per byte would be those of another text (--lossy=True'
+            ' takes it all the same)')
 
 
 def encoder(tok, encoding=None, num_proc=0, lossy=False):
     """Returns a function from a list of documents (UTF-8, bytes) to the list of their tokens
     (uint16 arrays): by `encoding`, a tiktoken.Encoding, in num_proc threads, or where it is None by
     tok, a tokenizers.Tokenizer. Fails on a document that does not come back from tok's tokens
-    letter by letter, or where lossy is True prints which is the first.
+    letter by letter, unless lossy is True.
     """
-    first_loss = True
-
     def by_tokenizers(docs):
-        nonlocal first_loss
         texts = [doc.decode() for doc in docs]
         try:
             encodings = tok.encode_batch_fast(texts, add_special_tokens=False)
         except Exception as e:  # the library raises Exception itself
             fail(f'--tokenizer cannot encode a document: {e}')
         ids = [encoding.ids for encoding in encodings]
-        for text, back in zip(texts, tok.decode_batch(ids, skip_special_tokens=False)):
-            if text != back and first_loss:
-                first_loss, loss = False, describe_loss(tok, text, back)
-                if not lossy:
-                    fail(f'{loss}; XE and bits per byte would be those of another text'
-                         ' (--lossy=True takes it all the same)')
-                tqdm.write(f'{loss}: XE and bits per byte are those of another text')
+        if not lossy:
+            for text, back in zip(texts, tok.decode_batch(ids, skip_special_tokens=False)):
+                if text != back:
+                    fail(describe_loss(text, back))
         return [np.array(tokens, dtype='<u2') for tokens in ids]
 
     def by_tiktoken(docs):
         try:
-            return pool.map(lambda doc: encoding.encode_to_numpy(
-                doc.decode(), disallowed_special=()).astype('<u2'), docs)
+            return list(pool.map(lambda doc: encoding.encode_to_numpy(
+                doc.decode(), disallowed_special=()).astype('<u2'), docs))
         except ValueError as e:  # its pattern gives up on a hundred thousand spaces in a row
             return by_tokenizers(docs) if tok else fail(
                 f'--tokenizer=gpt2 cannot encode a document ({e}): has it very many spaces?')
 
-    if not encoding:
-        return by_tokenizers
-    cores = cpu_cores()
-    pool = ThreadPool(min(num_proc or cores, cores))  # tiktoken works outside Python's lock
-    return by_tiktoken
+    pool = ThreadPoolExecutor(num_proc or cpu_cores())  # tiktoken works outside Python's lock
+    return by_tiktoken if encoding else by_tokenizers
 
 
 def decoder(name, path):
@@ -193,8 +181,5 @@ def decoder(name, path):
         return lambda ids: ' '.join(map(str, ids))
     if name == 'gpt2':
         return open_gpt2().decode
-    try:
-        tok = tokenizers.Tokenizer.from_file(path)
-    except Exception as e:  # the library raises plain Exception
-        fail(f'{path} cannot be loaded ({e}): prepare the data set again with --overwrite=True')
+    tok, *_ = read_tokenizer(path)
     return lambda ids: tok.decode(ids, skip_special_tokens=False)

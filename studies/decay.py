@@ -1,5 +1,5 @@
-"""
-How XE falls with the context, and whether ΔXE and its terms are zero: fits and tests on results/.
+"""How XE falls with the context, and whether ΔXE and its terms are zero: fits and tests on
+results/.
 
     python eval_xe.py --dump=True   # results/*.csv, and out/<run>/xe_windows.npz
     python studies/decay.py         # prints two tables, and writes results/decay.csv
@@ -45,25 +45,23 @@ TERMS = {'delta': 'delta_xe', 'dilution': 'dilution', 'transfer': 'transfer',
 # fits
 
 
-def fold_means(values, cluster, *name):
+def fold_means(values, document, *name):
+    """Returns the mean over windows of values (N, T) in each tenth of their documents, (FOLDS, T);
+    nan where there are fewer documents. `name` seeds which tenth one is in.
     """
-    Returns the mean over windows of values (N, T) in each tenth of their clusters, (FOLDS, T); nan
-    where there are fewer clusters. `name` seeds which tenth a cluster is in.
-    """
-    _, cluster = np.unique(cluster, return_inverse=True)
-    n = cluster.max() + 1
+    _, document = np.unique(document, return_inverse=True)
+    n = document.max() + 1
     if n < FOLDS:
         return np.full((FOLDS, values.shape[1]), np.nan)
-    fold = (random_stream('folds', *name).permutation(n) % FOLDS)[cluster]  # (N,)
+    fold = (random_stream('folds', *name).permutation(n) % FOLDS)[document]  # (N,)
     return np.stack([values[fold == i].mean(0, dtype=np.float64) for i in range(FOLDS)])
 
 
 def fit_decay(curve, folds):
-    """
-    Fits the two forms to a Curve at positions n >= 1, in bins that grow by a factor of about 1.4.
-    Squared errors are weighed by the inverse of the bins' covariance over resamples, for a document
-    that is hard is hard in all of them. a and b are exact for each of 200 values of c; c is the
-    best of those.
+    """Fits the two forms to a Curve at positions n >= 1, in bins that grow by a factor of about
+    1.4. Squared errors are weighed by the inverse of the bins' covariance over resamples, for a
+    document that is hard is hard in all of them. a and b are exact for each of 200 values of c; c
+    is the best of those.
 
     Returns {form: (a, b, c, error, held_out)}. The first four are (1 + RESAMPLES,), of the curve,
     then of its resamples; error is a chi-squared of bins - 3 degrees of freedom where the form is
@@ -110,9 +108,8 @@ def fit_columns(curve, folds):
 
 
 def read_curve(folder, rows):
-    """
-    Returns (mean, resamples, folds) of a run's XE over its components, (T,), (R, T) and (FOLDS, T),
-    from the dump in its folder; rows are those of xe_by_component.csv of the same run.
+    """Returns (mean, resamples, folds) of a run's XE over its components, (T,), (R, T) and (FOLDS,
+    T), from the dump in its folder; rows are those of xe_by_component.csv of the same run.
     """
     path = os.path.join(folder, 'xe_windows.npz')
     if not os.path.exists(path):
@@ -121,12 +118,12 @@ def read_curve(folder, rows):
         dumped, curves = dict(f), []
     for row in rows.to_dict('records'):
         is_mine = dumped['component'] == [*dumped['names']].index(row['component'])
-        xe, cluster = dumped['xe'][is_mine], dumped['cluster'][is_mine]
+        xe, document = dumped['xe'][is_mine], dumped['document'][is_mine]
         if abs(xe.mean(dtype=np.float64) - row['xe']) > 1e-6:
             fail(f'{path} is of another evaluation than {results_dir}/xe_by_component.csv: run'
                  ' python eval_xe.py --dump=True again')
         name = row['dataset'], row['split'], row['component'], row['shuffle_components']
-        curves.append((*cluster_bootstrap(xe, cluster, *name), fold_means(xe, cluster, *name)))
+        curves.append((*cluster_bootstrap(xe, document, *name), fold_means(xe, document, *name)))
     return mean_of(curves)
 
 
@@ -140,9 +137,8 @@ def mean_of(curves):
 
 
 def holm(p):
-    """
-    Holm's correction of p-values, (m,) to (m,): those below .05 are together wrong in at most 5% of
-    experiments (Holm 1979).
+    """Holm's correction of p-values, (m,) to (m,): those below .05 are together wrong in at most 5%
+    of experiments (Holm 1979).
     """
     order = np.argsort(p)
     corrected = np.empty(len(p))
@@ -151,9 +147,8 @@ def holm(p):
 
 
 def p_values(numbers, sets):
-    """
-    Returns {k: p} of {k: number of each run} and {k: set of components of each}: t-tests that the
-    mean is zero, over sets or over the runs of one, with Holm's correction for the K's.
+    """Returns {k: p} of {k: number of each run} and {k: set of components of each}: t-tests that
+    the mean is zero, over sets or over the runs of one, with Holm's correction for the K's.
     """
     tested = {}
     for k in numbers:
@@ -169,9 +164,8 @@ def p_values(numbers, sets):
 
 
 def describe_runs(rows, terms, folders):
-    """
-    Returns rows of decay.csv of one setting, from its rows of xe_by_component.csv; `terms` are the
-    rows of decomposition.csv that are means of a run, indexed by run. folders is {run: folder}.
+    """Returns rows of decay.csv of one setting, from its rows of xe_by_component.csv; `terms` are
+    the rows of decomposition.csv that are means of a run, indexed by run. folders is {run: folder}.
     """
     table, numbers, sets = {}, {term: {} for term in TERMS}, {}
     for k, of_k in rows.groupby('k'):

@@ -1,5 +1,4 @@
-"""
-Compares the exchange rates of several settings, from the files that fit_law.py wrote for each.
+"""Compares the exchange rates of several settings, from the files that fit_law.py wrote for each.
 
     python studies/eta_by_setting.py results/law5 results/law5-half results/law5-wide
 

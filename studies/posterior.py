@@ -1,5 +1,4 @@
-"""
-Finding the component out with specialists alone: Q, the Bayes mixture of the diluted models D_c.
+"""Finding the component out with specialists alone: Q, the Bayes mixture of the diluted models D_c.
 
     python studies/posterior.py     # of the runs of K > 1 under out/ that have all their D_c there
     python studies/posterior.py --runs='out/demo*' --results_dir=results/demo
@@ -49,9 +48,8 @@ QUANTITIES = {'posterior': 'probability of the true component',
 
 
 def specialist_mixture(losses, i):
-    """
-    Returns (specialist_gap, posterior), (N, T) each, of windows of the i-th component: losses are
-    those of the K specialists on them, (K, N, T) float64.
+    """Returns (specialist_gap, posterior), (N, T) each, of windows of the i-th component: losses
+    are those of the K specialists on them, (K, N, T) float64.
     """
     gap = mixture_losses(losses) - losses[i]  # (N, T)
     assert gap.sum(1).max() <= math.log(len(losses)) + 1e-6, 'more than ln K in a window'
@@ -62,9 +60,8 @@ def specialist_mixture(losses, i):
 
 
 def mixture_curves(run, diluted, bar):
-    """
-    Returns {component: {quantity: Curve}} of a run on K components, given its specialists
-    {c: run}; {} where another model.py than today's has trained them.
+    """Returns {component: {quantity: Curve}} of a run on K components, given its specialists {c:
+    run}; {} where another model.py than today's has trained them.
     """
     components, curves = run['mix']['components'], {}
     by_model = [eval_xe.run_losses(diluted[c], components, bar) for c in components]
@@ -80,9 +77,8 @@ def mixture_curves(run, diluted, bar):
 
 
 def run_rows(run, by_component, mean):
-    """
-    Returns a run's rows of posterior.csv: the mean over components, over all positions and at each,
-    then each component's over positions.
+    """Returns a run's rows of posterior.csv: the mean over components, over all positions and at
+    each, then each component's over positions.
     """
     columns = {key: run[key] for key in ('run', 'dataset', 'k', 'seed', 'mix_seed')} | {
         'split': split, 'components': '+'.join(run['mix']['components'])}
@@ -118,8 +114,7 @@ if __name__ == '__main__':
         fail(f'--runs={runs}: no run of K > 1 that has all its D_c there (sweep.py --parts_of='
              ' trains them)')
     words, rows, groups = setting_words(mixtures), [], {}
-    with tqdm(total=sum(run['k']**2 for run in mixtures) + 1e-6, leave=False,
-              bar_format='{desc:10}{bar} {percentage:3.0f}% [{elapsed}<{remaining}]') as bar:
+    with tqdm(total=sum(run['k']**2 for run in mixtures), desc='evaluating', leave=False) as bar:
         for run in mixtures:
             by_component = mixture_curves(run, parts[run['folder']], bar)
             if by_component:

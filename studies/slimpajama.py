@@ -1,6 +1,5 @@
-"""
-Laws of mixtures on runs that others made: 60 mixtures of seven domains of SlimPajama, whose shares
-are unequal, at 122 million parameters and 10 billion tokens, and 40 at 680 million.
+"""Laws of mixtures on runs that others made: 60 mixtures of seven domains of SlimPajama, whose
+shares are unequal, at 122 million parameters and 10 billion tokens, and 40 at 680 million.
 
     python studies/slimpajama.py dmsl_llm_slimpajama.csv
 

@@ -11,6 +11,7 @@ import sys
 from unittest import mock
 
 os.environ['HF_HUB_OFFLINE'] = '1'  # a missing source fails at once, not after five retries
+os.environ['CUDA_VISIBLE_DEVICES'] = ''  # the suite is the CPU's; tests/gpu.py is for GPUs
 os.environ['OMP_NUM_THREADS'] = '1'  # these models are too small for two threads
 
 import datasets

@@ -1,12 +1,16 @@
-"""
-Settles on a machine with a GPU what cannot be checked without one, and prints one table.
+"""Settles on a machine with a GPU what cannot be checked without one.
 
-    python tests/gpu.py                        # ten minutes on one H100; no data, no network
+    python tests/gpu.py                        # eight minutes at most; no data, no network
+    python tests/gpu.py --rows=head,profile    # these rows alone
     python tests/gpu.py --device=cpu --tiny    # tries this script: what needs CUDA is skipped
 
-A row that raises is a FAULT, and the others go on. The exit status is 1 after a FAULT, else 0.
-What went wrong goes to stderr in full. Rows are skipped when ten minutes are over.
+A row is printed, and appended to --file, line by line as it is measured; the most telling come
+first. A row that raises is a FAULT, and the others go on; what went wrong goes to stderr and to the
+file in full. The exit status is 1 after a FAULT, else 0. All ends within 480 s, imports included.
 """
+import time
+
+BEGAN = time.perf_counter()
 import argparse
 import contextlib
 import copy
@@ -23,8 +27,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import textwrap
-import time
 import traceback
 from unittest import mock
 
@@ -35,28 +37,44 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
-from configurator import fail, file_hash, read_settings, replace_file
+from configurator import fail, file_hash, read_settings, replace_file, sealed
 from machine import choose_device, choose_dtype, compile_model
 from model import GPT, TokenXE
 
-BUDGET, ROW_LIMIT = 600, 180  # seconds: of all rows, of one
-PEAK = {'H100 PCIe': 756e12, 'H100': 989e12, 'H200': 989e12, 'A100': 312e12}  # dense bf16 FLOP/s
+ROW_LIMIT, BUDGET, LAST = 150, 465, 478  # seconds: of one row, of all; then no process is left
+# dense bfloat16 FLOP/s and bytes a second, of the vendor's data sheets, by torch's name in full:
+# part of a name may be another card's (GH200, a slice of an H100, a laptop's 4090)
+CARDS = {'NVIDIA H100 80GB HBM3': (989e12, 3.35e12), 'NVIDIA H100 PCIe': (756e12, 2.0e12),
+         'NVIDIA H100 NVL': (835e12, 3.9e12),
+         'NVIDIA H200': (989e12, 4.8e12), 'NVIDIA H200 NVL': (835e12, 4.8e12),
+         'NVIDIA A100-SXM4-40GB': (312e12, 1.555e12), 'NVIDIA A100-PCIE-40GB': (312e12, 1.555e12),
+         'NVIDIA A100-SXM4-80GB': (312e12, 2.039e12), 'NVIDIA A100 80GB PCIe': (312e12, 1.935e12),
+         'NVIDIA GeForce RTX 4090': (165e12, 1.008e12)}
+# bytes of a step's kernels but the head's products: see roofline. HEAD_BYTES is 6.6e9 where TokenXE
+# keeps softmax - one_hot and takes logsumexp in one pass
+TRUNK_BYTES, HEAD_BYTES = 18.7e9, 9.8e9
 TINY = {'n_layer': 1, 'n_head': 2, 'n_embd': 16, 'dropout': 0.0, 'block_size': 16, 'batch_size': 8,
         'val_windows_per_component': 32, 'warmup_iters': 2, 'dtype': 'float32', 'compile': False}
 GRAPHS = ['--compile=True', '--compile_mode=reduce-overhead']
-device, cuda, tiny, asked, began, work = 'cpu', False, True, [], 0.0, ''  # main sets them
+device, cuda, tiny, asked, began, work = 'cpu', False, True, [], BEGAN, ''  # main sets them
+record = None  # the file of the rows, open
 
 
 class Skipped(Exception):
     """Why a row is skipped."""
 
 
+def note(text, stream=None):
+    """Prints lines, and appends them to the file, at once."""
+    for f in [stream or sys.stdout] + [record] * bool(record):
+        print(text, file=f, flush=True)
+
+
 # -----------------------------------------------------------------------------
 # runs of train.py, each in a process of its own
 
 def write_data_set(name, vocab_size, T):
-    """
-    Writes data/<name>: one component, 2,000 documents of 10 T tokens to train on and 100 in each
+    """Writes data/<name>: one component, 2,000 documents of 10 T tokens to train on and 100 in each
     other split. Each token is the one before plus one of eight steps: ln 8 nats can be learned.
     """
     folder, rng, splits = os.path.join(work, 'data', name), np.random.default_rng(0), {}
@@ -69,8 +87,9 @@ def write_data_set(name, vocab_size, T):
         splits[split] = {'docs': docs, 'tokens': len(tokens), 'bytes': len(tokens),
                          'sha256': file_hash(path)}
     with open(os.path.join(folder, 'meta.json'), 'w') as f:
-        json.dump({'dataset': name, 'source': 'random', 'tokenizer': 'none', 'components':
-                   {'a': splits}, 'vocab_size': vocab_size, 'bos_id': vocab_size - 1}, f)
+        json.dump(sealed({'dataset': name, 'source': 'random', 'tokenizer': 'none',
+                          'components': {'a': splits}, 'vocab_size': vocab_size,
+                          'bos_id': vocab_size - 1}), f)
 
 
 def default_run(max_iters, log_interval=1000, *args):
@@ -94,13 +113,14 @@ def quick_compile(function, mode=None, compile=torch.compile, **more):
 
 
 def watch(how, folder, *args):
+    """What a child does: train.py with these arguments, until the parent's time is over. Writes
+    <folder>.json: when it ended each step, how many it had ended when each CUDA graph was recorded,
+    and bytes of the GPU at most. How: 'sync', what waits for the GPU between steps 3 and 49 raises;
+    'profile', steps 21 to 30 and the evaluation after step 50 are traced to <folder>-train.json and
+    -eval.json.
     """
-    What a child does: train.py with these arguments. Writes <folder>.json: seconds from its launch
-    to the first step's end, number of steps, and bytes of the GPU at most. How: 'sync', what waits
-    for the GPU between steps 3 and 49 raises; 'profile', steps 21 to 30 and the evaluation after
-    step 50 are traced to <folder>-train.json and -eval.json.
-    """
-    times, traces = [], []
+    faulthandler.dump_traceback_later(max(1, float(os.environ['ENDS']) - time.time()), exit=True)
+    times, recorded, traces = [], [], []
 
     def after_step(*_):
         times.append(time.time())
@@ -119,6 +139,8 @@ def watch(how, folder, *args):
         traces[-1].export_chrome_trace(f'{folder}-{name}.json')
 
     register_optimizer_step_post_hook(after_step)
+    if GRAPHS[1] in args:
+        watch_graphs(lambda: recorded.append(len(times)))
     sys.argv = ['train.py', *args]
     if 'TINY' in os.environ:
         torch.compile = quick_compile
@@ -129,35 +151,46 @@ def watch(how, folder, *args):
     finally:
         peak = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
         with open(f'{folder}.json', 'w') as f:
-            json.dump({'first_step': times[0] - float(os.environ['LAUNCHED']) if times else None,
-                       'steps': len(times), 'peak': peak}, f)
+            json.dump({'times': times, 'recorded': recorded, 'peak': peak}, f)
+
+
+def watch_graphs(function):
+    """Calls a function whenever torch.compile records a CUDA graph."""
+    from torch._inductor.cudagraph_trees import CUDAGraphTreeManager
+    record_function = CUDAGraphTreeManager.record_function
+
+    def watched(*args):
+        function()
+        return record_function(*args)
+    CUDAGraphTreeManager.record_function = watched
 
 
 @contextlib.contextmanager
 def launched(args, how='', folder='', processes=1, **environment):
-    """Starts train.py, which prints to <folder>.txt; gives (process, folder); ends with its end."""
+    """Starts train.py, which prints to <folder>.txt; gives (process, folder, when it was started);
+    ends with its end.
+    """
     folder = folder or tempfile.mkdtemp(dir=work)
     torchrun = ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}']
-    command = [sys.executable, __file__, 'watch', how, folder] if processes == 1 else [
-        sys.executable, *torchrun, os.path.join(ROOT, 'train.py')]
-    environment |= {'LAUNCHED': str(time.time())} | (
+    command = [sys.executable, *(torchrun if processes > 1 else []), __file__, 'watch', how, folder]
+    environment |= {'ENDS': str(time.time() + began + LAST - time.perf_counter())} | (
         {'TINY': '1', 'OMP_NUM_THREADS': '1'} if tiny else {})
     with open(f'{folder}.txt', 'w') as f:
-        process = subprocess.Popen(
+        start, process = time.time(), subprocess.Popen(
             [*command, *args, *asked, '--components=a', f'--out_dir={folder}'], cwd=work,
             env=os.environ | environment, stdout=f, stderr=f, start_new_session=True)
     try:
-        yield process, folder
+        yield process, folder, start
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
-def finish(process, folder, status=0):
-    """
-    Waits for a run to end with that status; returns what watch() wrote of it, its folder, its last
-    `val_xe`, and `speed`, the median of tokens a second. Raises what it printed where it fails.
+def finish(process, folder, start, status=0):
+    """Waits for a run to end with that status. Returns what watch() wrote of it, and `folder`;
+    `start`; `val_xe`, the last; `speed`, the median of tokens a second; `step_tokens`. Raises what
+    it printed where it fails.
     """
     process.wait()
     with open(f'{folder}.txt') as f:
@@ -166,14 +199,15 @@ def finish(process, folder, status=0):
     eager = [line for line in lines if line.startswith('torch.compile does not work')]
     if process.returncode != status or eager:
         first, = (eager or says or lines or ['it printed nothing'])[-1:]
-        raise RuntimeError('\n'.join([f'status {process.returncode}: {first}', *lines[-60:]]))
-    rows = read_log(folder)
+        raise RuntimeError('\n'.join([f'status {process.returncode}: {first}', *lines[-40:]]))
+    rows, watched = read_log(folder), {}
     speeds = [float(row['tokens_per_second']) for row in rows if row['tokens_per_second']]
-    watched = {}
     if os.path.exists(f'{folder}.json'):
         with open(f'{folder}.json') as f:
             watched = json.load(f)
-    return watched | {'folder': folder, 'speed': float(np.median(speeds[2:] or speeds or [0])),
+    return watched | {'folder': folder, 'start': start,
+                      'speed': float(np.median(speeds[2:] or speeds or [0])),
+                      'step_tokens': int(rows[-1]['tokens']) / max(1, int(rows[-1]['iter'])),
                       'val_xe': float([row['val_xe'] for row in rows if row['val_xe']][-1])}
 
 
@@ -203,7 +237,7 @@ def need(there, what):
 
 
 # -----------------------------------------------------------------------------
-# the rows: each returns (measured, expected, whether they agree)
+# the rows: each notes what it measures; returns (what is expected, whether it is so)
 
 def versions():
     def first_line(*command):
@@ -212,28 +246,31 @@ def versions():
                                        text=True).stdout.split('\n')[0]
 
     compiler = first_line(os.environ.get('CC', 'cc'), '--version') or first_line('gcc', '--version')
-    lines = [f'Python {sys.version.split()[0]}, torch {torch.__version__}', compiler or 'no gcc']
+    note(f'Python {sys.version.split()[0]}, torch {torch.__version__}; {compiler or "no gcc"}')
     if cuda:
         import triton
         driver = (first_line('nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader')
                   or first_line('head', '-n1', '/proc/driver/nvidia/version'))
-        lines += [f'CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, triton'
-                  f' {triton.__version__}', f'driver {driver}',
-                  f'{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, sm_%d%d'
-                  % torch.cuda.get_device_capability()]
-    return '\n'.join(lines), 'a C compiler; driver 580 or newer for CUDA 13', bool(compiler)
+        note(f'CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, triton'
+             f' {triton.__version__}, driver {driver}')
+        note(f'{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, sm_%d%d'
+             % torch.cuda.get_device_capability())
+    return 'a C compiler; driver 580 or newer for CUDA 13', bool(compiler)
 
 
 def first_step():
     args = default_run(1, 1000, '--compile=True')  # no row before this one fills the cache
-    cold, warm = train(args)['first_step'], train_once(*args)['first_step']
-    return f'cold {cold:.1f} s, warm {warm:.1f} s', 'not reckoned', True
+    for what, function in (('cold', train), ('warm', lambda args: train_once(*args))):
+        run = function(args)
+        note(f'{what}: {run["times"][0] - run["start"]:.1f} s')
+    return 'not reckoned', True
 
 
 def no_waiting():
     need(cuda, 'CUDA')
-    steps = train(default_run(50), how='sync')['steps']
-    return f'{steps} steps, nothing waited between logs', '50 steps', steps == 50
+    steps = len(train(default_run(50), how='sync')['times'])
+    note(f'{steps} steps, nothing waited between logs')
+    return '50 steps', steps == 50
 
 
 def model_args():
@@ -244,31 +281,106 @@ def model_args():
         'vocab_size': 64 if tiny else 32000}, size['batch_size']
 
 
+def seconds_of(function):
+    """Returns the seconds of a call that returns a tensor, the mean of ten after three."""
+    for n in (3, 10):
+        start = time.perf_counter()
+        for _ in range(n):
+            x = function()
+        x.flatten()[0].item()  # waits for the device
+        seconds = (time.perf_counter() - start) / n
+    return seconds
+
+
+def ceilings():
+    n = 64 if tiny else 8192
+    a, b = torch.randn(2, n, n, device=device, dtype=torch.bfloat16)
+    rate = 2 * n ** 3 / seconds_of(lambda: a @ b)
+    x = torch.randn(n * n * 8, device=device)  # 2.1 GB
+    y = torch.empty_like(x)
+    bandwidth = 8 * len(x) / seconds_of(lambda: y.copy_(x))
+    note(f'a product of {n} x {n} in bfloat16: {rate / 1e12:.3g} TFLOP/s; a copy:'
+         f' {bandwidth / 1e12:.3g} TB/s, read and written')
+    if not tiny:
+        note(f'with these a step of the default size would reach'
+             f' {roofline(bandwidth, rate) / 1e6:.2f} M tokens/s')
+    return 'data sheets: ' + (', '.join(f'{x / 1e12:.3g}' for x in CARDS.get(card(), ()))
+                              or 'none known'), True
+
+
+def card():
+    return torch.cuda.get_device_name() if cuda else 'CPU'
+
+
+def roofline(bandwidth, rate, vocab_size=32000):
+    """Returns the tokens a second that a step of 512 x 100 at the default size would reach at this
+    many bytes and FLOP a second, as read off the code that inductor writes for sm_90 (LOG.md): 28.5
+    GB of kernels, which grow with the vocabulary in the head alone, and its three products of 3.3
+    GB, which arithmetic may bound.
+    """
+    of_head = vocab_size / 32000
+    product = max(3.32e9 / bandwidth, 0.84e12 / rate) * of_head
+    return 51200 / ((TRUNK_BYTES + HEAD_BYTES * of_head) / bandwidth + 3 * product)
+
+
+def attainable(vocab_size=32000):
+    """Returns the roofline at the share of a data sheet's bandwidth, 5 in 6, and FLOP/s, 3 in 5,
+    that kernels reach; None where the card or the size is another.
+    """
+    if tiny or card() not in CARDS:
+        return None
+    rate, bandwidth = CARDS[card()]
+    return roofline(bandwidth * 5 / 6, rate * 3 / 5, vocab_size)
+
+
+def note_speed(run, vocab_size=32000):
+    """Notes a run's tokens a second beside the roofline, and its memory."""
+    best = attainable(vocab_size)
+    note(f'{run["speed"] / 1e6:.3f} M tokens/s, {1e3 * run["step_tokens"] / run["speed"]:.1f} ms a'
+         ' step' + (f'; roofline {best / 1e6:.2f} M' if best else ''))
+    if cuda:
+        note(f'peak memory {run["peak"] / 1e9:.2f} GB')
+
+
 def speed(*args):
     run = train(default_run(*((40, 10) if tiny else (400, 40)), *args))
-    size, batch_size = model_args()
+    note_speed(run)
+    size, _ = model_args()
     n = sum(p.numel() for name, p in GPT(**size).named_parameters() if 'wpe' not in name)
     flop = 6 * n + 12 * size['n_layer'] * size['n_embd'] * size['block_size']  # a token
-    name = torch.cuda.get_device_name() if cuda else 'CPU'
-    peak = next((peak for part, peak in PEAK.items() if part in name), None)
-    share = f', {flop * run["speed"] / peak:.1%} of {peak / 1e12:.0f} TFLOP/s' if peak else ''
-    return (f'{run["speed"] / 1e6:.3f} M tokens/s,'
-            f' {1e3 * size["block_size"] * batch_size / run["speed"]:.1f} ms a step\n'
-            f'{flop / 1e6:.3g} MFLOP a token{share}'
-            + (f'\npeak memory {run["peak"] / 1e9:.2f} GB' if cuda else ''),
-            'H100: 2.5 to 3.2 M tokens/s, at most 4.4; 79 MFLOP a token; 7.5 GB',
-            'H100' not in name or run['speed'] > 1.25e6 and run['peak'] < 11.3e9)  # half, 1.5 times
+    share = (f', {flop * run["speed"] / CARDS[card()][0]:.1%} of the data sheet'
+             if card() in CARDS else '')
+    note(f'{flop / 1e6:.3g} MFLOP a token: {flop * run["speed"] / 1e12:.3g} TFLOP/s{share}')
+    return ('H100: 2.8 to 3.3 M tokens/s, at most 3.5; H200: 3.4 to 4.0, at most 4.5; 7.5 GB;'
+            ' FAULT below half the roofline or above 11.3 GB, where the card is known',
+            not attainable() or run['speed'] > attainable() / 2 and run['peak'] < 11.3e9)
 
 
 def speed_with_tags():
     return speed('--tag=True')
 
 
+def eager():
+    need(cuda, 'CUDA')
+    run = train(default_run(40, 10, '--compile=False'))
+    note_speed(run)
+    return ('2 to 3 times slower than compiled; under 20 GB, the head in chunks of 2^28 logits',
+            run['peak'] < 20e9)
+
+
+def two_chunks():
+    need(cuda, 'CUDA')
+    write_data_set('v50257', 50257, 100)  # more than 2^31 logits
+    run = train(default_run(200, 20, '--dataset=v50257'))
+    note_speed(run, 50257)
+    return "gpt2's vocabulary; some 12 GB, as the logits of both chunks are kept", True
+
+
 def head():
     size, batch_size = model_args()
     N, C, V = batch_size * size['block_size'], size['n_embd'], size['vocab_size']
     h, weight = (torch.randn(n, C, device=device, requires_grad=True) for n in (N, V))
-    y, lines, losses = torch.randint(V, (N,), device=device), [], []
+    y, losses = torch.randint(V, (N,), device=device), []
     autocast = choose_dtype('bfloat16', device)[1]
 
     def step():
@@ -278,33 +390,27 @@ def head():
         h.grad = weight.grad = None
         return loss.detach()
 
-    for cse, chunks in itertools.product((True, False), (1, 4, 16)):
+    for cse, chunks in itertools.product((False, True), (1, 4, 16)):
         max_logits = -(-N // chunks) * V
         with torch._functorch.config.patch(cse=cse):
             torch._dynamo.reset()
             compiled = torch.compile(
                 lambda h, weight, y, most=max_logits: TokenXE.apply(h, weight, y, most),
                 fullgraph=True, dynamic=False)
-            losses += [float(step()) for _ in range(3)]
+            losses.append(float(step()))
             if cuda:
                 torch.cuda.reset_peak_memory_stats()
-            start = time.perf_counter()
-            for _ in range(10):
-                loss = step()
-            float(loss)  # waits for all ten
-            ms = 100 * (time.perf_counter() - start)
+            ms = 1e3 * seconds_of(step)
         peak = f', {torch.cuda.max_memory_allocated() / 1e9:.2f} GB' if cuda else ''
-        lines.append(f'{chunks} chunk{"s" * (chunks > 1)}, CSE {"on" if cse else "off"}:'
-                     f' {ms:.2f} ms{peak}')
-    return ('\n'.join(lines), 'published: 4 chunks take 1.06 and 16 chunks 1.21 times as long as'
-            ' one; CSE keeps all logits, 3.28 GB; equal losses',
-            max(losses) - min(losses) < 0.01 * max(losses))
+        note(f'{chunks} chunk{"s" * (chunks > 1)}, CSE {"on" if cse else "off"}: {ms:.2f} ms{peak}')
+    return ('published: 4 chunks take 1.06 and 16 chunks 1.21 times as long as one; CSE keeps all'
+            ' logits, 3.28 GB; equal losses', max(losses) - min(losses) < 0.01 * max(losses))
 
 
 def profile():
     run = train(default_run(50), how='profile')
     of = ('kernel', 'gpu_memcpy', 'gpu_memset') if cuda else ('cpu_op',)
-    lines, families = [], []
+    families = []
     for what in ('train', 'eval'):
         with open(f'{run["folder"]}-{what}.json') as f:
             events = [e for e in json.load(f)['traceEvents'] if e.get('cat') in of]
@@ -319,18 +425,18 @@ def profile():
         names = [re.search('cudnn|flash|fmha', name.lower()) for name in spent
                  if not name.startswith('triton')]
         families.append({name[0] for name in names if name})  # cudnn_.._flash_.. is cuDNN's
-        lines += [f'{what}: busy {busy:.0%} of {until[-1] - start[0]:.0f} ms, attention: '
-                  + (' and '.join(sorted(families[-1])) or 'not fused')]
-        lines += [f'  {spent[name]:.1f} ms {name[:60]}'
-                  for name in sorted(spent, key=spent.get, reverse=True)[:5]]
-    return ('\n'.join(lines), 'attention: flash in both, as cuDNN has no dropout',
+        note(f'{what}: busy {busy:.0%} of {until[-1] - start[0]:.0f} ms, attention: '
+             + (' and '.join(sorted(families[-1])) or 'not fused'))
+        for name in sorted(spent, key=spent.get, reverse=True)[:5 + 5 * (what == 'train')]:
+            note(f'  {spent[name]:.1f} ms {name[:80]}')
+    return ('attention: flash in both, as cuDNN has no dropout',
             not cuda or families == [{'flash'}, {'flash'}])
 
 
 def numbers():
     size, _ = model_args()
     torch.manual_seed(0)
-    reference = GPT(**size)
+    reference, ok = GPT(**size), True
     idx, targets = torch.randint(size['vocab_size'], (2, 16, size['block_size']))
 
     def losses_and_gradient(where, dtype, compiled=False):
@@ -342,31 +448,43 @@ def numbers():
         losses.mean().backward()
         return losses.detach().cpu(), torch.cat([p.grad.flatten().cpu() for p in net.parameters()])
 
-    cpu = losses_and_gradient('cpu', 'float32')
-    eager = losses_and_gradient(device, 'float32')
-    compiled = losses_and_gradient(device, 'bfloat16', compiled=True)
-    lines, ok = [], True
-    for what, a, b in (('float32, eager, minus CPU', eager, cpu),
-                       ('bfloat16, compiled, minus float32', compiled, eager),
-                       ('bfloat16, compiled, minus CPU', compiled, cpu)):
+    def compare(what, a, b):
         mean, most = (a[0] - b[0]).mean().abs(), (a[0] - b[0]).abs().max()
         off = (a[1] - b[1]).norm() / b[1].norm()
-        lines.append(f'{what}: mean {mean:.1e}, one token {most:.1e} nats, gradient {off:.2%}')
-        ok = ok and bool(mean < 2e-3 and most < 2e-2 and off < 0.02)
-    return '\n'.join(lines), 'mean loss to 2e-3, of one token to 2e-2; gradient to 2% in norm', ok
+        note(f'{what}: mean {mean:.1e}, one token {most:.1e} nats, gradient {off:.2%}')
+        return bool(mean < 2e-3 and most < 2e-2 and off < 0.02)
+
+    cpu, eager = (losses_and_gradient(where, 'float32') for where in ('cpu', device))
+    ok = compare('float32, eager, minus CPU', eager, cpu)
+    compiled = losses_and_gradient(device, 'bfloat16', compiled=True)
+    ok &= compare('bfloat16, compiled, minus float32', compiled, eager)
+    ok &= compare('bfloat16, compiled, minus CPU', compiled, cpu)
+    return 'mean loss to 2e-3, of one token to 2e-2; gradient to 2% in norm', ok
 
 
 def reduce_overhead():
-    half = [f'--batch_size={4 if tiny else 8}', '--gradient_accumulation_steps=2']
-    xe = [train_once(*small_run(*args))['val_xe'] for args in ([], GRAPHS, GRAPHS + half)]
-    return (f'val_xe {xe[0]:.5f}\nreduce-overhead {xe[1]:.5f}\nand accumulation {xe[2]:.5f}',
-            'equal to 1e-3 nats', max(xe) - min(xe) < 1e-3)
+    half, xe = [f'--batch_size={4 if tiny else 8}', '--gradient_accumulation_steps=2'], []
+    for what, args in {'default': [], 'reduce-overhead': GRAPHS,
+                       'and accumulation': GRAPHS + half}.items():
+        xe.append(train_once(*small_run(*args))['val_xe'])
+        note(f'{what}: val_xe {xe[-1]:.5f}')
+    return 'equal to 1e-3 nats', max(xe) - min(xe) < 1e-3
+
+
+def graphs():
+    """Evaluation records one graph, whatever the number of its batches and of evaluations."""
+    run = train_once(*small_run(*GRAPHS))
+    late = [step for step in run['recorded'] if step > 300]  # the second evaluation is at 250
+    note(f'{len(run["recorded"])} CUDA graphs recorded, {len(late)} after step 300')
+    return ('3: a training step, its backward pass, evaluation; FAULT at none, over 8, or one after'
+            ' step 300', not cuda or 0 < len(run['recorded']) <= 8 and not late)
 
 
 def small_size():
-    lines = [f'{mode}: {train_once(*small_run(*args))["speed"]:,.0f} tokens/s' for mode, args in {
-        'eager': ['--compile=False'], 'default': [], 'reduce-overhead': GRAPHS}.items()]
-    return '\n'.join(lines), 'on a GPU bound by the host: reduce-overhead is the fastest', True
+    for mode, args in {'default': [], 'reduce-overhead': GRAPHS,
+                       'eager': ['--compile=False']}.items():
+        note(f'{mode}: {train_once(*small_run(*args))["speed"]:,.0f} tokens/s')
+    return 'on a GPU bound by the host: reduce-overhead is the fastest', True
 
 
 def saving():
@@ -377,15 +495,16 @@ def saving():
         start = time.perf_counter()
         replace_file(path, lambda f: torch.save(checkpoint, f))
         times.append(time.perf_counter() - start)
-    return (f'{np.median(times):.2f} s for {os.path.getsize(path) / 1e6:.1f} MB, synced',
-            'some 2 s for 157 MB', True)
+    note(f'{np.median(times):.2f} s for {os.path.getsize(path) / 1e6:.1f} MB, synced')
+    return 'some 2 s for 157 MB', True
 
 
-def wait_for_rows(process, folder, n):
-    """Waits until a run has n rows in log.csv, and a checkpoint."""
+def wait_for_rows(run, n):
+    """Waits until a launched run has n rows in log.csv, and a checkpoint."""
+    process, folder, _ = run
     while len(read_log(folder)) < n or not os.path.exists(f'{folder}/ckpt.pt'):
         if process.poll() is not None:
-            finish(process, folder)
+            finish(*run)
             raise RuntimeError('the run was over before it could be interrupted')
         time.sleep(0.005)
 
@@ -393,123 +512,165 @@ def wait_for_rows(process, folder, n):
 @functools.cache
 def terminated_run():
     """Returns the folder of a small run that SIGTERM ended."""
-    with launched(small_run()) as (process, folder):
-        wait_for_rows(process, folder, 3)
-        process.terminate()
-        finish(process, folder, status=128 + signal.SIGTERM)
-    return folder
+    with launched(small_run()) as run:
+        wait_for_rows(run, 3)
+        run[0].terminate()
+        return finish(*run, status=128 + signal.SIGTERM)['folder']
 
 
 def sigterm():
     folder = terminated_run()
     saved = torch.load(f'{folder}/ckpt.pt', map_location='cpu', weights_only=True)['iter_num']
     last = int(read_log(folder)[-1]['iter'])
-    return f'status 143, saved at step {saved} of {last}', 'at the last', saved == last > 0
+    note(f'status 143, saved at step {saved} of {last}')
+    return 'at the last', saved == last > 0
 
 
 def kill_and_resume():
     folder, resume = terminated_run(), small_run('--init_from=resume')
-    with launched(resume, folder=folder) as (process, _):
-        wait_for_rows(process, folder, len(read_log(folder)) + 2)
-        process.kill()
-        process.wait()
-    resumed, whole = train(resume, folder=folder)['val_xe'], train_once(*small_run())['val_xe']
+    with launched(resume, folder=folder) as run:
+        wait_for_rows(run, len(read_log(folder)) + 2)
+        run[0].kill()
+        run[0].wait()
+    resumed = train(resume, folder=folder)['val_xe']
     steps = re.findall(r'resumed at step (\d+)', ' '.join(r['event'] for r in read_log(folder)))
+    note(f'val_xe {resumed:.6f}, resumed at step {" and ".join(steps)}')
+    whole = train_once(*small_run())['val_xe']
+    note(f'undisturbed {whole:.6f}')
     apart = abs(resumed - whole)
-    return (f'val_xe {resumed:.6f}, resumed at step {" and ".join(steps)}\nundisturbed {whole:.6f}',
-            'equal on a CPU, to 1e-3 nats on a GPU',
+    return ('equal on a CPU, to 1e-3 nats on a GPU',
             bool(steps) and (apart < 1e-3 if cuda else apart == 0))
 
 
-def two_gpus():
+def several_gpus():
     need(cuda, 'CUDA')
     need(torch.cuda.device_count() > 1, 'two GPUs')
-    one, two = train_once(*small_run()), train(small_run(), processes=2)
-    return (f'val_xe {one["val_xe"]:.5f}, by torchrun {two["val_xe"]:.5f}\n'
-            f'{one["speed"]:,.0f} and {two["speed"]:,.0f} tokens/s', 'equal to 1e-3 nats',
-            abs(one['val_xe'] - two['val_xe']) < 1e-3)
+    n = 4 if torch.cuda.device_count() > 3 else 2
+    one, several = train_once(*small_run()), train(small_run(), processes=n)
+    note(f'val_xe {one["val_xe"]:.5f}, by torchrun with {n} {several["val_xe"]:.5f}')
+    speeds = [train(default_run(200, 20), processes=count)['speed'] for count in (1, n)]
+    note(f'default size: {speeds[0] / 1e6:.3f} and {speeds[1] / 1e6:.3f} M tokens/s,'
+         f' {speeds[1] / speeds[0]:.2f} times')
+    return ('val_xe equal to 1e-3 nats; four GPUs are 3.5 times as fast, FAULT below half of that',
+            abs(one['val_xe'] - several['val_xe']) < 1e-3 and speeds[1] > speeds[0] * 1.75 * n / 4)
+
+
+def speed_together(n, **environment):
+    """Returns the tokens a second of n small runs at once, in all, while all of them train."""
+    with contextlib.ExitStack() as stack:
+        runs = [stack.enter_context(launched(small_run('--max_iters=1000000'), **environment))
+                for _ in range(n)]
+        for run in runs:
+            wait_for_rows(run, 3)
+        time.sleep(1 if tiny else 8)
+        for process, *_ in runs:
+            process.terminate()
+        return count_tokens([finish(*run, status=128 + signal.SIGTERM) for run in runs])
+
+
+def count_tokens(runs):
+    """Returns the tokens a second of runs from the last one's first step to the first one's end."""
+    start, end = max(run['times'][0] for run in runs), min(run['times'][-1] for run in runs)
+    if start >= end:
+        raise RuntimeError('the runs did not overlap')
+    return sum(run['step_tokens'] * sum(start < time <= end for time in run['times'])
+               for run in runs) / (end - start)
 
 
 def several_processes(**environment):
-    lines = [f'1: {train_once(*small_run())["speed"]:,.0f} tokens/s']
+    note(f'1: {train_once(*small_run())["speed"]:,.0f} tokens/s')
     for n in (2,) if tiny else (4, 8):
-        with contextlib.ExitStack() as stack:
-            args = small_run(*([] if tiny else ['--max_iters=2000']))
-            runs = [stack.enter_context(launched(args, **environment)) for _ in range(n)]
-            lines.append(f'{n}: {sum(finish(*run)["speed"] for run in runs):,.0f} in all')
-    return '\n'.join(lines), 'not reckoned', True
+        note(f'{n}: {speed_together(n, **environment):,.0f} tokens/s in all')
+    return 'not reckoned', True
 
 
 def several_with_mps():
     need(cuda, 'CUDA')
     control = shutil.which('nvidia-cuda-mps-control')
     need(control, 'nvidia-cuda-mps-control')
-    with tempfile.TemporaryDirectory(prefix='mps') as folder:  # a short path: it holds sockets
+    # a short path, as it holds sockets; the daemon may write to it until it has ended, and after
+    with tempfile.TemporaryDirectory(prefix='mps', ignore_cleanup_errors=True) as folder:
         where = {'CUDA_MPS_PIPE_DIRECTORY': folder, 'CUDA_MPS_LOG_DIRECTORY': folder}
+        run = functools.partial(subprocess.run, env=os.environ | where, text=True)
         try:
-            done = subprocess.run([control, '-d'], env=os.environ | where, timeout=20)
-            need(done.returncode == 0, 'an MPS daemon; it does not start here')
+            try_mps(control, run)
             return several_processes(**where)
         finally:
-            subprocess.run([control], input='quit\n', text=True, env=os.environ | where,
-                           timeout=20, capture_output=True)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it waits for a client
+                run([control], input='quit\n', timeout=10, capture_output=True)
 
 
-ROWS = [versions, first_step, no_waiting, speed, speed_with_tags, head, profile, numbers,
-        reduce_overhead, small_size, saving, sigterm, kill_and_resume, two_gpus,
-        several_processes, several_with_mps]
+def try_mps(control, run):
+    """Starts the MPS daemon and one cheap client of it; a container may allow neither."""
+    try:
+        need(run([control, '-d'], timeout=20).returncode == 0, 'an MPS daemon: none starts here')
+        client = run([sys.executable, '-c', f'import torch; torch.ones(1, device="{device}") + 1'],
+                     timeout=60, capture_output=True)
+        need(client.returncode == 0, 'an MPS daemon that serves: its client ended with '
+             + (client.stderr.strip().splitlines() or ['no word'])[-1][:200])
+    except subprocess.TimeoutExpired as e:
+        raise Skipped(f'needs an MPS daemon that answers: {e}') from None
+
+
+ROWS = [versions, first_step, no_waiting, numbers, ceilings, speed, sigterm, kill_and_resume,
+        saving, reduce_overhead, graphs, several_gpus, small_size, profile, eager,
+        several_processes, several_with_mps, two_chunks, head, speed_with_tags]
 
 
 # -----------------------------------------------------------------------------
-# all rows, and the table
+# all rows
 
 def check(row):
-    """Returns (measured, expected, status) of a row: FAULT where it raises or takes too long."""
+    """Runs a row, and notes how it ended; returns that: 'ok', 'skipped', or 'FAULT' where it
+    raises, takes too long, or finds what was not expected.
+    """
     def too_long(number, frame):
         raise TimeoutError(f'took longer than {seconds:.0f} s')
 
-    seconds = min(ROW_LIMIT, began + BUDGET - time.perf_counter())
+    start = time.perf_counter()
+    seconds, status = min(ROW_LIMIT, began + BUDGET - start), 'FAULT'
     if seconds <= 0:
-        return f'the {BUDGET} s are spent', '', 'skipped'
+        note(f'skipped: the {BUDGET} s are spent')
+        return 'skipped'
     handler = signal.signal(signal.SIGALRM, too_long)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        measured, expected, ok = row()
-        return measured, expected, 'ok' if ok else 'FAULT'
+        expected, ok = row()
+        status, word = 'ok' if ok else 'FAULT', f'; expected: {expected}'
     except Skipped as e:
-        return str(e), '', 'skipped'
+        status, word = 'skipped', f': {e}'
     except (Exception, SystemExit) as e:  # whatever a machine that was never seen may give
         signal.setitimer(signal.ITIMER_REAL, 0)
-        print(traceback.format_exc(), file=sys.stderr, flush=True)
-        return f'{type(e).__name__}: {(str(e).splitlines() or [""])[0]}', '', 'FAULT'
+        note(traceback.format_exc(), sys.stderr)
+        word = f': {type(e).__name__}: {(str(e).splitlines() or [""])[0]}'
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
         torch._dynamo.reset()
         if cuda:
             torch.cuda.empty_cache()
+    note(f'{status}, {time.perf_counter() - start:.0f} s{word}')
+    return status
 
 
-def table(rows):
-    """Returns the table as text; rows are (check, measured, expected, status)."""
-    widths, lines = (17, 44, 28, 7), []
-    for row in [('check', 'measured', 'expected', 'status'), *rows]:
-        cells = [[part for line in cell.split('\n')
-                  for part in textwrap.wrap(line, width, subsequent_indent='    ') or ['']]
-                 for cell, width in zip(row, widths)]
-        lines += ['  '.join(part.ljust(width) for part, width in zip(parts, widths)).rstrip()
-                  for parts in itertools.zip_longest(*cells, fillvalue='')]
-        lines.append('-' * (sum(widths) + 6))
-    return '\n'.join(lines)
+def choose_rows(names):
+    """Returns the rows of these names, with commas between; all for ''."""
+    chosen = [row for row in ROWS if not names or row.__name__ in names.split(',')]
+    if names and len(chosen) < len(names.split(',')):
+        fail(f'--rows={names}: there are {",".join(row.__name__ for row in ROWS)}')
+    return chosen
 
 
-def main(args):
-    """Runs all rows and prints the table; returns the exit status."""
-    global device, cuda, tiny, asked, began, work
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[1])
+def main(args, start=None):
+    """Runs the rows; returns the exit status."""
+    global device, cuda, tiny, asked, began, work, record
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--device', default='', help="cuda, cuda:1 or cpu; '' = the best there is")
     parser.add_argument('--tiny', action='store_true', help='small models, for a CPU')
+    parser.add_argument('--rows', default='', help="names with commas between; '' = all")
+    parser.add_argument('--file', default='out/gpu.txt', help='what the rows are appended to')
     options = parser.parse_args(args)
+    began, rows = start or time.perf_counter(), choose_rows(options.rows)
     device, tiny = choose_device(options.device), options.tiny
     cuda = device.startswith('cuda')
     asked = [f'--device={options.device}'] if options.device else []
@@ -517,26 +678,26 @@ def main(args):
         fail('there is no CUDA device here; --device=cpu --tiny tries the script itself')
     if tiny:
         torch.set_num_threads(1)  # as its runs do
-    began, rows = time.perf_counter(), []
-    with tempfile.TemporaryDirectory(prefix='gpu') as work, mock.patch.dict(
+    os.makedirs(os.path.dirname(options.file) or '.', exist_ok=True)
+    with open(options.file, 'a') as record, tempfile.TemporaryDirectory(
+            prefix='gpu', ignore_cleanup_errors=True) as work, mock.patch.dict(
             os.environ, TORCHINDUCTOR_CACHE_DIR=os.path.join(work, 'cache')), mock.patch.object(
             torch, 'compile', quick_compile if tiny else torch.compile):
         for vocab_size, T in ((64, 16),) if tiny else ((32000, 100), (1024, 100)):
             write_data_set(f'v{vocab_size}', vocab_size, T)
-        for row in ROWS:
-            name, start = row.__name__.replace('_', ' '), time.perf_counter()
-            print(f'[{len(rows) + 1}/{len(ROWS)}] {name}: ', end='', flush=True)
-            rows.append((name, *check(row)))
-            print(f'{rows[-1][3]} in {time.perf_counter() - start:.0f} s', flush=True)
-    counts = [f'{sum(row[3] == status for row in rows)} {status}'
-              for status in ('ok', 'FAULT', 'skipped')]
-    print(f'\n{table(rows)}\n{", ".join(counts)}, in {time.perf_counter() - began:.0f} s')
-    return int(any(row[3] == 'FAULT' for row in rows))
+        ends = []
+        for i, row in enumerate(rows):
+            note(f'\n[{i + 1}/{len(rows)}] {row.__name__}')
+            ends.append(check(row))
+        counts = [f'{ends.count(status)} {status}' for status in ('ok', 'FAULT', 'skipped')]
+        note(f'\n{", ".join(counts)}, in {time.perf_counter() - began:.0f} s')
+    record = None
+    return int('FAULT' in ends)
 
 
 if __name__ == '__main__':
     if sys.argv[1:2] == ['watch']:
         watch(*sys.argv[2:])
-    else:
-        faulthandler.dump_traceback_later(BUDGET + 60, exit=True)  # what no alarm can end
-        sys.exit(main(sys.argv[1:]))
+    else:  # what no alarm can end
+        faulthandler.dump_traceback_later(BEGAN + LAST - time.perf_counter(), exit=True)
+        sys.exit(main(sys.argv[1:], BEGAN))

@@ -1,6 +1,7 @@
 """`make arxiv && python prepare.py config/cpu.py` gives the same bytes on every machine."""
 import csv
 import hashlib
+import json
 import lzma
 import os
 import shutil
@@ -85,3 +86,33 @@ def test_make_arxiv_says_what_went_wrong(make, tmp_path):
     status, _, err = make()
     assert status and err.count('\n') == 2
     assert err.startswith('make arxiv: arxiv/a.tsv.xz has another sha256: remove it')
+
+
+def write_snapshot(path, n):
+    """Writes n records as in arXiv's own snapshot (Kaggle): a line each, names of categories."""
+    names = ['cs.DS math.CO', 'math.CO', 'cs.DS', 'hep-th gr-qc math-ph', 'math.CO cs.DS cs.DM']
+    with open(path, 'w') as f:
+        for i in range(n):
+            text = f'  Paper {i} of words {i * i % 9973} and {i % 89},\n  to the end of it. ' * 12
+            f.write(json.dumps({
+                'id': f'{i:07.4f}', 'submitter': 'A. B.', 'comments': None, 'title': f'On {i}\n  x',
+                'categories': names[i % 5], 'abstract': text,
+                'versions': [{'version': 'v1', 'created': 'Mon, 2 Apr 2007 19:18:42 GMT'}],
+                'authors_parsed': [['B.', 'A.', '']]}) + '\n')
+
+
+def test_arxivs_own_snapshot(tmp_path, monkeypatch, capsys):
+    """Each combination of categories was a component."""
+    monkeypatch.chdir(tmp_path)
+    write_snapshot('arxiv-metadata-oai-snapshot.json', 500)
+    args = ['--source=arxiv-metadata-oai-snapshot.json', '--vocab_size=300', '--first_label=True',
+            '--label_column=categories', '--text_column=title,abstract']
+    run('prepare.py', '--dataset=some', '--labels=cs.DS,math.CO', *args)
+    assert 'passed over: 100 documents of other labels\n' in capsys.readouterr().out
+    run('prepare.py', '--dataset=all', *args)
+    assert 'passed over' not in capsys.readouterr().out
+    for dataset, n in (('some', {'cs.DS': 200, 'math.CO': 200}),
+                       ('all', {'cs.DS': 200, 'hep-th': 100, 'math.CO': 200})):
+        components = read_meta(dataset)['components']
+        assert n == {name: sum(facts['docs'] for facts in components[name].values())
+                     for name in components}

@@ -1,11 +1,12 @@
-"""
-tests/gpu.py without a GPU (.ci/run runs the whole of it), and the choice of a device where torch
-believes in some GPUs.
+"""tests/gpu.py without a GPU (.ci/run runs the whole of it), the choice of a device where torch
+believes in some GPUs, and sweep.sbatch.
 """
 import contextlib
 import json
 import os
+import re
 import signal
+import subprocess
 import sys
 import time
 from types import SimpleNamespace
@@ -13,64 +14,123 @@ from types import SimpleNamespace
 import gpu
 import pytest
 import torch
-from conftest import TRAIN, run
+from conftest import ROOT, TRAIN, run
 from torch.overrides import TorchFunctionMode
 
 import machine
 import model
 from machine import choose_device, choose_dtype
 
-TINY = ['--device=cpu', '--tiny']
+H100 = 'NVIDIA H100 80GB HBM3'
 
 
 # ---- tests/gpu.py
 
-def test_a_row_that_goes_wrong_is_a_fault_and_the_others_go_on(monkeypatch, capsys):
+@pytest.fixture
+def run_rows(monkeypatch, tmp_path):
+    """run_rows(rows, *args): runs these rows on the CPU; returns (the status, what their file
+    holds).
+    """
+    def check(*rows, args=()):
+        if rows:
+            monkeypatch.setattr(gpu, 'ROWS', list(rows))
+        status = gpu.main(['--device=cpu', '--tiny', f'--file={tmp_path}/new/rows.txt', *args])
+        return status, (tmp_path / 'new/rows.txt').read_text()
+    return check
+
+
+def test_a_row_that_goes_wrong_is_a_fault_and_the_others_go_on(run_rows, capsys):
     def raises():
+        gpu.note('what was measured before')
         raise ValueError('one line\nand another')
 
     def ends():
         gpu.fail('a mistake')
 
     def disagrees():
-        return 'seen 3', 'expected 2', False
+        gpu.note('seen 3')
+        return '2', False
 
     def a_run_fails():
         gpu.train(['--dataset=nowhere'])
 
     def agrees():
-        return 'seen 2', 'expected 2', True
+        gpu.note('seen 2')
+        return '2', True
 
-    monkeypatch.setattr(gpu, 'ROWS', [raises, ends, disagrees, a_run_fails, agrees])
-    assert gpu.main(TINY) == 1
+    status, rows = run_rows(raises, ends, disagrees, a_run_fails, agrees)
     out, err = capsys.readouterr()
-    table = ' '.join(out.split('check ')[1].split())
-    assert 'raises ValueError: one line FAULT' in table and 'and another' in err
-    assert 'ends SystemExit: 2 FAULT' in table
-    assert 'disagrees seen 3 expected 2 FAULT' in table and 'agrees seen 2 expected 2 ok' in table
-    assert 'data/nowhere' in table and 'train.py: data/nowhere is not a prepared data set' in err
-    assert '1 ok, 4 FAULT, 0 skipped' in out
+    assert status == 1 and 'and another' in err and 'and another' in rows
+    for text in (re.sub(r', \d+ s([:;])', r', 0 s\1', text) for text in (out, rows)):
+        assert '[1/5] raises\nwhat was measured before\n' in text
+        assert '\nFAULT, 0 s: ValueError: one line\n' in text
+        assert '\nFAULT, 0 s: SystemExit: 2\n' in text
+        assert '[3/5] disagrees\nseen 3\nFAULT, 0 s; expected: 2\n' in text
+        assert '[5/5] agrees\nseen 2\nok, 0 s; expected: 2\n' in text
+        assert ': RuntimeError: status 2: train.py: data/nowhere is not a prepared' in text
+        assert '1 ok, 4 FAULT, 0 skipped' in text
 
 
-def test_a_row_that_hangs_is_a_fault_and_its_run_is_killed(monkeypatch, capsys):
+def test_what_is_measured_is_in_the_file_at_once(run_rows, tmp_path):
+    """A machine that is taken away in the midst of a row leaves all that was measured."""
+    def looks():
+        gpu.note('measured')
+        seen.append((tmp_path / 'new/rows.txt').read_text())
+        return '', True
+    seen = []
+    run_rows(looks)
+    run_rows(looks)
+    assert seen == ['\n[1/1] looks\nmeasured\n', seen[1]] and seen[1].count('measured') == 2
+
+
+def test_a_row_that_hangs_is_a_fault_and_its_run_is_killed(run_rows, monkeypatch):
     started = []
 
     def hangs():
-        with gpu.launched(['--dataset=nowhere']) as (process, _):
+        with gpu.launched(['--dataset=nowhere']) as (process, *_):
             started.append(process)
             time.sleep(600)
-    monkeypatch.setattr(gpu, 'ROWS', [hangs])
     monkeypatch.setattr(gpu, 'ROW_LIMIT', 0.5)
-    assert gpu.main(TINY) == 1
-    assert 'TimeoutError: took longer than' in capsys.readouterr().out
+    status, rows = run_rows(hangs)
+    assert status == 1 and 'TimeoutError: took longer than' in rows
     assert started[0].returncode == -signal.SIGKILL
 
 
-def test_rows_are_skipped_when_the_time_is_spent(monkeypatch, capsys):
+def test_rows_are_skipped_when_the_time_is_spent(run_rows, monkeypatch):
     monkeypatch.setattr(gpu, 'BUDGET', 0)
-    assert gpu.main(TINY) == 0
-    out = capsys.readouterr().out
-    assert out.count('the 0 s are spent') == len(gpu.ROWS) and '0 ok, 0 FAULT' in out
+    status, rows = run_rows()
+    assert status == 0 and '0 ok, 0 FAULT' in rows
+    assert rows.count('the 0 s are spent') == len(gpu.ROWS)
+
+
+def test_all_ends_in_eight_minutes_of_which_imports_are_a_part():
+    assert gpu.BUDGET < gpu.LAST < 480
+    with open(gpu.__file__) as f:
+        code = f.read()
+    assert code.index('BEGAN = time') < code.index('import torch')
+    assert 'main(sys.argv[1:], BEGAN)' in code
+
+
+def test_a_run_outlives_its_parent_by_no_more_than_the_time_left(run_rows, monkeypatch, tmp_path):
+    """Where gpu.py is killed, nothing ends the processes that it started."""
+    def starts():
+        monkeypatch.setattr(gpu, '__file__', str(tmp_path / 'never_ends.py'))
+        with gpu.launched([]) as (process, *_):
+            return '', process.wait() == 1
+    (tmp_path / 'never_ends.py').write_text(
+        f'import sys, time; sys.path.insert(0, "{ROOT}/tests"); import gpu\n'
+        'gpu.register_optimizer_step_post_hook = lambda hook: time.sleep(600)\n'
+        'gpu.watch(*sys.argv[2:])')
+    monkeypatch.setattr(gpu, 'LAST', 1)
+    assert run_rows(starts)[0] == 0
+
+
+def test_rows_are_chosen_by_name(run_rows, capsys):
+    status, rows = run_rows(args=['--rows=ceilings,several_with_mps'])
+    assert status == 0 and '1 ok, 0 FAULT, 1 skipped' in rows
+    with pytest.raises(SystemExit):
+        run_rows(args=['--rows=ceilings,no_such_row'])
+    assert 'there are versions,first_step' in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -79,22 +139,78 @@ def on_cuda(monkeypatch):
     monkeypatch.setattr(gpu, 'cuda', True)
     monkeypatch.setattr(gpu, 'tiny', False)
     monkeypatch.setitem(sys.modules, 'triton', SimpleNamespace(__version__='3.7.1'))
-    for name, answer in {'get_device_name': 'NVIDIA H100 80GB HBM3', 'device_count': 2,
+    for name, answer in {'get_device_name': H100, 'device_count': 2,
                          'get_device_capability': (9, 0)}.items():
         monkeypatch.setattr(torch.cuda, name, lambda answer=answer: answer)
 
 
-def test_versions_name_the_gpu(on_cuda):
-    assert '2 x NVIDIA H100 80GB HBM3, sm_90' in gpu.versions()[0]
+def test_versions_name_the_gpu(on_cuda, capsys):
+    gpu.versions()
+    assert f'2 x {H100}, sm_90' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('tokens, peak, ok', [(2.8e6, 7e9, True), (1e6, 7e9, False),
-                                              (2.8e6, 12e9, False)])
-def test_speed_is_held_against_what_was_reckoned(on_cuda, monkeypatch, tokens, peak, ok):
-    monkeypatch.setattr(gpu, 'train', lambda *args: {'speed': tokens, 'peak': peak})
-    measured, _, as_reckoned = gpu.speed()
-    assert as_reckoned == ok and '79.3 MFLOP a token' in measured
-    assert f'{79.3e6 * tokens / 989e12:.1%} of 989 TFLOP/s' in measured
+@pytest.mark.parametrize('card, tokens, peak, ok', [
+    (H100, 2.8e6, 7e9, True), (H100, 1.7e6, 7e9, False), (H100, 2.8e6, 12e9, False),
+    ('NVIDIA H200', 2.8e6, 7e9, True), ('NVIDIA H200', 2.2e6, 7e9, False),
+    ('NVIDIA GeForce RTX 4090', 0.5e6, 7e9, True), ('NVIDIA GeForce RTX 4090', 0.4e6, 7e9, False),
+    ('NVIDIA GeForce RTX 4090 Laptop GPU', 0.1e6, 7e9, True), ('NVIDIA GH200 480GB', 1, 12e9, True),
+    (f'{H100} MIG 1g.10gb', 1e5, 7e9, True)])
+def test_speed_is_held_against_the_roofline_of_a_card_that_is_known(on_cuda, monkeypatch, capsys,
+                                                                    card, tokens, peak, ok):
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda: card)
+    monkeypatch.setattr(gpu, 'train', lambda *args: {'speed': tokens, 'peak': peak,
+                                                     'step_tokens': 51200})
+    _, as_reckoned = gpu.speed()
+    out = capsys.readouterr().out
+    assert as_reckoned == ok and '79.3 MFLOP a token' in out
+    share = f' {79.3e6 * tokens / gpu.CARDS.get(card, (989e12,))[0]:.1%} of the data sheet'
+    assert (share in out) == ('roofline' in out) == (card in gpu.CARDS)
+
+
+def test_the_roofline_is_that_of_the_code_that_inductor_writes(on_cuda, monkeypatch):
+    """Kernel by kernel, at 2.8 TB/s and 600 TFLOP/s, an H100 reaches 3.5 M tokens a second."""
+    for card, best in ((H100, 3.5e6), ('NVIDIA H200', 4.5e6), ('NVIDIA A100-SXM4-80GB', 1.7e6)):
+        monkeypatch.setattr(torch.cuda, 'get_device_name', lambda card=card: card)
+        assert gpu.attainable() == pytest.approx(best, rel=0.02)
+        assert gpu.attainable(50257) < 0.8 * gpu.attainable()
+
+
+@pytest.mark.parametrize('row, peak, ok', [('eager', 12e9, True), ('eager', 38e9, False),
+                                           ('two_chunks', 12e9, True)])
+def test_other_heads_show_their_memory(on_cuda, monkeypatch, tmp_path, capsys, row, peak, ok):
+    ran = []
+    monkeypatch.setattr(gpu, 'work', str(tmp_path))
+    monkeypatch.setattr(gpu, 'train', lambda args: ran.append(args) or {
+        'speed': 1e6, 'peak': peak, 'step_tokens': 51200})
+    assert getattr(gpu, row)()[1] == ok
+    assert f'peak memory {peak / 1e9:.2f} GB' in capsys.readouterr().out
+    assert ('--compile=False' in ran[0]) == (row == 'eager')
+    assert (tmp_path / 'data/v50257/meta.json').exists() == (row == 'two_chunks')
+
+
+@pytest.mark.parametrize('recorded, ok', [
+    ([1, 1, 2], True), ([1, 2, 2, 250, 251, 251], True), ([], False),
+    ([1, 1, *[250] * 64], False), ([1, 1, 2, 500], False)])
+def test_a_graph_for_each_batch_of_an_evaluation_is_a_fault(on_cuda, monkeypatch, recorded, ok):
+    monkeypatch.setattr(gpu, 'train_once', lambda *args: {'recorded': recorded})
+    assert gpu.graphs()[1] == ok
+
+
+def test_recordings_of_graphs_are_counted(monkeypatch):
+    from torch._inductor.cudagraph_trees import CUDAGraphTreeManager
+    monkeypatch.setattr(CUDAGraphTreeManager, 'record_function', lambda self, inputs, i: inputs + i)
+    seen = []
+    gpu.watch_graphs(lambda: seen.append(1))
+    manager = CUDAGraphTreeManager.__new__(CUDAGraphTreeManager)
+    assert manager.record_function(2, 3) == 5 and seen == [1]
+
+
+def test_tokens_are_counted_while_all_runs_train():
+    runs = [{'times': [1.0, 4.0, 6.0, 8.0], 'step_tokens': 100},  # starts early, ends early
+            {'times': [5.0, 6.0, 7.0, 8.0, 9.0, 20.0], 'step_tokens': 10}]
+    assert gpu.count_tokens(runs) == (2 * 100 + 3 * 10) / 3
+    with pytest.raises(RuntimeError, match='overlap'):
+        gpu.count_tokens([runs[0], {'times': [8.5, 9.0], 'step_tokens': 10}])
 
 
 @pytest.mark.parametrize('attention, ok', [
@@ -103,7 +219,8 @@ def test_speed_is_held_against_what_was_reckoned(on_cuda, monkeypatch, tokens, p
     (('cudnn_generated_sdpa_sm90_flash_fprop', 'cudnn_generated_sdpa_sm90_flash_fprop'), False),
     (('gemm', 'gemm'), False),
 ])
-def test_a_profile_tells_busy_time_and_attention(on_cuda, monkeypatch, tmp_path, attention, ok):
+def test_a_profile_tells_busy_time_and_attention(on_cuda, monkeypatch, capsys, tmp_path, attention,
+                                                 ok):
     for what, kernel in zip(('train', 'eval'), attention):  # 3 + 1 of 8 ms, two kernels at once
         events = [{'cat': 'kernel', 'name': kernel, 'ts': 1000, 'dur': 3000},
                   {'cat': 'kernel', 'name': 'triton_cudnn_fused', 'ts': 2000, 'dur': 1000},
@@ -111,41 +228,84 @@ def test_a_profile_tells_busy_time_and_attention(on_cuda, monkeypatch, tmp_path,
                   {'cat': 'cpu_op', 'name': 'cudnn', 'ts': 0, 'dur': 90000}]
         (tmp_path / f'run-{what}.json').write_text(json.dumps({'traceEvents': events}))
     monkeypatch.setattr(gpu, 'train', lambda *args, **more: {'folder': tmp_path / 'run'})
-    measured, _, same = gpu.profile()
-    assert same == ok and measured.count('busy 50% of 8 ms') == 2
+    assert gpu.profile()[1] == ok
+    measured = capsys.readouterr().out
+    assert measured.count('busy 50% of 8 ms') == 2
     assert f'3.0 ms {attention[0]}' in measured and '90.0 ms' not in measured
 
 
-@pytest.mark.parametrize('fails', [False, True])
-def test_the_mps_daemon_is_always_stopped(on_cuda, monkeypatch, tmp_path, fails):
-    control = tmp_path / 'nvidia-cuda-mps-control'
-    control.write_text(f'#!/bin/sh\necho "$1 $CUDA_MPS_PIPE_DIRECTORY" >> {tmp_path}/calls\n'
-                       f'[ "$1" ] || cat >> {tmp_path}/calls\n')
-    control.chmod(0o755)
-    monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
-    seen = []
+@pytest.fixture
+def mps(on_cuda, monkeypatch, tmp_path):
+    """mps(daemon, client): a daemon and a client that do this in sh. Returns the list of folders
+    that runs were given, which grows; tmp_path/calls has what the daemon was told.
+    """
+    def make(daemon='true', client='true'):
+        for name, does in (('nvidia-cuda-mps-control',
+                            f'echo "$1 $CUDA_MPS_PIPE_DIRECTORY" >> {tmp_path}/calls\n'
+                            f'if [ "$1" ]; then {daemon}; else cat >> {tmp_path}/calls; fi'),
+                           ('python', client)):
+            (tmp_path / name).write_text(f'#!/bin/sh\n{does}\n')
+            (tmp_path / name).chmod(0o755)
+        monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
+        monkeypatch.setattr(sys, 'executable', str(tmp_path / 'python'))
+        monkeypatch.setattr(gpu, 'several_processes', several)
+        return seen
 
     def several(**environment):
         seen.append(environment['CUDA_MPS_PIPE_DIRECTORY'])
-        if fails:
-            raise RuntimeError
-        return 'measured', '', True
-    monkeypatch.setattr(gpu, 'several_processes', several)
+        return '', True
+    seen = []
+    return make
+
+
+@pytest.mark.parametrize('fails', [False, True])
+def test_the_mps_daemon_is_always_stopped(mps, monkeypatch, tmp_path, fails):
+    def several(**environment):
+        seen.append(environment['CUDA_MPS_PIPE_DIRECTORY'])
+        raise RuntimeError
+    seen = mps()
+    if fails:
+        monkeypatch.setattr(gpu, 'several_processes', several)
     with pytest.raises(RuntimeError) if fails else contextlib.nullcontext():
         gpu.several_with_mps()
     assert (tmp_path / 'calls').read_text() == f'-d {seen[0]}\n {seen[0]}\nquit\n'
+
+
+@pytest.mark.parametrize('daemon, client, says', [
+    ('exit 1', 'true', 'none starts here'),
+    ('true', 'echo CUDA error: MPS client failed to connect >&2; exit 1', 'failed to connect'),
+    ('true', 'sleep 9', 'timed out')])
+def test_a_container_without_mps_is_skipped(mps, monkeypatch, tmp_path, daemon, client, says):
+    monkeypatch.setattr(gpu.subprocess, 'run', lambda *args, run=subprocess.run, **more: run(
+        *args, **more | {'timeout': min(2, more['timeout'])}))
+    seen = mps(daemon, client)
+    with pytest.raises(gpu.Skipped, match=says):
+        gpu.several_with_mps()
+    assert not seen and (tmp_path / 'calls').read_text().endswith('quit\n')
+
+
+def test_a_daemon_that_still_writes_is_no_fault(mps, monkeypatch, tmp_path):
+    """Its folder may get a file while it is removed."""
+    remove = os.rmdir
+
+    def removes(path, **more):
+        if '/mps' in str(path) or str(path).startswith('mps'):
+            raise OSError(39, 'Directory not empty')
+        remove(path, **more)
+    seen = mps()
+    monkeypatch.setattr(os, 'rmdir', removes)
+    assert gpu.several_with_mps() == ('', True) and len(seen) == 1
+    monkeypatch.undo()
+    os.rmdir(seen[0])
 
 
 # ---- the choice of a device: torch's Python is real, and below it there are stand-ins
 
 @pytest.fixture
 def fake_cuda(monkeypatch):
+    """fake_cuda(count): from here on torch.cuda sees that many GPUs, of compute capability 9.0 or
+    as `majors` says. Returns the list of the devices that are set, which grows. Nothing runs there.
     """
-    fake_cuda(count): from here on torch.cuda sees that many GPUs, of compute capability 9.0 or as
-    `majors` says. Returns the list of the devices that are set, which grows. Nothing runs on them.
-    """
-    if torch.cuda.is_available():
-        pytest.skip('there is a GPU here: nothing to stand in for')
     for name in ('LOCAL_RANK', 'LOCAL_WORLD_SIZE', 'TORCHELASTIC_RUN_ID'):
         monkeypatch.delenv(name, raising=False)
 
@@ -165,7 +325,8 @@ def fake_cuda(monkeypatch):
         properties = [SimpleNamespace(name='NVIDIA H100', major=major, minor=0, total_memory=2**36)
                       for major in majors]
         for name, value in {
-                '_cudart': SimpleNamespace(), '_get_device_properties': properties.__getitem__,
+                '_cudart': SimpleNamespace(), '_device_count_nvml': lambda: -1,
+                '_get_device_properties': properties.__getitem__,
                 'default_generators': tuple(torch.Generator() for _ in range(count)),
                 '_initialized': False, '_queued_calls': [], '_cached_device_count': None}.items():
             monkeypatch.setattr(torch.cuda, name, value, raising=False)
@@ -260,7 +421,7 @@ def test_every_branch_of_a_run_on_cuda_is_that_of_the_cpu(fake_cuda, small, monk
     args = [*TRAIN, '--k=2', '--lr_decay_iters=20', '--compile=True', '--overwrite=True',
             f'--gradient_accumulation_steps={accumulation}', '--compile_mode=reduce-overhead']
     monkeypatch.setattr(torch.nn.Module, 'compile', lambda self, **settings: None)
-    monkeypatch.setattr(model, 'try_compiler', lambda device: None)
+    monkeypatch.setattr(machine, 'try_compiler', lambda device: None)
     run('train.py', *args, '--max_iters=20', '--out_dir=gpu/cpu')
     devices = fake_cuda(2)
     with OnCpu():
@@ -274,8 +435,8 @@ def test_every_branch_of_a_run_on_cuda_is_that_of_the_cpu(fake_cuda, small, monk
     assert b['iter_num'] == 20 and a['best_val_loss'] == b['best_val_loss']
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='torch can use the GPU')
 def test_a_gpu_that_torch_cannot_use_is_not_passed_over(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.setattr(machine.glob, 'glob', lambda pattern: ['/dev/nvidia0'])
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
     for asked in ('', 'cuda', 'cuda:0'):
@@ -291,8 +452,38 @@ def test_a_gpu_that_torch_cannot_use_is_not_passed_over(monkeypatch, capsys):
 def test_without_a_compiler_a_gpu_run_stops_and_names_the_remedy(monkeypatch, capsys):
     def missing(device):
         raise RuntimeError('Failed to find C compiler')
-    monkeypatch.setattr(model, 'try_compiler', missing)
+    monkeypatch.setattr(machine, 'try_compiler', missing)
     with pytest.raises(SystemExit) as e:
         machine.compile_model(model.GPT(16, 4, 1, 1, 16), 'cuda:0')
     err = capsys.readouterr().err
-    assert e.value.code == 2 and 'install gcc' in err and '--compile=False' in err
+    assert e.value.code == 2 and 'gcc' in err and '--compile=False' in err
+
+
+# ---- the suite, and Slurm
+
+def test_the_suite_hides_gpus_from_itself(tmp_path):
+    """Else eval_xe.py would run on CUDA here and there, and what stands in for a GPU be skipped."""
+    assert os.environ['CUDA_VISIBLE_DEVICES'] == '' and not torch.cuda.is_available()
+    (tmp_path / 'torch.py').write_text(  # one that says what it would see
+        'import os; print(repr(os.environ["CUDA_VISIBLE_DEVICES"]))')
+    done = subprocess.run(
+        [sys.executable, '-c', 'import conftest'], capture_output=True, text=True,
+        env=os.environ | {'CUDA_VISIBLE_DEVICES': '0', 'PYTHONPATH': f'{tmp_path}:{ROOT}/tests'})
+    assert done.stdout.startswith("''")
+
+
+def test_a_task_of_a_slurm_array_reads_a_list_from_windows(tmp_path):
+    (tmp_path / 'python').write_text('#!/bin/sh\nprintf "<%s>" "$@"\n')
+    (tmp_path / 'python').chmod(0o755)
+    lines = b'python train.py --seed=0\r\npython train.py --seed=1\r\n'
+    (tmp_path / 'sweep.txt').write_bytes(lines)
+    done = subprocess.run(
+        ['bash', f'{ROOT}/sweep.sbatch', 'sweep.txt'], capture_output=True, cwd=tmp_path,
+        env=os.environ | {'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'SLURM_ARRAY_TASK_ID': '2'})
+    assert done.stdout == b'<train.py><--seed=1>'
+
+
+def test_a_sweep_on_slurm_has_all_its_gpus_on_one_node():
+    with open(f'{ROOT}/sweep.sbatch') as f:  # sbatch reads options up to the first command
+        head = f.read().split('\nif ')[0]
+    assert '\n#SBATCH --nodes=1\n' in head

@@ -153,26 +153,26 @@ def test_mixtures_that_are_tried_enter_no_forecast(tmp_path, monkeypatch):
     monkeypatch.setattr(fit_law, 'DRAWS', 4)
     monkeypatch.setattr(fit_law, 'data_dir', str(tmp_path))
     write_rows(make_rows('additive', seeds=2, sd=0.02, cross=True), tmp_path / 'x.csv')
-    after, _ = fit_law.read_results(str(tmp_path / 'x.csv'), '')
+    after, *_ = fit_law.read_results(str(tmp_path / 'x.csv'), '')
     before = {key: x for key, x in after.items() if len(key[0]) <= 2}
     monkeypatch.setitem(fit_law.LAWS, 'mine', fit_law.LAWS['additive'])
     monkeypatch.setattr(fit_law, 'law', 'mine')
     tables = []
     for cells in (before, after):
-        ways, _ = fit_law.fit_ways(fit_law.fit_rates(cells, B), cells, 'x')
+        ways, _ = fit_law.fit_ways(fit_law.fit_rates(cells, B), cells, 'x', {})
         tables.append(fit_law.forecast_rows(ways, [('a', 'b', 'c')], cells, 'x').iloc[:, :12])
     assert set(tables[0]['way']) == {'a', 'b'} and tables[0].equals(tables[1])
     assert set(tables[0]['way'][tables[0]['law'] == 'mine']) == {'a', 'b'}  # a law of a user's
-    few, _ = fit_law.read_results(str(tmp_path / 'x.csv'), only='a,b,c')
+    few, *_ = fit_law.read_results(str(tmp_path / 'x.csv'), only='a,b,c')
     assert few.keys() == {key for key in after if {*key[0], key[2]} <= {*'abc'}}
 
     # specialists alone have the rates of the line of those results
     monkeypatch.setattr(fit_law, 'line_from', str(tmp_path / 'x.csv'))
     alone = {key: x for key, x in before.items() if len(key[0]) == 1}
-    ways, _ = fit_law.fit_ways(fit_law.fit_rates(alone, B), alone, 'x')
+    ways, _ = fit_law.fit_ways(fit_law.fit_rates(alone, B), alone, 'x', {})
     assert [*ways] == ['d'] and np.nanmax(abs(ways['d']['eta'][0] - ETA)) < 0.06
     monkeypatch.setattr(fit_law, 'tagged', True)  # make_rows has tagged runs with an XE of 9
-    of_tagged, _ = fit_law.read_results(str(tmp_path / 'x.csv'))
+    of_tagged, *_ = fit_law.read_results(str(tmp_path / 'x.csv'))
     assert all(abs(x.mean() - 9) < 0.1 for (S, _, _), (x, _) in of_tagged.items() if len(S) > 1)
     assert of_tagged.keys() == after.keys()
 
@@ -183,12 +183,12 @@ def test_bigram_gaps(tmp_path, monkeypatch):
         os.makedirs(tmp_path / 'd' / c)
         for split, tokens in (('train', train), ('test', test)):
             np.array(tokens, '<u2').tofile(tmp_path / 'd' / c / f'{split}.bin')
-    (tmp_path / 'd' / 'meta.json').write_text('{"vocab_size": 2}')
-    gaps = fit_law.bigram_gaps('d', ['x', 'y'], 99)
+    (tmp_path / 'd' / 'meta.json').write_text('{"vocab_size": 2, "components": {}}')
+    gaps = fit_law.bigram_gaps('d', ['x', 'y'], 99, {})
     # x reads 0 1: (2 + 2.5 / 6) / (3 + 1) under x, (0 + 3.5 / 5) / (1 + 1) under y
     assert gaps[0, 1] == pytest.approx(np.log((2 + 2.5 / 6) / 4) - np.log(3.5 / 5 / 2))
     assert gaps[1, 0] == pytest.approx(np.log((2 + 3.5 / 5) / 4) - np.log((2.5 / 6) / 3))
-    assert np.isnan(gaps[0, 0]) and np.isnan(fit_law.bigram_gaps('none', ['x'], 9)).all()
+    assert np.isnan(gaps[0, 0]) and np.isnan(fit_law.bigram_gaps('none', ['x'], 9, {})).all()
 
 
 def test_mistakes_are_told_in_one_line(tmp_path, fails, capsys, monkeypatch):
@@ -206,9 +206,9 @@ def test_mistakes_are_told_in_one_line(tmp_path, fails, capsys, monkeypatch):
     def law_of(name, **settings):
         for key, value in settings.items():
             monkeypatch.setattr(fit_law, key, value)
-        cells, dataset = fit_law.read_results(f'{name}.csv', '')
+        cells, dataset, _ = fit_law.read_results(f'{name}.csv', '')
         fit = fit_law.fit_rates(cells, fit_law.mixture_budget(cells))
-        fit_law.print_forecast(fit, fit_law.fit_ways(fit, cells, dataset)[0])
+        fit_law.print_forecast(fit, fit_law.fit_ways(fit, cells, dataset, {})[0])
 
     for name, settings, words in [
             ('few', {}, '--components=a --token_budget=28000; python train.py'),
@@ -233,10 +233,93 @@ def test_tokens_outside_the_curves_are_left_out(tmp_path, monkeypatch):
     for component, xe in (('a', 2.5), ('b', 8.0)):
         rows.loc[(rows['components'] == 'a+b') & (rows['component'] == component), 'xe'] = xe
     write_rows(rows, tmp_path / 'x.csv')
-    cells, _ = fit_law.read_results(str(tmp_path / 'x.csv'), '')
+    cells, *_ = fit_law.read_results(str(tmp_path / 'x.csv'), '')
     fit = fit_law.fit_rates(cells, B)
     tokens = fit_law.token_rows(fit, cells).set_index(['components', 'component'])
     assert list(tokens['outside']['a+b']) == ['above', 'below']
     assert tokens['tokens']['a+b'].isna().all() and tokens['tokens'].isna().sum() == 2
     assert np.isnan(fit_law.LAWS['additive'](fit, [0, 1, 2], 0)).all()
     assert fit_law.LAWS['one eta'](fit, [0, 1, 2], 0)[0] > 0  # the others tell its rate
+
+
+def change(rows, path, where=0, **columns):
+    """Writes rows with other values in one of them, a row number, or in all that a mask has."""
+    rows = rows.astype(object)
+    for column, value in columns.items():
+        rows.loc[where, column] = value
+    write_rows(rows, path)
+
+
+@pytest.mark.parametrize('columns, says', [
+    ({'tag': 'WAHR'}, 'line 2: tag is WAHR, not True or False'),
+    ({'unfinished': 1}, 'line 2: unfinished is 1, not True or False'),
+    ({'shuffle_components': ''}, 'line 2: shuffle_components is empty, not True'),
+    ({'xe': '3,7'}, 'line 2: xe is 3,7, not a number'), ({'xe': ''}, 'line 2: xe is empty'),
+    ({'xe': np.inf}, 'line 2: xe is inf, not a number'),
+    ({'delta_ci_low': '0,1'}, 'line 2: delta_ci_low is 0,1, not a number'),
+    ({'token_budget': 'x'}, 'line 2: token_budget is x, not a number')])
+def test_a_field_that_a_spreadsheet_changed_is_named(tmp_path, monkeypatch, fails, columns, says):
+    monkeypatch.chdir(tmp_path)
+    change(make_rows('additive', top=2), 'x.csv', **columns)
+    assert f'x.csv, {says}' in fails('fit_law.py', '--results=x.csv')
+
+
+@pytest.mark.parametrize('column', ['xe', 'setting', 'tag', 'delta_ci_high', 'mix_seed'])
+def test_a_missing_column_is_named(tmp_path, monkeypatch, fails, column):
+    monkeypatch.chdir(tmp_path)
+    write_rows(make_rows('additive', top=2), 'x.csv')
+    pd.read_csv('x.csv').drop(columns=column).to_csv('x.csv', index=False)
+    line = fails('fit_law.py', '--results=x.csv')
+    assert 'x.csv cannot be read (' in line and f"not found: ['{column}']" in line
+
+
+def test_one_run_under_two_names_counts_once(tmp_path, fails):
+    """A run is known by its settings' hash, components and seeds."""
+    rows = make_rows('additive', seeds=2, top=2, sd=0.01)
+    write_rows(rows, tmp_path / 'x.csv')
+    write_rows(rows.assign(run='copy of ' + rows['run']), tmp_path / 'y.csv')
+    once, *_ = fit_law.read_results(str(tmp_path / 'x.csv'))
+    twice, *_ = fit_law.read_results(str(tmp_path / '?.csv'))
+    assert once.keys() == twice.keys()
+    assert all(np.array_equal(once[key][0], twice[key][0]) for key in once)
+    write_rows(rows.assign(run='other', xe=rows['xe'] + 1), tmp_path / 'y.csv')
+    assert 'two values of XE' in fails('fit_law.py', f'--results={tmp_path}/?.csv')
+
+
+def test_a_budget_that_nothing_is_forecast_for_is_refused(tmp_path, monkeypatch, fails):
+    monkeypatch.chdir(tmp_path)
+    write_rows(make_rows('additive', top=3), 'x.csv')
+    assert '85,000 tokens' in fails('fit_law.py', '--results=x.csv', '--forecast=a,b,c',
+                                    '--budget=85000')
+    assert '--budget=60000: mixtures have 84,000 tokens' in fails(
+        'fit_law.py', '--results=x.csv', '--budget=60000')
+
+
+def test_bigrams_of_other_data_are_refused(tmp_path, monkeypatch, fails):
+    """Bytes a token tell another tokenizer; a component that is gone is named; no data, no (c)."""
+    monkeypatch.chdir(tmp_path)
+    rows, rng = make_rows('additive', top=3), np.random.default_rng(0)
+    write_rows(rows.assign(bits_per_byte=rows['xe'] / np.log(2) / 4.0), 'x.csv')
+    for c in NAMES:
+        os.makedirs(f'data/made/{c}')
+        for split in ('train', 'test'):
+            rng.integers(0, 50, 2000).astype('<u2').tofile(f'data/made/{c}/{split}.bin')
+
+    def write_meta(bytes):
+        facts = {'test': {'bytes': bytes, 'tokens': 1000}}
+        with open('data/made/meta.json', 'w') as f:
+            json.dump({'vocab_size': 50, 'components': dict.fromkeys(NAMES, facts)}, f)
+    write_meta(3000)
+    line = fails('fit_law.py', '--results=x.csv', '--results_dir=law')
+    assert 'data/made is of other data than x.csv' in line and '3.00 bytes a token' in line
+    write_meta(4010)  # a few documents more
+    monkeypatch.setattr(fit_law, 'DRAWS', 4)
+    cells, dataset, measured = fit_law.read_results('x.csv')
+    fit = fit_law.fit_rates(cells, B)
+    assert 'c' in fit_law.fit_ways(fit, cells, dataset, measured)[0]
+    os.remove('data/made/b/test.bin')
+    assert 'data/made/b/test.bin' in fails('fit_law.py', '--results=x.csv', '--results_dir=law')
+    for text in ('{', '[]', '{"vocab_size": "x"}'):
+        with open('data/made/meta.json', 'w') as f:
+            f.write(text)
+        assert 'c' not in fit_law.fit_ways(fit, cells, dataset, measured)[0]

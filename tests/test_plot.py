@@ -21,8 +21,7 @@ def columns_of(name):
 
 
 def write_results(folder, settings=('',), same_components=False, shuffled=False):
-    """
-    Writes the three CSV files that plot_xe.py reads: two runs of each K, all numbers known. What
+    """Writes the three CSV files that plot_xe.py reads: two runs of each K, all numbers known. What
     tells the settings apart is what they are shown as.
     """
     os.makedirs(folder, exist_ok=True)

@@ -127,7 +127,7 @@ JSONL = [
     ('{"text": "a", "label": null}', 'it has no label, but None'),
     ('{"text": "a", "label": NaN}', 'it has no label, but None'),
     ('{"text": "a", "label": ""}', "it has no label, but ''"),
-    ('{"text": "a"}', "it has no column 'label'; it has text"),
+    ('{"text": "a"}', "it has no column 'label'; it has 'text'"),
     ('{"text": "a", "label": "x", "label": "y"}', 'a name is there twice'),
     ('["a", "x"]', 'it is no object with the keys text, label'),
     ('{"text": "a"', "Expecting ',' delimiter"),
@@ -160,8 +160,8 @@ def test_an_object_that_is_no_document_is_refused(refused, row, says):
     ('some.doc', b'word', "the ending '.doc' is none of .parquet, .csv, .tsv, .json"),
     ('mac.csv', b'text,label\ra,x\rb,y\r', r'line 1 has a carriage return within: lines end in \n'),
     ('twice.csv', b'text,label,text\na,x,b\n', "has more than one column 'text'"),
-    ('bar.csv', b'text|label\na|x\n', "no column 'text'; it has text|label (set --text_column,"
-     ' --label_column, --separator)'),
+    ('bar.csv', b'text|label\na|x\n', "no column 'text'; it has 'text|label' (see --text_column,"
+     ' --label_column and --separator)'),
     ('empty.csv', b'', "has no column 'text'"),
 ])
 def test_a_file_that_is_not_what_its_ending_says(refused, name, content, says):
@@ -230,9 +230,10 @@ def test_packed_files(refused):
             assert read(f'all/{ending}.{name}.{ending}') == {'train': rows}
         write(f'texts/x/{ending}.txt.{ending}', pack(b'text'))
     write('all/archive.zip', zipped(delimited(NASTY)))
-    with zipfile.ZipFile('two.csv.zip', 'w') as archive:
-        archive.writestr('a.csv', 'text,label\n')
-        archive.writestr('b.csv', 'text,label\n')
+    for name, ending in (('two.csv.zip', 'csv'), ('all/pictures.zip', 'png')):  # is left out
+        with zipfile.ZipFile(name, 'w') as archive:
+            archive.writestr(f'a.{ending}', 'text,label\n')
+            archive.writestr(f'b.{ending}', 'text,label\n')
     assert 'it holds 2 files: unpack it' in refused('two.csv.zip')
     assert read('all') == {'train': rows * 11}
     assert read('texts') == {'train': [('x', 'text')] * 5}
@@ -315,12 +316,12 @@ def test_what_is_left_out_is_named(capsys):
     write('plain/x/0.txt', 'train')
     for i in range(7):
         write(f'plain/x/{i}.md', 'beside')
-    for source, says in (('rows', 'README.md, extra.csv (no text of train, val or test)'),
-                         ('texts', 'extra/x/0.txt, notes.txt (no text of train, val or test)'),
-                         ('plain', 'x/0.md, x/1.md, x/2.md, x/3.md, x/4.md and 2 more (no text')):
+    for source, says in (('rows', 'README.md, extra.csv\n'),
+                         ('texts', 'extra/x/0.txt, notes.txt\n'),
+                         ('plain', 'x/0.md, x/1.md, x/2.md, x/3.md, x/4.md, x/5.md, x/6.md\n')):
         assert read(source) == {'train': [('x', 'train')]}
         out = capsys.readouterr().out
-        assert out.startswith(f'left out of {source}: {says}') and out.count('\n') == 1
+        assert out == f'left out of {source}, of no split: {says}' and out.count('\n') == 1
 
 
 def test_a_folder_without_train(refused):
@@ -400,14 +401,14 @@ def test_a_folder_as_on_the_hub(capsys, monkeypatch):
     for name, label in (('a', 0), ('b', 1), ('c', -1)):
         write(f'csv/mine/{name}.csv', f'text,label\n{name},{label}\n')
     expected = {'val': [('Sci/Tech', 'b')], 'train': [('01', 'a')]}
-    left_out = 'unsupervised (no text of train, val or test)\n'
+    left_out = 'of no split: unsupervised\n'
     assert read('csv') == expected
-    assert capsys.readouterr().out == f'left out of csv: {left_out}'
+    assert capsys.readouterr().out == f'left out of csv, {left_out}'
     local, real = os.path.abspath('csv'), datasets.load_dataset_builder
     monkeypatch.setattr(datasets, 'load_dataset_builder', lambda _, config: real(local, config))
     assert read('someone/something') == expected
     assert capsys.readouterr().out == ('loading someone/something from the hub ...\n'
-                                       f'left out of someone/something: {left_out}')
+                                       f'left out of someone/something, {left_out}')
 
 
 def test_a_hub_source_is_named_before_it_is_fetched(capsys):
@@ -418,7 +419,7 @@ def test_a_hub_source_is_named_before_it_is_fetched(capsys):
 
 
 @pytest.mark.parametrize('label, says', [
-    (7, 'row 3: it has the label 7; there are 0 .. 1'), (-1, 'row 3: it has the label -1'),
+    (7, 'row 3: it has the label 7; there are 0, 1'), (-1, 'row 3: it has the label -1'),
     (None, 'row 3: it has no label')])
 def test_a_label_out_of_range(refused, label, says):
     features = datasets.Features({'text': datasets.Value('string'),
@@ -438,3 +439,82 @@ def test_a_changed_source_is_read_anew(kind):
     for rows in ([('a', 'x'), ('b', 'y')], [('a', 'y')]):
         write_lines('lines.jsonl' if kind == 'lines.jsonl' else 'folder/train.jsonl', rows)
         assert read(kind) == {'train': [(label, text) for text, label in rows]}
+
+
+# ---- wrong that looked right
+
+NUMBERED = '''---
+dataset_info:
+  features:
+  - {name: text, dtype: string}
+  - {name: label, dtype: {class_label: {names: {'0': '1', '1': '2', '2': '3'}}}}
+---
+'''
+
+
+def test_a_number_is_the_place_of_a_class_and_a_string_its_name(refused):
+    """Of classes called 1, 2, 3 the numbers 0, 1, 2 gave 1, 1, 2."""
+    write('stars/README.md', NUMBERED)
+    write('stars/train.jsonl', lines(*[(f'text {i}', i) for i in range(3)]))
+    assert [label for label, _ in read('stars')['train']] == ['1', '2', '3']
+    write('stars/train.jsonl', lines(*[(f'text {i}', str(i)) for i in (1, 2, 3)]))
+    assert [label for label, _ in read('stars')['train']] == ['1', '2', '3']
+    write('stars/train.jsonl', lines(('a', '0')))
+    assert 'it has the label 0; there are 1, 2, 3' in refused('stars')
+    os.rename('stars/train.jsonl', 'stars/train.csv')
+    write('stars/train.csv', 'text,label\na,0\n')
+    said = refused('stars')
+    assert "train.csv cannot be loaded: its label '1' may be a class, or the number of" in said
+    assert "class '2'" in said
+    write('stars/README.md', NUMBERED.replace("'0': '1', '1': '2', '2': '3'", "'0': '0', '1': x"))
+    write('stars/train.csv', 'text,label\na,0\nb,1\nc,x\n')
+    assert [label for label, _ in read('stars')['train']] == ['0', 'x', 'x']
+
+
+@pytest.mark.parametrize('train, test', [
+    ('trainData.jsonl', 'testData.jsonl'), ('TRAIN1.jsonl', 'Test2.jsonl'),
+    ('TRAINSet.jsonl', 'myTestSet.jsonl'), ('trainFiles/a.jsonl', 'testFiles/a.jsonl')])
+def test_words_end_at_capitals_and_digits(train, test):
+    """All was train, and a test set was cut from the union."""
+    for file in (train, test):
+        write(f'rows/{file}', lines((file, 'x')))
+    assert read('rows') == {'test': [('x', test)], 'train': [('x', train)]}
+
+
+@pytest.mark.parametrize('train, test', [
+    ('trainset.jsonl', 'testset.jsonl'), ('train.jsonl', 'testset.jsonl'),
+    ('trainset/a.jsonl', 'testset/a.jsonl'), ('news.jsonl', 'evaluated.jsonl')])
+def test_a_name_that_only_begins_with_a_split_is_refused(refused, train, test):
+    for file in (train, test):
+        write(f'rows/{file}', lines((file, 'x')))
+    assert f'{test} begins with the word of a split' in refused('rows')
+    os.remove(f'rows/{test}')
+    assert read('rows') == {'train': [('x', train)]}
+    write('rows/newest.jsonl', lines(('b', 'x')))  # 'test' is within
+
+
+POINTER = b'version https://git-lfs.github.com/spec/v1\noid sha256:' + b'4d' * 32 + b'\nsize 9876\n'
+
+
+@pytest.mark.parametrize('ending', ['txt', 'csv', 'csv.gz', 'jsonl', 'jsonl.zip', 'parquet',
+                                    'hdf5'])
+def test_a_pointer_of_git_lfs_is_no_text(refused, capsys, ending):
+    """As .txt it was a document; else it was refused without the cause."""
+    file = f'cloned/x/train.{ending}'
+    write(file, POINTER)
+    if ending == 'hdf5':
+        with pytest.raises(SystemExit):
+            run('prepare.py', '--dataset=t', f'--source={file}')
+        said, = capsys.readouterr().err.splitlines()
+    else:
+        said = refused('cloned' if ending == 'txt' else file)
+    assert file in said and 'git lfs pull' in said
+
+
+def test_the_names_in_a_header_are_shown_as_they_are(refused):
+    write('blanks.csv', 'text, label\na,x\n')
+    assert "it has no column 'label'; it has 'text', ' label'" in refused('blanks.csv')
+    for first in ('sep=;\n', '"sep=;"\r\n', 'SEP=;\n'):
+        write('excel.csv', first + 'text;label\na;x\n')
+        said = refused('excel.csv')
+        assert "'sep=;'" in said and 'remove it' in said and "--separator=';'" in said

@@ -48,8 +48,7 @@ def coins_xe(K, T=100):
 
 
 def test_many_coins_decay_as_a_power_and_two_exponentially():
-    """
-    Many coins are one unknown parameter, which costs 1 / (2 n) nats in the end (Riechers et al.
+    """Many coins are one unknown parameter, which costs 1 / (2 n) nats in the end (Riechers et al.
     2505.18373); few are told apart exponentially fast. From n = 1 on the power is lower than 1, for
     n XE(n) rises all the way: .11, .34, .46, .49 at n = 1, 8, 64, 399.
     """
@@ -73,8 +72,7 @@ def experiment(curve, seed, n_docs=400):
 
 
 def test_fits_weigh_bins_by_their_covariance_and_held_out_documents_decide():
-    """
-    A true form's error is a chi-squared of bins - 3 degrees of freedom. Documents that were held
+    """A true form's error is a chi-squared of bins - 3 degrees of freedom. Documents that were held
     out tell a power from an exponential where they differ, and say so where they do not.
     """
     n = np.arange(100)

@@ -89,7 +89,7 @@ EXACT = {
 # what does not: how it is made, the first text that differs, and what the message has of it
 LOSSY = {
     'Lowercase': (lambda: byte_level(normalizer=normalizers.Lowercase()), 'the Cat',
-                  "'the Cat' comes back as 'the cat' (its normalizer changes the text"),
+                  "'the Cat' comes back as 'the cat' (see its normalizer, pre_tokenizer"),
     'NFKC': (lambda: byte_level(normalizer=normalizers.NFKC()), 'a ﬁ',
              r"'a \ufb01' comes back as 'a fi'"),
     'NFC': (lambda: byte_level(normalizer=normalizers.NFC()), 'e\u0301',
@@ -101,16 +101,16 @@ LOSSY = {
                         pre_tokenizers.Whitespace()), 'cat  mat',
         r"'cat \x20mat' comes back as 'cat mat'"),
     'no decoder': (lambda: byte_level(decoder=None), 'the cat',
-                   r"comes back as 'the \u0120cat' (see its pre_tokenizer, decoder and"),
+                   r"comes back as 'the \u0120cat' (see its normalizer"),
     'a space before': (lambda: byte_level(prefix=True), 'the cat',
-                       "'the cat' comes back as ' the cat' (see its pre_tokenizer"),
+                       "'the cat' comes back as ' the cat' (see its normalizer"),
     'Metaspace': (lambda: unigram('always'), ' cat', "' cat' comes back as 'cat' (see its"),
     'WordPiece': (lambda: words(models.WordPiece, WordPieceTrainer, decoders.WordPiece()),
                   'mat , cat', "'mat , cat' comes back as 'mat, cat'"),
     'an unknown letter': (lambda: unigram('never'), 'the Ж',
-                          "comes back as 'the [UNK]' (see its pre_tokenizer, decoder and unknown"),
+                          "comes back as 'the [UNK]' (see its normalizer"),
     'an unknown word': (lambda: words(models.WordLevel, WordLevelTrainer), 'the dog',
-                        "comes back as 'the [UNK]' (see its pre_tokenizer, decoder and"),
+                        "comes back as 'the [UNK]' (see its normalizer"),
     'a letter is left out': (lambda: trained(models.BPE(), BpeTrainer, decoder=decoders.Fuse()),
                              'the Ж', r"'the \u0416' comes back as 'the '"),
     'byte fallback, no decoder of bytes': (lambda: byte_fallback(decoders.Fuse), 'cat', '<0x63>'),
@@ -144,9 +144,7 @@ def test_what_does_not_is_refused(tmp_path, capsys, kind):
     assert err.count('\n') == 1
     encode = encoder(tok, lossy=True)
     assert encode([text.encode()])[0].tolist() == tok.encode(text, add_special_tokens=False).ids
-    encode([text.encode()])
-    out, err = capsys.readouterr()
-    assert says in out and out.count('\n') == 1 and not err  # the first document alone
+    assert not any(capsys.readouterr())
 
 
 @pytest.mark.parametrize('make, says', [
@@ -165,7 +163,7 @@ def test_a_model_without_its_unknown_token(tmp_path, monkeypatch, fails, make, s
     assert not os.path.exists('data')
 
 
-def test_a_lossy_tokenizer_and_its_data_set(tmp_path, monkeypatch, capsys, fails):
+def test_a_lossy_tokenizer_and_its_data_set(tmp_path, monkeypatch, fails):
     monkeypatch.chdir(tmp_path)
     rows = [(f'{i} {text}' + ' And So' * (i == 150), label) for i, (text, label) in enumerate(ROWS)]
     write_lines('lines.jsonl', rows)
@@ -174,7 +172,6 @@ def test_a_lossy_tokenizer_and_its_data_set(tmp_path, monkeypatch, capsys, fails
     assert "And So' comes back as" in fails('prepare.py', *args)
     assert not os.path.exists('data')
     run('prepare.py', *args, '--lossy=True')
-    assert "comes back as" in capsys.readouterr().out
     meta, tok = read_meta('t'), tokenizers.Tokenizer.from_file('data/t/tokenizer.json')
     got = [doc for name in 'xy' for split in ('train', 'val', 'test')
            for doc in documents('t', name, split, tok.decode)]
