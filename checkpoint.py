@@ -56,8 +56,7 @@ def check_ranges(config):
 
 def count_steps(settings, token_budget):
     """Returns max_iters, or where it is 0 the steps of train.py that its epochs of a budget are.
-    They follow from the budget, not from what a K can use of it. Fails where that is none.
-    """
+    They follow from the budget, not from what a K can use of it. Fails where that is none."""
     windows = token_budget // settings['block_size']
     windows_per_step = settings['gradient_accumulation_steps'] * settings['batch_size']
     steps = settings['max_iters'] or settings['epochs'] * windows // windows_per_step
@@ -140,8 +139,7 @@ def write_checkpoint(folder, name, state, tensors):
 def read_checkpoint(folder, name='ckpt', mmap=True):
     """Returns a checkpoint of train.py as a dict, or None where there is no such file. With mmap
     its tensors stay on the disk (milliseconds, whatever its size). Fails on what train.py has not
-    written just so, code in a file among it: tensors and plain values are all that is read.
-    """
+    written just so, code in a file among it: tensors and plain values are all that is read."""
     path = os.path.join(folder, f'{name}.pt')
     if not os.path.exists(path):
         return None
@@ -161,8 +159,7 @@ def read_checkpoint(folder, name='ckpt', mmap=True):
 
 def load_model(folder, which='best'):
     """Returns (the model in evaluation mode on the CPU, its checkpoint) of a run: `which` is best,
-    last, or a snapshot such as step-000064. Fails where there is none, or does not fit model.py.
-    """
+    last, or a snapshot such as step-000064. Fails where there is none, or does not fit model.py."""
     checkpoint = read_checkpoint(folder, 'ckpt' if which in WEIGHTS else which, mmap=False)
     if not checkpoint:
         fail(f'{folder} has no {which} checkpoint: train the run first {looked_in(folder)}')
@@ -204,8 +201,7 @@ def why_another(checkpoint, config, components, mix=None, may_change=frozenset()
     """Returns why a checkpoint is of another run than train.py with all the settings `config` on
     `components` would be: a clause ('was trained with seed=0, not 1'), or ''. `mix` is draw_mix's
     record, uncompared where it is None; `may_change` are keys that may differ besides
-    NOT_PART_OF_A_SETTING. A key that the checkpoint does not know had its default.
-    """
+    NOT_PART_OF_A_SETTING. A key that the checkpoint does not know had its default."""
     before = train_defaults() | checkpoint['config']
     before['components'], now = checkpoint['mix']['components'], config | {'components': components}
     ignored = NOT_PART_OF_A_SETTING | may_change | {'candidates', 'k'}
@@ -222,8 +218,7 @@ def find_checkpoint(folder, config, components, mix):
     """Returns the checkpoint that train.py with the settings `config` goes on from, or None where
     it starts anew. Fails where that would replace a run without overwrite, or go on with another
     one; the program ends where there is nothing left to train. components and mix as in
-    why_another.
-    """
+    why_another."""
     init_from, overwrite = config['init_from'], config['overwrite']
     checkpoint = None if init_from == 'scratch' else read_checkpoint(folder, mmap=False)
     there = [name for name in ('ckpt.pt', 'best.pt') if os.path.exists(os.path.join(folder, name))]

@@ -48,8 +48,7 @@ def setting_names(node):
 
 def read_settings(path):
     """Returns {key: (default, comment)} of a script: what it assigns above its call of override.
-    That part of it is run. Fails where it raises, or a default is no plain value.
-    """
+    That part of it is run. Fails where it raises, or a default is no plain value."""
     with open(path, encoding='utf-8') as f:
         head = f.read().partition(END_OF_SETTINGS)[0]
     values, settings = {'__file__': path, '__name__': 'settings'}, {}
@@ -91,8 +90,7 @@ def train_defaults():
 
 def checked(key, value, default, where):
     """Returns value if it has the type of default, else fails. An int becomes a float where the
-    default is one, and a number a string: dataset = 2024 names a folder.
-    """
+    default is one, and a number a string: dataset = 2024 names a folder."""
     if (type(default), type(value)) in ((float, int), (str, int), (str, float), (tuple, list)):
         value = type(default)(value)
     if type(value) is float and not math.isfinite(value) or type(value) is int and (
@@ -144,8 +142,7 @@ def override(script, shared=()):
 
     `shared` are keys of train.py that the script takes too, 'all' for every one. A file may set a
     key that only another script knows, so that one file serves all of them. A key that no script
-    knows, or a value of another type than the default's, is an error.
-    """
+    knows, or a value of another type than the default's, is an error."""
     path, is_run = script['__file__'], script['__name__'] == '__main__'
     # where the script is imported, other scripts' keys need not be known
     names = SCRIPTS if is_run else ('train.py',) if shared else ()
@@ -179,8 +176,7 @@ def override(script, shared=()):
 @functools.cache
 def code_of(source):
     """Returns the code in a script's text as Python prints it: without comments, docstrings and
-    line breaks, and without the defaults of settings, which a run records by themselves.
-    """
+    line breaks, and without the defaults of settings, which a run records by themselves."""
     head, end, _ = source.partition(END_OF_SETTINGS)
     tree, last = ast.parse(source), head.count('\n') + 1 if end else 0  # line of the head
     tree.body = [node for node in tree.body if node.lineno > last or not setting_names(node)]
@@ -232,8 +228,7 @@ def say(message, by_all=False):
 
 def fail(message, status=2):
     """Ends the program over a user's mistake: one line on stderr, an exit status (SystemExit). Of
-    torchrun's processes the first to end ends all; the others wait, so that one of them speaks.
-    """
+    torchrun's processes the first to end ends all; the others wait, so that one of them speaks."""
     if not is_master():
         time.sleep(2 + int(os.environ['RANK']))
         message = f'process {os.environ["RANK"]}: {message}'
@@ -289,8 +284,7 @@ sys.excepthook = report_error
 def replace_file(path, content):
     """Writes content, a string or a function that writes to the binary file it is given. A file of
     that name is always whole: it is written under another name, synced and renamed. Fails where
-    that cannot be done (a full disk, say); what was at path then stays.
-    """
+    that cannot be done (a full disk, say); what was at path then stays."""
     temporary = f'{path}.{os.getpid()}.tmp'
     try:
         with open(temporary, 'wb') as f:
@@ -307,8 +301,7 @@ def replace_file(path, content):
 
 def lock(path, what, wait=False):
     """Holds a lock file until the process ends, however it ends: a kill releases it. Returns the
-    lock, which must be kept. Where another process holds it, this one waits, or fails.
-    """
+    lock, which must be kept. Where another process holds it, this one waits, or fails."""
     import filelock
     os.makedirs(os.path.dirname(path), exist_ok=True)
     # no process locks itself out; a marker in a lock's place would outlive a kill
@@ -372,8 +365,7 @@ def random_stream(*name):
 
 def split_names(text):
     """'a,b' -> ['a', 'b'], and '"a,b",c' -> ['a,b', 'c'], as a line of csv; spaces around a name
-    are dropped. Fails where a name is there twice.
-    """
+    are dropped. Fails where a name is there twice."""
     names = [name.strip() for row in csv.reader(text.splitlines(), skipinitialspace=True)
              for name in row if name.strip()]
     if len(set(names)) < len(names):

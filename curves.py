@@ -44,8 +44,7 @@ class Curve(NamedTuple):
 
     def band(self):
         """A 95% band that holds the whole curve at once, (low, high): as many standard errors
-        around it at every position as the 95% quantile over resamples of the largest |t|.
-        """
+        around it at every position as the 95% quantile over resamples of the largest |t|."""
         se = np.maximum(self.boot.std(0, ddof=1), 1e-12)
         reach = np.quantile(np.abs((self.boot - self.boot.mean(0)) / se).max(1), 0.95)
         return self.mean - reach * se, self.mean + reach * se
@@ -60,8 +59,7 @@ def resamples(n_docs, *name):
 
 def cluster_bootstrap(values, document, *name):
     """Returns the Curve of the mean over windows of values (N, T). Its resamples draw documents,
-    with all their windows, document (N,); `name` seeds them. They are nan for a single one.
-    """
+    with all their windows, document (N,); `name` seeds them. They are nan for a single one."""
     _, n = np.unique(document, return_counts=True)  # (D,) windows of each
     order = np.argsort(document, kind='stable')
     total = np.add.reduceat(values[order].astype(np.float64), np.cumsum(n) - n, axis=0)  # (D, T)
@@ -100,8 +98,7 @@ def mean_over_runs(numbers, sets):
         draws      another draw of components, and another seed: t over the means of several sets
         seeds      these components, and other seeds: t, with the variance within a set. The
                    specialists of K = 1 are no draws of one thing, so theirs are never 'draws'
-        documents  these models, and other test documents, where no set has two runs
-    """
+        documents  these models, and other test documents, where no set has two runs"""
     groups = by_set([number.mean for number in numbers], sets)
     means, n = [np.mean(group) for group in groups], np.array([len(group) for group in groups])
     mean, df = np.mean(means), n.sum() - len(groups)
@@ -188,8 +185,7 @@ def run_columns(run, component, split):
 
 def component_rows(run, component, split, windows, curves):
     """Returns a list of rows of xe_by_position.csv and a row of xe_by_component.csv, of one
-    component of a run: its evaluation windows, and {quantity: Curve}.
-    """
+    component of a run: its evaluation windows, and {quantity: Curve}."""
     (mean, boot), (low, high) = curves['xe'], curves['xe'].ci()
     columns = run_columns(run, component, split) | {
         'n_windows': len(windows['tokens']), 'n_docs': len(np.unique(windows['document'])),
@@ -220,8 +216,7 @@ def component_rows(run, component, split, windows, curves):
 
 def decomposition_rows(run, split, curves, mean):
     """Returns a run's rows of decomposition.csv: the mean over components, over all positions and
-    at each, then each component's over positions; [] where no term is known.
-    """
+    at each, then each component's over positions; [] where no term is known."""
     if not TERMS.keys() & mean.keys():
         return []
     cells = [('', '', mean), *(('', t, mean) for t in range(run['block_size'])),

@@ -90,8 +90,7 @@ def windows_at_once(T):
 @torch.no_grad()
 def window_losses(model, tokens, first, autocast=nullcontext()):
     """Returns the loss of every token in nats, float32 (N, T): [:, t] is -ln p(w_t | first, w_0 ..
-    w_{t-1}). tokens is (N, T), integers; first is the id that each window begins with, (N,).
-    """
+    w_{t-1}). tokens is (N, T), integers; first is the id that each window begins with, (N,)."""
     (N, T), device = tokens.shape, model.lm_head.weight.device
     losses, n = np.empty((N, T), dtype=np.float32), windows_at_once(T)
     for i in range(0, N, n):
@@ -134,8 +133,7 @@ def read_cache(path, components):
 def run_losses(run, components, bar):
     """Returns {component: window_losses on its windows} of a run, from a file in its folder whose
     name is a hash of all that they come from: checkpoint, data, code, settings. Returns None where
-    there is no such file, and another model.py than today's, with other losses, has trained it.
-    """
+    there is no such file, and another model.py than today's, with other losses, has trained it."""
     kind, autocast = choose_dtype(dtype or run['dtype'], device)
     today = read_code()
     model_code = code_of((today if any_code else run['code'][-1])['model.py'])
@@ -197,8 +195,7 @@ def bootstrap(run, losses):
 
 def decompose(run, parts, curves):
     """Returns {component: {quantity: Curve}} of a run: its curves, those of its parts (match_parts)
-    and their differences. curves is {folder: bootstrap's result}.
-    """
+    and their differences. curves is {folder: bootstrap's result}."""
     result = {}
     for c, quantities in curves[run['folder']].items():
         known = dict(quantities)
@@ -214,8 +211,7 @@ def decompose(run, parts, curves):
 def moved_with_steps(members, runs, means):
     """Returns which of ΔXE and its terms move from the members, runs of one setting and K, to the
     same runs with twice the steps, as the interval of the difference excludes 0: names with spaces
-    between, 'none', or '' without such runs. means is {folder: {quantity: Curve}}.
-    """
+    between, 'none', or '' without such runs. means is {folder: {quantity: Curve}}."""
     def key(run, steps):
         return identity(run, 'max_iters', 'lr_decay_iters', 'eval_interval'), steps, set_of(run)
     longer = {key(run, run['max_iters']): means.get(run['folder'], {}) for run in runs}

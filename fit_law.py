@@ -97,8 +97,7 @@ def read_results(patterns, words='', only=''):
     token}) of eval_xe.py's files. members are the components of the runs, sorted. Tagged mixtures
     (with the key `tagged` the others), controls and unfinished runs are left out, and so are those
     on other components than `only` names, if it does. Fails unless the runs whose setting has all
-    `words`, 'key=value', share one setting.
-    """
+    `words`, 'key=value', share one setting."""
     paths = sorted({path for name in patterns.split(',') for path in glob.glob(name.strip())})
     if not paths:
         fail(f'{patterns}: no such file {looked_in(patterns)}: write it with python eval_xe.py')
@@ -180,8 +179,7 @@ def check_specialists(points, B):
 
 def seed_spread(cells, tokens=None):
     """Returns (sd of XE from seed to seed, in nats, its degrees of freedom) of runs of K <= fit_k
-    on so many tokens, or on any; (0, 0) where none is repeated.
-    """
+    on so many tokens, or on any; (0, 0) where none is repeated."""
     repeated = [runs for (S, n, c), (runs, _) in cells.items()
                 if c in S and len(S) <= fit_k and n == (tokens or n)]
     df = sum(len(runs) - 1 for runs in repeated)
@@ -198,8 +196,7 @@ def fit_rates(cells, B):
         xe2, eta     (D, C, C): XE of c in the pair {c, j}, and eta_cj; nan where not known
         sd, df       of XE from seed to seed on B tokens, in nats, and its degrees of freedom
         errors, form, curve_sd   leave_one_out; the form with the least; what it adds to sd
-        moves        {(members, tokens): [(what its noise did (D,), sd of a run, runs)]}
-    """
+        moves        {(members, tokens): [(what its noise did (D,), sd of a run, runs)]}"""
     names = sorted({c for S, n, _ in cells if n == B for c in S})
     points = {c: tuple(np.array(x) for x in zip(*[
         (n, runs.mean(), len(runs)) for (S, n, of), (runs, _) in sorted(cells.items())
@@ -273,8 +270,7 @@ def bigram_gaps(dataset, names, B, measured):
     """Returns H_c(j) - H_c(c), nats a token, (C, C): H_c(j) is the cross entropy of c's test tokens
     under bigrams of the first B training tokens of j, which j's unigrams join as one count more.
     All nan where data_dir has no such data set. Fails where it is of another tokenizer than the
-    results, whose bytes a token are read_results'.
-    """
+    results, whose bytes a token are read_results'."""
     folder, V = os.path.join(data_dir, dataset), 0
     try:
         with open(os.path.join(folder, 'meta.json'), encoding='utf-8') as f:
@@ -305,8 +301,7 @@ def bigram_gaps(dataset, names, B, measured):
 def fit_line(gaps, eta, limit=None):
     """Fits eta_cj = a + b gap_cj to at most `limit` pairs {c, j}, drawn at random: gaps (C, C), eta
     (D, C, C). Returns ((a, b) (D, 2), sd of the residuals, pairs (n, 2)); each draw but the first
-    draws the pairs with replacement. Returns None where there are fewer than three pairs.
-    """
+    draws the pairs with replacement. Returns None where there are fewer than three pairs."""
     known, rng = np.isfinite(gaps + eta[0]), random_stream('pairs', pairs_draw)
     pairs = rng.permutation(np.argwhere(np.triu(known & known.T)))[:limit]
     if len(pairs) < 3:
@@ -335,8 +330,7 @@ def with_line(fit, gaps, line, way):
 
 def fit_ways(fit, cells, dataset, measured):
     """Returns ({way: the fit with its rates}, {way: (gaps, fit_line's line)}), those of (a) to (d)
-    that the results allow. Fails where none is.
-    """
+    that the results allow. Fails where none is."""
     B, names = fit['B'], fit['names']
     gaps = {'b': cross_gaps(cells, names, B), 'c': bigram_gaps(dataset, names, B, measured)}
     lines = {way: (gaps[way], fit_line(gaps[way], fit['eta'], n_pairs)) for way in gaps}
@@ -367,8 +361,7 @@ def interval(draws, *names):
 
 def forecast_draws(fit, law, S):
     """Returns {c: (XE (D,), ΔXE (D,))} of one run of a mixture S, names: the law's, with the noise
-    of a run, and the law's own error, which its components share. '' is their mean.
-    """
+    of a run, and the law's own error, which its components share. '' is their mean."""
     draws, ids = {}, [fit['names'].index(c) for c in S]
     for name, c in zip(S, ids):
         ln_n, values = fit['curves'][c]
@@ -382,8 +375,7 @@ def forecast_draws(fit, law, S):
 
 def forecast_rows(ways, sets, cells, dataset):
     """Returns a DataFrame of the forecasts of mixtures by all laws on (a), and by three and `--law`
-    on the other ways, with what was measured. covered is the share of runs inside the interval.
-    """
+    on the other ways, with what was measured. covered is the share of runs inside the interval."""
     rows = []
     for way, name, S in itertools.product(ways, LAWS, sets):
         if way != 'a' and name not in ('additive', 'redundant', 'revised', law):
@@ -439,8 +431,7 @@ def token_rows(fit, cells):
 
 def eta_rows(ways, lines):
     """Returns a DataFrame of the rates of each way, and of the gaps that its line starts from. Rows
-    without components are of the mean over the rates.
-    """
+    without components are of the mean over the rates."""
     rows = []
     for way, fit in ways.items():
         eta, names = fit['eta'], fit['names']
@@ -456,8 +447,7 @@ def eta_rows(ways, lines):
 def next_run(fit, S):
     """Returns (members, tokens, share of the variance of the law's mean ΔXE that it removes) of the
     run that would tell most of a mixture S: another seed, or a pair not trained. Shares come from a
-    regression of the draws on what moved them.
-    """
+    regression of the draws on what moved them."""
     y = forecast_draws(fit, law, S)[''][1]
     moves = [(key, z, sd**2 * (1 / runs - 1 / (runs + 1) if runs else 1))
              for key, of_key in fit['moves'].items() if set(key[0]) <= {*S}
@@ -523,8 +513,7 @@ def print_forecast(fit, ways):
 
 def print_tables(fit, tokens, forecasts, scores):
     """Prints the mean rate; by K the mean ΔXE that was measured and that laws forecast, and the
-    mean share of effective tokens; and the scores of laws, best first.
-    """
+    mean share of effective tokens; and the scores of laws, best first."""
     mean_eta = np.nanmean(fit['eta'], axis=(1, 2))
     print(f'\nmean eta of {np.isfinite(fit["eta"][0]).sum()} rates: {mean_eta[0]:.3f}, 90% '
           + '[{:.3f}, {:.3f}]'.format(*interval(mean_eta, 0, 1).values()))

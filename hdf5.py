@@ -22,8 +22,7 @@ ARRAYS = ('token_chunks', 'category_for_chunk', 'doc_idx_for_chunk')
 
 def open_hdf5(source):
     """Returns {split: iterator over (component, tokens of a document as bytes, uint16)} of a file,
-    or a folder with one for each split.
-    """
+    or a folder with one for each split."""
     path = os.path.expanduser(source)
     if os.path.isfile(path):
         return {'train': read_hdf5(path)}
@@ -36,8 +35,7 @@ def open_hdf5(source):
 
 def read_hdf5(path):
     """Yields the documents of a file: the chunks of one category and number, in the file's order.
-    Holds some 24 bytes for each chunk, and 300 for each document.
-    """
+    Holds some 24 bytes for each chunk, and 300 for each document."""
     def values(array):
         for i in range(0, len(array), 10_000):
             yield from array[i:i + 10_000]
@@ -78,8 +76,7 @@ def to_tokens(docs):
 def tokenizer_of(source, folder, staged, name):
     """Returns (name, tokenizers.Tokenizer, number of tokens, BOS id) of the tokenizer.json that
     --tokenizer names, or ('none', None, ..) where it names none. Fails where a token that
-    prepare.stage_documents staged in a folder is not the tokenizer's.
-    """
+    prepare.stage_documents staged in a folder is not the tokenizer's."""
     largest = max(int(np.fromfile(os.path.join(folder, safe_name(component), split), '<u2').max())
                   for component in staged for split in staged[component])
     if name in ('bpe', 'gpt2'):
@@ -92,8 +89,7 @@ def tokenizer_of(source, folder, staged, name):
 
 def byte_counter(tok):
     """Returns a function from a document, as open_hdf5 has it, to the bytes of its text by a
-    tokenizers.Tokenizer, or where tok is None to its number of tokens.
-    """
+    tokenizers.Tokenizer, or where tok is None to its number of tokens."""
     def count_bytes(doc):
         ids = np.frombuffer(doc, dtype='<u2').tolist()
         return len(tok.decode(ids, skip_special_tokens=False).encode() if tok else ids)
@@ -106,8 +102,7 @@ def byte_counter(tok):
 
 def write_hdf5(folder, meta, T):
     """Writes the windows of T tokens of the documents in a data set's folder, from each one's
-    start, to folder/custom_tokenized_data_chunked_len<T>_<split>.hdf5.
-    """
+    start, to folder/custom_tokenized_data_chunked_len<T>_<split>.hdf5."""
     names = list(meta['components'])
     for split in ('train', 'val', 'test'):
         paths = [os.path.join(folder, safe_name(name), split) for name in names]

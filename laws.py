@@ -34,8 +34,7 @@ def curve_values(form, n, xe, at):
 def leave_one_out(points):
     """Returns {form: root mean square error in nats} of curves at a budget that was left out, any
     but the ends, of points, {c: (n (P,), xe (P,))}. A power has three parameters: it needs five
-    points.
-    """
+    points."""
     errors = {}
     for n, xe in points.values():
         for i in range(1, len(n) - 1):
@@ -126,8 +125,7 @@ def shared_head(fit, S, c):
 def shared_capacity(fit, S, c):
     """f_c(B / K) + kappa_c (1 - 1 / K): own tokens in the noise term, and a shared capacity to
     first order (Dai and Zheng, 2606.08167, where kappa >= 0; here it may be below, so that others
-    help).
-    """
+    help)."""
     kappa = 2 * (np.nanmean(fit['xe2'][:, c], axis=1) - xe_at(fit, c, fit['B'] / 2))
     return xe_at(fit, c, fit['B'] / len(S)) + kappa * (1 - 1 / len(S))
 

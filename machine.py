@@ -14,8 +14,7 @@ from configurator import cpu_cores, fail, say
 
 def find_ranks():
     """Returns (rank, number of processes) as torchrun sets them; (0, 1) without WORLD_SIZE > 1,
-    whatever RANK a platform sets. Fails where they cannot be so.
-    """
+    whatever RANK a platform sets. Fails where they cannot be so."""
     for name in ('WORLD_SIZE', 'RANK', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE'):
         if not os.environ.get(name, '1').isdigit():
             fail(f'{name}={os.environ[name]} in the environment is no number: unset it')
@@ -69,8 +68,7 @@ def choose_device(device=''):
 def keep_freed_memory():
     """Has glibc keep what is freed for the next step. By default it gives large blocks back to the
     system, which clears every page when it is asked for them again: up to a third of a small step
-    (LOG.md 2026-11-25). Where there is no glibc nothing happens.
-    """
+    (LOG.md 2026-11-25). Where there is no glibc nothing happens."""
     try:
         mallopt = ctypes.CDLL('libc.so.6').mallopt
     except (OSError, AttributeError):
@@ -84,8 +82,7 @@ def choose_dtype(dtype, device):
     pass runs in). '' stands for bfloat16 where the device has units for it: a GPU, or AMX on a CPU.
     Others have instructions that take twice as long (LOG.md 2026-11-24), or were not measured. So
     the choice does not depend on what else runs. Weights and softmax are float32 in either; float32
-    is float32 on a GPU too, not TF32. Call choose_device first.
-    """
+    is float32 on a GPU too, not TF32. Call choose_device first."""
     kind = device.partition(':')[0]
     if not dtype:
         has_units = kind == 'cuda' and torch.cuda.is_bf16_supported(including_emulation=False) or (
@@ -116,8 +113,7 @@ def try_compiler(device):
 def compile_model(model, device, mode='default'):
     """Compiles a model's forward in place, as one graph for one shape, so that its parameters keep
     their names. Where torch.compile does not work (no C++ compiler, say) a CPU goes on without it,
-    which one line says; on a GPU, where a run would take days, it fails and names the remedy.
-    """
+    which one line says; on a GPU, where a run would take days, it fails and names the remedy."""
     if device == 'mps':  # whose compiler lacks operations of the model
         return
     check_compiler_cache()

@@ -22,8 +22,7 @@ class Attention(torch.autograd.Function):
     """Causal attention of q, k, v, (B, heads, T, D) each, with dropout of its weights; (B, heads,
     T, D). For CPUs: the backward pass needs no exponential and no row sum over T, as what is kept
     is e = exp(scores - their maximum), and the sum over j of P_ij dP_ij is that of dy_i y_i over D
-    (Dao et al. 2205.14135, appendix B).
-    """
+    (Dao et al. 2205.14135, appendix B)."""
 
     @staticmethod
     def forward(ctx, q, k, v, dropout):
@@ -100,8 +99,7 @@ class GPT(nn.Module):
     def init_weights(self, n_layer, generator):
         """GPT-2's: normal(0, .02), what projects to the residual stream 1/sqrt(2 n_layer) of it.
         The embedding of tokens comes last, so that models that differ in vocab_size alone, as M and
-        M_tag do, start from the same weights wherever they share them.
-        """
+        M_tag do, start from the same weights wherever they share them."""
         for name, p in reversed(list(self.named_parameters())):
             if p.dim() == 2:
                 is_projection = name.endswith('c_proj.weight')
@@ -127,8 +125,7 @@ class GPT(nn.Module):
     @torch.no_grad()
     def generate(self, idx, length, temperature=1.0, top_k=200, generator=None):
         """Returns token ids (B, T) with `length` more sampled behind each row, T + length at most
-        block_size, from the top_k likeliest tokens; temperature 0 takes the likeliest.
-        """
+        block_size, from the top_k likeliest tokens; temperature 0 takes the likeliest."""
         for _ in range(length):
             logits = self.logits(idx)[:, -1].float() / max(temperature, 1e-6)  # (B, V)
             likely, choice = logits.topk(min(top_k if temperature else 1, logits.shape[1]))

@@ -65,8 +65,7 @@ def read_csv(folder, name):
 
 def read_settings_shown(folder):
     """Returns {(dataset, setting): (words, tables)} of the settings that have curves: 'key=value,
-    key=value', which tell it from the others of its data set, and {file: the rows of it}.
-    """
+    key=value', which tell it from the others of its data set, and {file: the rows of it}."""
     frames = {name: read_csv(folder, name) for name in ('curves', 'xe_vs_k', 'xe_by_component')}
     if 'shown_as' not in frames['xe_vs_k']:
         fail(f'{folder}/xe_vs_k.csv is of an older version: write it again with python eval_xe.py')
@@ -316,8 +315,7 @@ def format_number(row, columns):
 
 def setting_lines(rows, notes):
     """Returns the lines of the tables of one setting, rows of xe_vs_k.csv, and of its controls;
-    with `notes` also what the columns mean.
-    """
+    with `notes` also what the columns mean."""
     lines, drop = [], rows['unigram_xe'] - rows['entropy_rate']
     rows = rows.assign(drop=drop, share=(rows['excess'] / drop).where(drop > 1e-6),
                        delta_xe=rows['delta_xe'].where(rows['k'] > 1))  # zero by definition

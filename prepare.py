@@ -84,8 +84,7 @@ def split_path(folder, component, split):
 
 def check_labels(labels):
     """Fails where a label cannot be a component, or may be taken for another: its letters look the
-    same, or a file system has one folder for both.
-    """
+    same, or a file system has one folder for both."""
     taken = dict.fromkeys(('meta.json', 'tokenizer.json', 'documents.png'), 'a file of the data')
     for label in labels:
         unprintable = any(unicodedata.category(c) in ('Cc', 'Cs', 'Zl', 'Zp') for c in label)
@@ -113,8 +112,7 @@ def stage_documents(streams, staging, key=words_of):
     that has one of its key. Where test or validation is missing, it is cut from train.
 
     Returns {component: {split: {'lengths': array of the documents' bytes, 'duplicates': how many
-    were dropped}}}. Fails where a component has no text in a split.
-    """
+    were dropped}}}. Fails where a component has no text in a split."""
     staged = collections.defaultdict(lambda: {
         split: {'lengths': array.array('q'), 'duplicates': 0} for split in SPLITS})
     keep, passed, seen, buffer, size = split_names(labels), 0, set(), {}, 0
@@ -217,8 +215,7 @@ def write_tokens(path, batches, encode, bar, count_bytes=len):
     each begins, and the end). batches is an iterable of lists of documents (bytes, or what else has
     a length), encode maps such a list to a list of uint16 arrays, bar advances by their lengths.
 
-    Returns {'docs', 'tokens', 'bytes', 'sha256'} as meta.json has them.
-    """
+    Returns {'docs', 'tokens', 'bytes', 'sha256'} as meta.json has them."""
     lengths, n_bytes, digest = array.array('q', [0]), 0, hashlib.sha256()
     with open(path + '.bin', 'wb') as f:
         for docs in batches:

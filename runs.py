@@ -39,8 +39,7 @@ def read_run(folder, components=(), any_code=False):
         unfinished     whether it has not ended, by itself or early
         untrained      whether its best step is 0: its best weights are those that it began with
 
-    Returns None where there is no run. Fails where its data are not the data there are now.
-    """
+    Returns None where there is no run. Fails where its data are not the data there are now."""
     saved = read_checkpoint(folder)
     if saved is None:
         return None
@@ -80,8 +79,7 @@ def find_folders(patterns):
 def read_runs(patterns, components=(), any_code=False, unfinished=False, which='best'):
     """Returns read_run's runs in the folders that match patterns, with commas between. Left out,
     and named, are those that repeat another, those without the checkpoint `which` and, unless
-    `unfinished`, those that have not ended. With any_code all count as trained by today's code.
-    """
+    `unfinished`, those that have not ended. With any_code all count as trained by today's code."""
     chosen, left_out = {}, collections.defaultdict(list)
     for folder in find_folders(patterns):
         run = read_run(folder, components, any_code)
@@ -119,8 +117,7 @@ def parts_of(run_folder, record, settings):
     on one component is its own P_c and has no parts; with tags, it has P_c, as M_tag has.
 
     record is what draw_mix says of M. settings has M's dataset, seed, mix_seed, block_size,
-    token_budget, shuffle_components and constant_per_component, and tag where that may be True.
-    """
+    token_budget, shuffle_components and constant_per_component, and tag where that may be True."""
     parent, M = os.path.split(os.path.normpath(run_folder))
     components, K, T = record['components'], len(record['components']), settings['block_size']
     constant, tag = settings['constant_per_component'], settings.get('tag', False)
@@ -152,8 +149,7 @@ def parts_of(run_folder, record, settings):
 def match_parts(runs):
     """Returns {folder: {'specialist': {c: run}, 'diluted': {c: run}, 'tagged': {'': run}}}: what
     each run is compared with, as far as it is among the runs. They agree with it in setting, steps
-    and seeds. The specialists are of the components that it is evaluated on.
-    """
+    and seeds. The specialists are of the components that it is evaluated on."""
     def key(run, components, tokens, tag=False):
         free = 'token_budget', 'tag', 'constant_per_component'
         return identity(run, *free), tag, tokens, *sorted(components)
@@ -186,8 +182,7 @@ def parts_alone(runs, parts):
 def missing_parts(run, parts):
     """Returns {(part, component): (folder, keys)} of parts_of a run less those in `parts`, what
     match_parts has of it, and less those whose component holds too few tokens. `sweep.py
-    --parts_of` trains them.
-    """
+    --parts_of` trains them."""
     missing, T = {}, run['block_size']
     for (part, c), (folder, keys) in parts_of(run['folder'], run['mix'], run).items():
         docs = list_documents(run['meta'], c, 'train', run['shuffle_components']) if c else None
@@ -200,8 +195,7 @@ def missing_parts(run, parts):
 
 def missing_lines(runs, parts, patterns):
     """Returns the lines that say which runs ΔXE and its terms lack, and how to train them: parts
-    that are begun under names of their own are found among the runs of the patterns.
-    """
+    that are begun under names of their own are found among the runs of the patterns."""
     lacking = {run['folder']: collections.Counter(
         part for part, _ in missing_parts(run, parts[run['folder']])) for run in runs}
     lines = [f'{folder} lacks {", ".join(f"{n} {part}" for part, n in counts.items())} run(s)'

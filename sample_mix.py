@@ -102,8 +102,7 @@ def list_documents(meta, component, split, shuffle_components=False):
     start and length (tokens, in that .bin). Fails where the files are not what meta.json says.
 
     With shuffle_components each component gets as many documents, but of all at random, the same
-    deal for every run.
-    """
+    deal for every run."""
     names = sorted(meta['components'])
     if component not in names:
         fail(f'component {component!r} is not in data/{meta["dataset"]}; it has {join_names(names)}'
@@ -194,8 +193,7 @@ def data_table(meta, block_size):
 
 def choose_components(meta, k, candidates, components, mix_seed):
     """Returns (the mixture's components, those that set an automatic budget), lists of names. These
-    are all candidates, or the components where they are named and not all candidates.
-    """
+    are all candidates, or the components where they are named and not all candidates."""
     pool = sorted(split_names(candidates)) or sorted(meta['components'])
     if chosen := split_names(components):  # named: it need not have the other candidates
         pool = [name for name in pool if name in meta['components']]
@@ -209,8 +207,7 @@ def choose_components(meta, k, candidates, components, mix_seed):
 
 def automatic_budget(windows, T):
     """Returns what the smallest of the candidates holds, whose windows are given, in tokens: a
-    multiple of lcm(1 .. candidates) windows where that costs under 1%, as every K then gets 1/K.
-    """
+    multiple of lcm(1 .. candidates) windows where that costs under 1%, as every K then gets 1/K."""
     smallest, multiple = min(windows), math.lcm(*range(1, len(windows) + 1))
     rounded = smallest // multiple * multiple
     return T * (rounded if smallest - rounded < 0.01 * smallest else smallest)
@@ -236,8 +233,7 @@ def draw_mix(meta, block_size, k=2, candidates='', components='', token_budget=0
     documents in it start, windows, slack and component, each (D,) int64: where in tokens it begins,
     how many windows it gives, by how many tokens their phase can move, and of which of
     record['components'] it is. record is what mix.json says, plain Python. Fails where a component
-    does not hold its share of the budget, naming the largest budget that would do.
-    """
+    does not hold its share of the budget, naming the largest budget that would do."""
     T = block_size
     if T < 2:
         fail(f'--block_size={T}: a window needs at least 2 tokens')
@@ -282,8 +278,7 @@ def draw_mix(meta, block_size, k=2, candidates='', components='', token_budget=0
 
 def draw_epoch(mix, block_size, seed, epoch):
     """Returns the windows of one epoch in the order in which training reads them: start (N,) in
-    mix['tokens'], and component (N,), int64. A document's phase is uniform in 0 .. L mod T.
-    """
+    mix['tokens'], and component (N,), int64. A document's phase is uniform in 0 .. L mod T."""
     rng, n = random_stream('windows', seed, epoch), mix['windows']
     phase = rng.integers(0, mix['slack'] + 1)  # (D,)
     # of a document whose first window is the i-th of all, less i windows: then all rise alike
@@ -295,8 +290,7 @@ def draw_epoch(mix, block_size, seed, epoch):
 
 def draw_batches(mix, block_size, batch, seed, skip=0, device='cpu'):
     """Yields (start, component), one int64 tensor (2, batch) on the device, for ever: one epoch's
-    windows after another's, without a gap. The first `skip` windows are left out.
-    """
+    windows after another's, without a gap. The first `skip` windows are left out."""
     import torch
     epoch, skip = divmod(skip, int(mix['windows'].sum()))
     ahead = torch.empty(2, 0, dtype=torch.int64, device=device)
@@ -315,8 +309,7 @@ def draw_batches(mix, block_size, batch, seed, skip=0, device='cpu'):
 
 def gather_windows(tokens, start, T):
     """Returns the windows (B, T), int32, that begin at start (B,), int64, of tokens (N,): int16
-    with the bits of uint16, for which few devices have operations.
-    """
+    with the bits of uint16, for which few devices have operations."""
     if tokens.device.type == 'mps':  # where index_select would write out all N - T + 1 windows
         windows = tokens[start[:, None] + start.new_tensor(range(T))]
     else:
@@ -348,8 +341,7 @@ def eval_windows(meta, component, split, block_size, cap=0, shuffle_components=F
 
     They are cut from each document's start without overlap, one window of every document before a
     second of any, in an order that depends on data set, split and component alone; a cap > 0 keeps
-    the first so many.
-    """
+    the first so many."""
     T, docs = block_size, list_documents(meta, component, split, shuffle_components)
     rank = random_stream('evaluation', meta['dataset'], split, component).permutation(len(docs))
     doc, nth = number_windows(docs['length'] // T)

@@ -73,8 +73,7 @@ def check_pointer(path):
 
 def open_letters(path, name):
     """Opens a packed or plain file for reading text, in UTF-8 or as its byte-order mark says. The
-    ends of lines stay. What is not UTF-8 becomes lone surrogates, which encode() refuses later.
-    """
+    ends of lines stay. What is not UTF-8 becomes lone surrogates, which encode() refuses later."""
     unpack = UNPACK.get(os.path.splitext(name)[1].lower(), functools.partial(open, mode='rb'))
     file = io.BufferedReader(unpack(path), 1 << 16)
     start = file.peek(1)[:1000]
@@ -159,8 +158,7 @@ def read_delimited(file, columns, separator, quotes):
 
 def join_lines(file, quotes):
     """Yields ('line 2', record) from the second line of a file on. A record is a line, or as many
-    as make its quotation marks even: within them a line may end. Blank lines are left out.
-    """
+    as make its quotation marks even: within them a line may end. Blank lines are left out."""
     record, number, is_open = '', 2, False
     for next_number, line in enumerate(file, 3):
         record += line
@@ -241,8 +239,7 @@ def fail_on_source(name, error, where='', also=''):
 def read_classes(names, in_csv=False):
     """Returns what labels stand for where names are those of classes: {number: its class} and
     {string: its class}, a name, or where none is another's number, a number. Raises ValueError
-    where in_csv, whose numbers are strings, a label may be both.
-    """
+    where in_csv, whose numbers are strings, a label may be both."""
     numbers, strings = {str(i): name for i, name in enumerate(names)}, {n: n for n in names}
     both = [name for name in names if numbers.get(name, name) != name]
     if both and in_csv:
@@ -305,8 +302,7 @@ def read_documents(name, rows, parse, classes=()):
 
 def read_file(path, columns, separator, quotes, name='', names=()):
     """Yields the documents of a file of rows. name is its own where path is that of a download,
-    names are those of the label's classes where the file does not say.
-    """
+    names are those of the label's classes where the file does not say."""
     name = name or path
     try:
         kind = kind_of(name)
@@ -342,8 +338,7 @@ def read_text(path):
 def open_text(source, config, columns, separator='', quotes=True):
     """Returns {split: iterator over (component, document in bytes)} of a source of text: a file, a
     folder, or the id of a data set of the hub, of which config names a configuration. columns are
-    those of the texts, and that of the label. Fails where there is nothing to read.
-    """
+    those of the texts, and that of the label. Fails where there is nothing to read."""
     if len(columns) < 2:
         fail('--text_column names no column')
     separator = {'tab': '\t', r'\t': '\t'}.get(separator, separator)
@@ -363,8 +358,7 @@ def open_text(source, config, columns, separator='', quotes=True):
 
 def open_folder(source, folder, config, columns, read):
     """Returns the documents of a folder: <split>/<component>/*.txt, <component>/*.txt, the files
-    that its README.md lists, as on the hub, or all files of rows.
-    """
+    that its README.md lists, as on the hub, or all files of rows."""
     files = sorted(file for file in glob.glob('**', root_dir=folder, recursive=True)  # none hidden
                    if not os.path.isdir(os.path.join(folder, file)))
     kinds = {file: kind_of(os.path.join(folder, file)) for file in files}

@@ -110,8 +110,7 @@ def say_lost(budget, ks):
 def list_runs(meta, ks, seeds, control, budget):
     """Returns ({folder: keys}, {component: the tokens that it holds}): the sweep's runs in order,
     each with the keys that are its own; and the components that are too small for a run that the
-    sweep should have. The mixtures have a budget of so many tokens an epoch.
-    """
+    sweep should have. The mixtures have a budget of so many tokens an epoch."""
     dataset, candidates, T, parent = (
         settings[key] for key in ('dataset', 'candidates', 'block_size', 'out_dir'))
     found, kinds = {}, [(K, False) for K in ks] + [(control, True)] * (control > 0)
@@ -171,8 +170,7 @@ def list_sets(meta, seeds, budget):
 
 def list_parts(named):
     """Returns {folder: all keys} of what runs of read_runs are compared with, but for what is done
-    among them. What is begun among them goes on in its folder.
-    """
+    among them. What is begun among them goes on in its folder."""
     today, matched, found = runs.code_hash([checkpoint.read_code()]), runs.match_parts(named), {}
     for run in named:
         there = matched[run['folder']]
@@ -199,8 +197,7 @@ def run_words(folder, config, base, passed_on):
 
 def read_state(folder, config):
     """Returns (the share of its steps that a run has taken, 1 where it is done; its number type; in
-    what its folder holds another run than that of `config`, '' where it does not).
-    """
+    what its folder holds another run than that of `config`, '' where it does not)."""
     saved = checkpoint.read_checkpoint(folder)
     if not saved:
         return 0, '', ''
@@ -235,8 +232,7 @@ def list_gpus():
 
 def start(words, gpu='', share=1, log=None):
     """Starts a script, with its part of the cores where `share` run at a time, on a GPU, its output
-    in a file. Returns its Popen. It gets signals from the sweep alone, and ends with it.
-    """
+    in a file. Returns its Popen. It gets signals from the sweep alone, and ends with it."""
     cores = str(max(1, cpu_cores() // share))
     environment = os.environ | ({'CUDA_VISIBLE_DEVICES': gpu} if gpu else {})
     for name in ('OMP_NUM_THREADS', 'TORCHINDUCTOR_COMPILE_THREADS'):
@@ -249,8 +245,7 @@ def start(words, gpu='', share=1, log=None):
 
 def pause(processes):
     """Waits a moment. Hands a signal that has come on to the processes, and returns its number, or
-    0. At a second one they end at once.
-    """
+    0. At a second one they end at once."""
     time.sleep(0.1)
     if not signals:
         return 0

@@ -22,8 +22,7 @@ END_OF_TEXT = '<|endoftext|>'
 
 def train_bpe(texts, vocab_size):
     """Returns a byte-level BPE (tokenizers.Tokenizer) of vocab_size tokens, END_OF_TEXT the first,
-    trained on texts, an iterable. Fails where they yield fewer tokens.
-    """
+    trained on texts, an iterable. Fails where they yield fewer tokens."""
     tok = tokenizers.Tokenizer(BPE())
     tok.pre_tokenizer = ByteLevel(add_prefix_space=False)
     tok.decoder = tokenizers.decoders.ByteLevel()
@@ -40,8 +39,7 @@ def train_bpe(texts, vocab_size):
 def read_tokenizer(path):
     """Returns (tokenizers.Tokenizer, its number of tokens, the id of its end-of-text token) of a
     tokenizer.json, without its BPE dropout, truncation and padding. Fails where it has no
-    end-of-text token or does not fit uint16.
-    """
+    end-of-text token or does not fit uint16."""
     try:
         tok = tokenizers.Tokenizer.from_file(os.path.expanduser(path))
     except Exception as e:  # the library raises Exception itself
@@ -102,8 +100,7 @@ def to_tiktoken(tok):
     tokenizers joins the pairs that are merges, in their order; tiktoken joins any neighbours that
     make up a token, in the order of ids. That is the same where ids ascend with the merges, no two
     of which make up one token, and tok cuts the text of a token into that token alone. For no merge
-    before that of l and r crossed their borders, so other neighbours would mean another cut.
-    """
+    before that of l and r crossed their borders, so other neighbours would mean another cut."""
     vocab, letters = tok.get_vocab(), sorted(ByteLevel.alphabet())
     has_bytes = vocab.keys() >= {*letters} and len({*vocab.values()}) == len(vocab)
     if not (is_byte_level(tok) and has_bytes):
@@ -145,8 +142,7 @@ def encoder(tok, encoding=None, num_proc=0, lossy=False):
     """Returns a function from a list of documents (UTF-8, bytes) to the list of their tokens
     (uint16 arrays): by `encoding`, a tiktoken.Encoding, in num_proc threads, or where it is None by
     tok, a tokenizers.Tokenizer. Fails on a document that does not come back from tok's tokens
-    letter by letter, unless lossy is True.
-    """
+    letter by letter, unless lossy is True."""
     def by_tokenizers(docs):
         texts = [doc.decode() for doc in docs]
         try:
@@ -175,8 +171,7 @@ def encoder(tok, encoding=None, num_proc=0, lossy=False):
 def decoder(name, path):
     """Returns a function from token ids to text, of a data set whose meta.json says that its
     tokenizer is `name` and whose tokenizer.json is at path. A synthetic process's symbols are
-    numbers.
-    """
+    numbers."""
     if name == 'none':
         return lambda ids: ' '.join(map(str, ids))
     if name == 'gpt2':

@@ -298,8 +298,7 @@ def end_on_error(kind, error, trace):
     go_on = f'{out_dir} goes on by --init_from=auto, with any number of processes'
     if world_size > 1:  # torchrun ends the others
         reason = f'{kind.__name__}: {" ".join(str(error).split())[:300]}'
-        print(f'train.py: process {rank} of {world_size} cannot go on ({reason}); {go_on}',
-              file=sys.stderr, flush=True)
+        say(f'process {rank} of {world_size} cannot go on ({reason}); {go_on}', by_all=True)
         os._exit(128 + stop_signal if stop_signal else 1)
     if stop_signal:  # Ctrl-C kills a compiler too
         fail(f'interrupted by {signal.Signals(stop_signal).name} in step {iter_num + 1}; {go_on}',
