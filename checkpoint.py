@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 import configurator
-from configurator import (code_of, fail, is_sealed, looked_in, refusal, replace_file, safe_name,
-                          say, sealed, train_defaults)
+from configurator import (code_of, fail, is_sealed, looked_in, read_settings, refusal,
+                          replace_file, safe_name, say, sealed, train_defaults)
 from model import GPT
 
 # Keys of train.py that move none of a run's numbers (epochs does through max_iters, which is
@@ -197,12 +197,12 @@ def why_other_code(before, name='model.py'):
     return f'was trained with another {name} ({" | ".join(lines[:2])[:200]})'
 
 
-def why_another(checkpoint, config, components, mix=None, may_change=frozenset()):
+def why_another(checkpoint, config, components, mix=None, may_change=frozenset(), defaults=None):
     """Returns why a checkpoint is of another run than train.py with all the settings `config` on
     `components` would be: a clause ('was trained with seed=0, not 1'), or ''. `mix` is draw_mix's
     record, uncompared where it is None; `may_change` are keys that may differ besides
     NOT_PART_OF_A_SETTING. A key that the checkpoint does not know had its default."""
-    before = train_defaults() | checkpoint['config']
+    before = (defaults or train_defaults()) | checkpoint['config']
     before['components'], now = checkpoint['mix']['components'], config | {'components': components}
     ignored = NOT_PART_OF_A_SETTING | may_change | {'candidates', 'k'}
     changed = [f'{key}={before[key]!r}, not {now[key]!r}' for key in sorted(now.keys() - ignored)
@@ -214,7 +214,7 @@ def why_another(checkpoint, config, components, mix=None, may_change=frozenset()
     return '' if config['any_code'] else why_other_code(checkpoint['code'][-1]['model.py'])
 
 
-def find_checkpoint(folder, config, components, mix):
+def find_checkpoint(folder, config, components, mix, script):
     """Returns the checkpoint that train.py with the settings `config` goes on from, or None where
     it starts anew. Fails where that would replace a run without overwrite, or go on with another
     one; the program ends where there is nothing left to train. components and mix as in
@@ -231,8 +231,9 @@ def find_checkpoint(folder, config, components, mix):
     if not checkpoint:
         return None
     is_auto = init_from == 'auto'
+    defaults = {key: default for key, (default, _) in read_settings(script).items()}
     another = why_another(checkpoint, config, components, mix,
-                          frozenset() if is_auto else MAY_CHANGE_ON_RESUME)
+                          frozenset() if is_auto else MAY_CHANGE_ON_RESUME, defaults)
     if another and not (is_auto and overwrite):
         fail(f'--init_from={init_from}: {folder} {another}: set that back, or choose another'
              ' --out_dir, or --overwrite=True')

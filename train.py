@@ -150,7 +150,7 @@ val_first = first[val_component.to(device)]
 out_dir = out_dir or checkpoint.usual_folder(config, record)
 if master:
     held = configurator.lock(os.path.join(out_dir, 'lock'), out_dir)  # until the process ends
-saved = checkpoint.find_checkpoint(out_dir, config, names, record)
+saved = checkpoint.find_checkpoint(out_dir, config, names, record, __file__)
 if saved and not dtype:  # then the run's: another machine would choose another
     dtype = saved['config']['dtype']
 dtype, autocast = choose_dtype(dtype, device)
