@@ -10,12 +10,13 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-# The most logits that exist at one time, by device: 67 MB in float32 on a CPU; on a GPU, where
-# small products are slow, as many as 32-bit indices reach, 4.3 GB in bfloat16. See TokenXE.
-HEAD_LOGITS = {'cpu': 2**24, 'mps': 2**24, 'cuda': 2**31 - 1}
-# The same for a compiled training step on a CPU, .5 GB in bfloat16: to write them and read them
-# again costs less than to compute them twice (LOG.md 2026-11-25).
-KEPT_LOGITS = 2**28
+# The most logits in a chunk of TokenXE, by device: 67 MB in float32 on a CPU. A compiled step takes
+# more at a time: .5 GB in bfloat16 on a CPU, for to write them and read them again costs less than
+# to compute them twice (LOG.md 2026-11-25); on a GPU, where small products are slow, as many as
+# 32-bit indices reach, 4.3 GB.
+CHUNK = {'cpu': 2**24, 'mps': 2**24, 'cuda': 2**28}
+COMPILED_CHUNK = {'cpu': 2**28, 'mps': 2**24, 'cuda': 2**31 - 1}
+KEPT = 2**32  # the most logits in all that a GPU keeps for the backward pass, 8.6 GB in bfloat16
 
 
 class Attention(torch.autograd.Function):
@@ -140,48 +141,59 @@ class GPT(nn.Module):
         """
         h = self.hidden(idx).flatten(0, 1)  # (B * T, C)
         y = targets.flatten().long()  # (B * T,)
-        is_step = torch.compiler.is_compiling() and torch.is_grad_enabled()
-        kind = h.device.type
-        max_logits = KEPT_LOGITS if is_step and kind == 'cpu' else HEAD_LOGITS[kind]
-        return TokenXE.apply(h, self.lm_head.weight, y, max_logits).view(targets.shape)
+        kind, is_compiled, trains = (
+            h.device.type, torch.compiler.is_compiling(), torch.is_grad_enabled())
+        chunk = (COMPILED_CHUNK if is_compiled and (trains or kind == 'cuda') else CHUNK)[kind]
+        n_logits = len(y) * len(self.lm_head.weight)
+        is_kept = trains and n_logits <= (KEPT if kind == 'cuda' else chunk)
+        return TokenXE.apply(h, self.lm_head.weight, y, chunk, is_kept).view(targets.shape)
 
 
 class TokenXE(torch.autograd.Function):
     """Cross entropy in nats, float32 (N,), of targets y (N,) under softmax(h weight^T); h is (N,
     C), weight (V, C). Products are in autocast's type where that is on, the softmax is in float32.
 
-    A chunk of tokens has at most max_logits logits. Where a batch fits in one chunk its logits are
-    kept for the backward pass, in the products' type. Where it does not, backward recomputes them
-    chunk by chunk: one more matmul, and no (N, V) tensor (LOG.md 2026-11-25 has the measurements).
+    A chunk of tokens has at most so many logits. Where is_kept, softmax - one_hot is kept for the
+    backward pass, in the products' type: the incoming gradient then scales rows of h, and of its
+    gradient. Else backward computes it again chunk by chunk: one more matmul, and no (N, V) tensor.
     """
 
     @staticmethod
-    def forward(ctx, h, weight, y, max_logits):
+    def forward(ctx, h, weight, y, chunk, is_kept):
         kind = h.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else h.dtype
-        h, weight, types = h.to(dtype), weight.to(dtype), (h.dtype, weight.dtype)
-        rows = max(1, max_logits // len(weight))
-        losses, lse = [], []
-        for h_chunk, y_chunk in zip(h.split(rows), y.split(rows)):
-            logits = h_chunk @ weight.T  # (rows, V)
-            lse.append(logits.float().logsumexp(1))
-            losses.append(lse[-1] - logits.gather(1, y_chunk[:, None])[:, 0].float())
-        kept = [logits] if len(losses) == 1 else []
+        ctx.types = h.dtype, weight.dtype
+        h, weight, ctx.rows = h.to(dtype), weight.to(dtype), max(1, chunk // len(weight))
+        losses, lse, kept = [], [], []
+        for h_chunk, y_chunk in zip(h.split(ctx.rows), y.split(ctx.rows)):
+            logits = (h_chunk @ weight.T).float()  # (rows, V)
+            top = logits.amax(1, keepdim=True)  # with exp and sum one pass, where logsumexp is two
+            lse.append(top + (logits - top).exp().sum(1, keepdim=True).log())
+            losses.append((lse[-1] - logits.gather(1, y_chunk[:, None]))[:, 0])
+            if is_kept:
+                kept.append(softmax_minus_one_hot(logits, lse[-1], y_chunk).to(dtype))
         ctx.save_for_backward(h, weight, y, torch.cat(lse), *kept)
-        ctx.rows, ctx.types = rows, types
         return torch.cat(losses)
 
     @staticmethod
     def backward(ctx, grad):  # (N,)
         h, weight, y, lse, *kept = ctx.saved_tensors
-        ids = torch.arange(len(weight), device=y.device)  # (V,)
-        grad_h, grad_weight = [], 0.0
+        grad, grad_h, grad_weight = grad[:, None], [], 0.0
         chunks = zip(*(x.split(ctx.rows) for x in (h, y, lse, grad)))
-        for h_chunk, y_chunk, lse_chunk, grad_chunk in chunks:
-            logits = kept[0] if kept else h_chunk @ weight.T  # (rows, V)
-            p = (logits.float() - lse_chunk[:, None]).exp()
-            one_hot = (ids == y_chunk[:, None]).float()
-            grad_logits = ((p - one_hot) * grad_chunk[:, None]).to(weight.dtype)
-            grad_h.append(grad_logits @ weight)
-            grad_weight = grad_weight + (grad_logits.T @ h_chunk).float()
-        return torch.cat(grad_h).to(ctx.types[0]), grad_weight.to(ctx.types[1]), None, None
+        for i, (h_chunk, y_chunk, lse_chunk, grad_chunk) in enumerate(chunks):
+            if kept:
+                grad_logits = kept[i]  # (rows, V)
+            else:
+                logits = (h_chunk @ weight.T).float()
+                grad_logits = softmax_minus_one_hot(logits, lse_chunk, y_chunk).to(weight.dtype)
+            grad_h.append((grad_logits @ weight) * grad_chunk)
+            scaled = (h_chunk * grad_chunk).to(weight.dtype)
+            grad_weight = grad_weight + (grad_logits.T @ scaled).float()
+        grad_h = torch.cat(grad_h).to(ctx.types[0])
+        return grad_h, grad_weight.to(ctx.types[1]), None, None, None
+
+
+def softmax_minus_one_hot(logits, lse, y):
+    """Returns the gradient of the loss in the logits (N, V); lse is (N, 1), y the targets (N,)."""
+    ids = torch.arange(logits.shape[1], device=y.device)  # (V,)
+    return (logits - lse).exp() - (ids == y[:, None]).float()

@@ -202,13 +202,13 @@ def bench_prepare(folder=None):
 class Head(torch.nn.Module):
     """TokenXE alone, as a module that compile_model compiles."""
 
-    def __init__(self, V, C, max_logits):
+    def __init__(self, V, C, chunk, is_kept):
         super().__init__()
-        self.max_logits = max_logits
+        self.chunk, self.is_kept = chunk, is_kept
         self.weight = torch.nn.Parameter(0.02 * torch.randn(V, C))
 
     def forward(self, h, y):
-        return model.TokenXE.apply(h, self.weight, y, self.max_logits)
+        return model.TokenXE.apply(h, self.weight, y, self.chunk, self.is_kept)
 
 
 def bench_head():
@@ -216,10 +216,10 @@ def bench_head():
     dtype, autocast = machine.choose_dtype('', 'cpu')
     for L, H, C, V, B, T, dropout in (DEFAULT, LAPTOP):
         N, results = B * T, []
-        for chunks in (1, 4, 13):  # 13 is what HEAD_LOGITS makes of DEFAULT
+        for chunks in (1, 4, 13):  # 13 is what CHUNK makes of DEFAULT
             rows, saved = -(-N // chunks), {}
             h, y = torch.randn(N, C, requires_grad=True), torch.randint(V, (N,))
-            head = Head(V, C, rows * V)
+            head = Head(V, C, rows * V, chunks == 1)
 
             def keep(x):
                 saved[x.data_ptr()] = x.nbytes

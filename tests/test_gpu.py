@@ -168,8 +168,8 @@ def test_speed_is_held_against_the_roofline_of_a_card_that_is_known(on_cuda, mon
 
 
 def test_the_roofline_is_that_of_the_code_that_inductor_writes(on_cuda, monkeypatch):
-    """Kernel by kernel, at 2.8 TB/s and 600 TFLOP/s, an H100 reaches 3.5 M tokens a second."""
-    for card, best in ((H100, 3.5e6), ('NVIDIA H200', 4.5e6), ('NVIDIA A100-SXM4-80GB', 1.7e6)):
+    """Kernel by kernel, at 2.8 TB/s and 600 TFLOP/s, an H100 reaches 3.9 M tokens a second."""
+    for card, best in ((H100, 3.9e6), ('NVIDIA H200', 4.9e6), ('NVIDIA A100-SXM4-80GB', 1.8e6)):
         monkeypatch.setattr(torch.cuda, 'get_device_name', lambda card=card: card)
         assert gpu.attainable() == pytest.approx(best, rel=0.02)
         assert gpu.attainable(50257) < 0.8 * gpu.attainable()

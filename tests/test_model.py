@@ -79,7 +79,7 @@ def plain_losses(net, idx, targets):
 @pytest.mark.parametrize('bias', [False, True])
 def test_losses_are_those_of_a_direct_float64_computation(bias, monkeypatch):
     # chunks of 7 do not divide B * T
-    monkeypatch.setattr(model_module, 'HEAD_LOGITS', {'cpu': 7 * 37})
+    monkeypatch.setattr(model_module, 'CHUNK', {'cpu': 7 * 37})
     net, (idx, targets) = new_model(bias=bias), draw_tokens()
     with torch.no_grad():
         for p in net.parameters():  # large weights, so that the losses differ from ln V
@@ -90,8 +90,9 @@ def test_losses_are_those_of_a_direct_float64_computation(bias, monkeypatch):
     torch.testing.assert_close(net.eval()(idx, targets), plain_losses(net, idx, targets))
 
 
-def test_gradients_of_the_chunked_head_are_those_of_the_plain_loss(monkeypatch):
-    monkeypatch.setattr(model_module, 'HEAD_LOGITS', {'cpu': 7 * 37})
+@pytest.mark.parametrize('chunk', [7 * 37, 2**24])  # computed again, or kept
+def test_gradients_of_the_chunked_head_are_those_of_the_plain_loss(monkeypatch, chunk):
+    monkeypatch.setattr(model_module, 'CHUNK', {'cpu': chunk})
     net, (idx, targets) = new_model(), draw_tokens()
     weight = torch.rand(4, 12)
     grads = []
@@ -147,7 +148,7 @@ def test_gradients_in_bfloat16_are_within_its_rounding():
 
 @pytest.mark.parametrize('autocast', [False, True])
 def test_the_logits_of_a_whole_batch_never_exist_in_float32(monkeypatch, autocast):
-    monkeypatch.setattr(model_module, 'HEAD_LOGITS', {'cpu': 12 * 3000})
+    monkeypatch.setattr(model_module, 'CHUNK', {'cpu': 12 * 3000})
     net, (idx, targets) = new_model(vocab_size=3000), draw_tokens(b=16)  # 192 tokens, chunks of 12
 
     class Largest(TorchDispatchMode):
@@ -249,8 +250,8 @@ def test_backward_keeps_the_logits_of_one_chunk_and_of_no_more(monkeypatch, chun
     backward was to recompute were those of forward, and all of them were kept.
     """
     most = 192 * 3000 // chunks
-    monkeypatch.setattr(model_module, 'HEAD_LOGITS', {'cpu': most})
-    monkeypatch.setattr(model_module, 'KEPT_LOGITS', most)
+    monkeypatch.setattr(model_module, 'CHUNK', {'cpu': most})
+    monkeypatch.setattr(model_module, 'COMPILED_CHUNK', {'cpu': most})
     monkeypatch.setattr(machine, 'try_compiler', lambda device: None)
     net, (idx, targets) = new_model(vocab_size=3000), draw_tokens(b=16)  # 192 tokens
     if compiled:

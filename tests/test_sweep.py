@@ -372,7 +372,7 @@ def test_a_sweep_that_is_killed_at_random_goes_on_bit_for_bit(project):
     undisturbed = {folder: state(folder) for folder in glob.glob('out/*/')}
     assert len(undisturbed) == 2
     signals = signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP
-    kills = int(os.environ.get('KILLS', 2))
+    kills = int(os.environ.get('KILLS', 1))
     while kills:
         shutil.rmtree('out')
         status = None
@@ -547,19 +547,16 @@ def test_a_budget_that_a_k_cannot_use_is_named_with_the_nearest(listed, capsys):
         assert says in err and ('cannot use' in err) == bool(says)
 
 
-def test_a_sweep_with_a_folder_of_its_own_has_results_of_its_own(project):
-    """It would replace those of the sweep in out/ without a word."""
-    status, output = end(begin('--k=2', '--parts=False', '--seeds=0', '--control=0',
-                               '--out_dir=wide'))
-    assert status == 0 and os.listdir('results') == ['tiny-wide'], output
-
-
 def test_a_gpu_whose_run_ends_without_a_step_gets_no_other(project, monkeypatch, capsys):
-    """A GPU that fails ends its runs in seconds, and would swallow the sweep."""
-    given = []
+    """
+    A GPU that fails ends its runs in seconds, and would swallow the sweep. And a sweep with a
+    folder of its own has results of its own: it would replace those of the one in out/.
+    """
+    given, evaluated = [], []
 
     def begun(self, command, env, stdout, **more):  # as Popen: on GPU 1 a run dies at once
         self.returncode = 0
+        evaluated.extend(word for word in command if word.startswith('--results_dir='))
         for folder in [word[10:] for word in command if word.startswith('--out_dir=')]:
             given.append(env['CUDA_VISIBLE_DEVICES'])
             if given[-1] == '0':
@@ -576,6 +573,7 @@ def test_a_gpu_whose_run_ends_without_a_step_gets_no_other(project, monkeypatch,
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '0,1')
     with pytest.raises(SystemExit) as e:
         run('sweep.py', 'tiny.py', '--k=2', '--parts=False', '--seeds=0 1 2 3 4 5', '--device=cuda',
-            '--control=0', '--dtype=float32')
+            '--control=0', '--dtype=float32', '--out_dir=wide')
     assert e.value.code and sorted(given).count('1') == 1 and given.count('0') == 5, given
     assert 'failed on GPU 1 (status 1)' in capsys.readouterr().err
+    assert evaluated == ['--results_dir=results/tiny-wide']
