@@ -121,9 +121,8 @@ if verify:
     sample_mix.check_hashes(meta, meta['components'], ('train', 'val'))
 mix, record = sample_mix.draw_mix(meta, block_size, k, candidates, components, token_budget,
                                   mix_seed, shuffle_components, constant_per_component)
-names, T = record['components'], block_size
-k, token_budget = len(names), record['token_budget']
-windows_per_step = gradient_accumulation_steps * batch_size
+names, T, token_budget = record['components'], block_size, record['token_budget']
+k, windows_per_step = len(names), gradient_accumulation_steps * batch_size
 max_iters = checkpoint.count_steps(config, token_budget)
 lr_decay_iters = lr_decay_iters or max_iters
 config |= {key: globals()[key] for key in ('k', 'token_budget', 'max_iters', 'lr_decay_iters')}
@@ -139,8 +138,7 @@ val = [sample_mix.eval_windows(meta, name, 'val', T, val_windows_per_component,
 sample_mix.check_unchanged(meta)  # all has been read from one and the same data set
 n_val = np.array([len(w) for w in val])  # (K,)
 val_component = np.repeat(np.arange(k), n_val)[rank::world_size]
-n_counted = len(val_component)
-pad = -n_counted % micro_batch
+n_counted, pad = len(val_component), -len(val_component) % micro_batch
 val_component = torch.from_numpy(np.pad(val_component, (0, pad)))
 val_tokens = np.concatenate(val, dtype=np.int32)[rank::world_size]
 val_tokens = torch.from_numpy(np.pad(val_tokens, ((0, pad), (0, 0)))).to(device)
@@ -440,9 +438,8 @@ if master:
     log_file.close()
     print(f'{stop_reason} after step {iter_num:,} of {max_iters:,}, and saved; the same command'
           f' with --init_from=resume goes on | {out_dir}/ckpt.pt' if status else
-          f'best val_xe {best_val_loss:.4f} nats at step {best_iter:,} of {iter_num:,} |'
-          f' {iter_num * windows_per_step * T:,} tokens in {rows[-1]["seconds"]:.0f} s |'
-          f' {out_dir}/best.pt')
+          f'best val_xe {best_val_loss:.4f} nats at step {best_iter:,} of {iter_num:,},'
+          f' {rows[-1]["tokens"]:,} tokens in {rows[-1]["seconds"]:.0f} s | {out_dir}/best.pt')
     call_wandb('finish')
 if world_size > 1:
     # All is written. gloo's threads were seen to abort the interpreter's shutdown (LOG.md): none.
