@@ -33,12 +33,11 @@ import math
 import os
 
 import numpy as np
-import pandas as pd
 
 from configurator import (fail, file_hash, is_sealed, join_names, lock_holder, looked_in, nearest,
                           random_stream, safe_name, split_names)
 
-# torch is imported where it is needed, for it takes two seconds
+# torch and pandas are imported where they are needed, for they take seconds
 AGAIN = 'prepare the data set again with --overwrite=True'
 THOUSANDS = '{:,.0f}'.format
 
@@ -164,6 +163,7 @@ def number_windows(windows):
 
 def data_table(meta, block_size):
     """Returns the lines of two tables: the data set, and the budgets that its components allow."""
+    import pandas as pd
     rows, T = [], block_size
     for component, splits in meta['components'].items():
         for split in ('train', 'val', 'test'):
@@ -360,6 +360,7 @@ def eval_windows(meta, component, split, block_size, cap=0, shuffle_components=F
 
 
 if __name__ == '__main__':
+    import pandas as pd
     import torch
     from scipy.special import entr, rel_entr
 
