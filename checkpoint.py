@@ -40,7 +40,7 @@ RULES = (
     ('choose float32 or bfloat16', lambda x: x in ('', 'float32', 'bfloat16'), 'dtype'),
     ('choose default, reduce-overhead or max-autotune',
      lambda x: x in ('default', 'reduce-overhead', 'max-autotune'), 'compile_mode'))
-CODE = ('model.py', 'sample_mix.py', 'train.py')  # the files that decide a run's numbers
+CODE = ('machine.py', 'model.py', 'sample_mix.py', 'train.py')  # what decides a run's numbers
 WEIGHTS = {'best': 'best', 'last': 'model'}  # of ckpt.pt
 
 
