@@ -66,11 +66,12 @@ def count_steps(settings, token_budget):
     return steps
 
 
-def run_name(dataset, k, seed, mix_seed, shuffled=False, constant=False, tag=False, only=''):
+def run_name(dataset, k, seed, mix_seed, shuffled=False, constant=False, tag=False, only='',
+             shares=''):
     """Returns the name of a run's folder; `only` is name_components where they were named."""
     words = [dataset, f'k{k}', f's{seed}', f'm{mix_seed}' if mix_seed else '',
              'shuffled' if shuffled else '', 'constant' if constant else '', 'tag' if tag else '',
-             only]
+             only, f'shares{shares.replace(",", "+")}' if shares else '']
     return '-'.join(word for word in words if word)
 
 
@@ -86,7 +87,7 @@ def usual_folder(config, record):
              'tag')
     is_named = config['components'] or record['k'] == 1
     only = name_components(record['components'], record['tokens']) if is_named else ''
-    return os.path.join('out', run_name(*(config[key] for key in tells), only))
+    return os.path.join('out', run_name(*(config[key] for key in tells), only, record['shares']))
 
 
 def read_code():

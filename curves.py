@@ -17,6 +17,7 @@ import scipy.stats
 
 from configurator import random_stream, replace_file, short_hash
 from processes import theory, unigram_xe
+from runs import tokens_of_each
 
 RESAMPLES = 1000
 
@@ -126,7 +127,7 @@ TERMS = {'dilution': ('diluted', 'specialist'), 'transfer': ('tagged', 'diluted'
 DIFFERENCES = {'delta': ('xe', 'specialist'), 'excess': ('xe', 'bayes'), **TERMS}
 QUANTITIES = ('xe', 'bayes', *DIFFERENCES, 'bayes_ambiguity')
 # settings with a column each in xe_by_component.csv, whose setting_hash is that of all others
-OWN_COLUMNS = 'token_budget', 'tag', 'shuffle_components', 'constant_per_component'
+OWN_COLUMNS = 'token_budget', 'shares', 'tag', 'shuffle_components', 'constant_per_component'
 RUN_COLUMNS = 'run dataset split k seed mix_seed components component'
 COLUMNS = {  # of the CSV files; name+ stands for name, name_ci_low and name_ci_high
     'xe_by_position': f'{RUN_COLUMNS} position n_windows n_docs xe se ci_low ci_high bayes_xe'
@@ -134,7 +135,8 @@ COLUMNS = {  # of the CSV files; name+ stands for name, name_ci_low and name_ci_
     'xe_by_component': f'{RUN_COLUMNS} n_windows n_docs n_tokens xe se ci_low ci_high perplexity'
                        ' bits_per_byte xe_k1 delta_xe delta_ci_low delta_ci_high in_training '
                        ' setting bayes_xe excess+ entropy_rate entropy_rate_se unfinished'
-                       ' token_budget tag shuffle_components constant_per_component setting_hash',
+                       ' token_budget tag shuffle_components constant_per_component setting_hash'
+                       ' shares',
     'xe_vs_k': 'dataset k n_runs n_sets xe ci_low ci_high delta_xe delta_ci_low delta_ci_high'
                ' dilution+ transfer+ ambiguity+ bayes_ambiguity+ efficiency+ icl_score icl_ci_low'
                ' icl_ci_high interval setting bayes_xe excess+ worst_bin_excess bayes_icl_score'
@@ -245,8 +247,9 @@ def bayes_columns(members, split, curves, bayes, early):
 
 
 def set_of(run):
-    """Returns the components that a run was trained on, sorted, a tuple."""
-    return tuple(sorted(run['mix']['components']))
+    """Returns the components that a run was trained on, with the tokens of each, sorted, a tuple.
+    """
+    return tuple(sorted(tokens_of_each(run['mix']).items()))
 
 
 def summarise(members, split, means):

@@ -63,6 +63,11 @@ def read_run(folder, components=(), any_code=False):
         'untrained': saved['best_iter'] == 0}
 
 
+def tokens_of_each(mix):
+    """Returns {component: the tokens an epoch that it gives} of draw_mix's record."""
+    return {name: facts['tokens'] for name, facts in mix['of_each'].items()}
+
+
 def identity(run, *without):
     """Returns what runs of one setting and the same seeds share, a hash, but for some keys."""
     values = run['settings'] | {key: run[key] for key in SEEDS}
@@ -85,7 +90,7 @@ def read_runs(patterns, components=(), any_code=False, unfinished=False, which='
         run = read_run(folder, components, any_code)
         if not run:
             continue
-        key = identity(run), *sorted(run['mix']['components'])
+        key = identity(run), *sorted(tokens_of_each(run['mix']).items())
         if which not in WEIGHTS and not os.path.isfile(os.path.join(folder, f'{which}.pt')):
             left_out[f'without {which}.pt'].append(folder)
         elif run['unfinished'] and not unfinished:
@@ -117,28 +122,30 @@ def parts_of(run_folder, record, settings):
     on one component is its own P_c and has no parts; with tags, it has P_c, as M_tag has.
 
     record is what draw_mix says of M. settings has M's dataset, seed, mix_seed, block_size,
-    token_budget, shuffle_components and constant_per_component, and tag where that may be True."""
+    token_budget, shuffle_components and constant_per_component, and tag where that may be True.
+    """
     parent, M = os.path.split(os.path.normpath(run_folder))
     components, K, T = record['components'], len(record['components']), settings['block_size']
     constant, tag = settings['constant_per_component'], settings.get('tag', False)
+    shares = record['shares']
     seeds = settings['seed'], settings['mix_seed'], settings['shuffle_components']
     # Where M's folder has the name that train.py gives it (the components in it or not), its parts
     # have theirs. Else they are called after M. {name of M: name of M_tag}
-    usual_names = {run_name(settings['dataset'], K, *seeds, constant, tag, only):
-                   run_name(settings['dataset'], K, *seeds, constant, True, only)
+    usual_names = {run_name(settings['dataset'], K, *seeds, constant, tag, only, shares):
+                   run_name(settings['dataset'], K, *seeds, constant, True, only, shares)
                    for only in ('', name_components(components, record['tokens']))}
 
     def alone(component, tokens):
         name = name_components([component], tokens)
         usual = run_name(settings['dataset'], 1, *seeds, only=name)
         return os.path.join(parent, usual if M in usual_names else f'{M}-{name}'), {
-            'components': join_names([component]), 'token_budget': tokens,
+            'components': join_names([component]), 'token_budget': tokens, 'shares': '',
             'constant_per_component': False, 'tag': False}
     parts = {}
     if K > 1 and not tag:
         parts['tagged', ''] = os.path.join(parent, usual_names.get(M, f'{M}-tag')), {
             'components': join_names(components), 'token_budget': settings['token_budget'],
-            'constant_per_component': constant, 'tag': True}
+            'shares': shares, 'constant_per_component': constant, 'tag': True}
         parts |= {('diluted', c): alone(c, record['of_each'][c]['tokens']) for c in components}
     if K > 1 or tag:
         budget = settings['token_budget'] // T * T * (K if constant else 1)
@@ -150,21 +157,20 @@ def match_parts(runs):
     """Returns {folder: {'specialist': {c: run}, 'diluted': {c: run}, 'tagged': {'': run}}}: what
     each run is compared with, as far as it is among the runs. They agree with it in setting, steps
     and seeds. The specialists are of the components that it is evaluated on."""
-    def key(run, components, tokens, tag=False):
-        free = 'token_budget', 'tag', 'constant_per_component'
-        return identity(run, *free), tag, tokens, *sorted(components)
-    trained = {key(run, run['mix']['components'], run['mix']['tokens'], run['tag']): run
-               for run in runs}
+    def key(run, gives, tag=False):
+        free = 'token_budget', 'tag', 'constant_per_component', 'shares'
+        return identity(run, *free), tag, *sorted(gives.items())
+    trained = {key(run, tokens_of_each(run['mix']), run['tag']): run for run in runs}
     result = {}
     for run in runs:
         T, mix = run['block_size'], run['mix']
         needed = parts_of(run['folder'], mix, run)
         tokens = {name: keys['token_budget'] // T * T for name, (_, keys) in needed.items()}
         budget = tokens.get(('specialist', mix['components'][0]), mix['tokens'])
-        wanted = {'specialist': {c: key(run, [c], budget) for c in run['evaluated']},
-                  'diluted': {c: key(run, [c], n) for (part, c), n in tokens.items()
+        wanted = {'specialist': {c: key(run, {c: budget}) for c in run['evaluated']},
+                  'diluted': {c: key(run, {c: n}) for (part, c), n in tokens.items()
                               if part == 'diluted'},
-                  'tagged': {c: key(run, mix['components'], mix['tokens'], tag=True)
+                  'tagged': {c: key(run, tokens_of_each(mix), tag=True)
                              for part, c in tokens if part == 'tagged'}}
         result[run['folder']] = {part: {c: trained[k] for c, k in keys.items() if k in trained}
                                  for part, keys in wanted.items()}

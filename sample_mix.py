@@ -6,11 +6,12 @@ what that run's model makes of it.
     python sample_mix.py config/cpu.py --components=cs.DS,math.ST --token_budget=100000
     python sample_mix.py config/cpu.py --k=2 --from_run=out/arxiv-cpu-k2-s0
 
-How a budget becomes windows, with T = block_size: each of the K components gives
-n = floor(token_budget / (K T)) windows. A document of L tokens holds floor(L / T) windows.
-Documents are drawn without replacement, in an order fixed by mix_seed and component alone, until
-they hold n, and the last one is cut. So what a component gives at a larger K is a prefix of what it
-gives at a smaller one, and the K sets of one mix_seed are nested.
+How a budget becomes windows, with T = block_size: a component with the share h of the budget,
+1 / K unless `shares` says otherwise, gives n = floor(h token_budget / T) windows. A document of L
+tokens holds floor(L / T) windows. Documents are drawn without replacement, in an order fixed by
+mix_seed and component alone, until they hold n, and the last one is cut. So what a component gives
+at a smaller share is a prefix of what it gives at a larger one, and the K sets of one mix_seed are
+nested.
 """
 # -----------------------------------------------------------------------------
 # what is shown; the mixture has train.py's keys
@@ -23,14 +24,15 @@ top_k = 200              # the continuation draws from this many likeliest token
 from configurator import override
 
 settings = override(globals(), shared=(
-    'dataset', 'candidates', 'components', 'k', 'token_budget', 'mix_seed', 'shuffle_components',
-    'constant_per_component', 'block_size', 'seed'))
+    'dataset', 'candidates', 'components', 'k', 'shares', 'token_budget', 'mix_seed',
+    'shuffle_components', 'constant_per_component', 'block_size', 'seed'))
 
 import glob
 import itertools
 import json
 import math
 import os
+from fractions import Fraction
 
 import numpy as np
 
@@ -205,6 +207,22 @@ def choose_components(meta, k, candidates, components, mix_seed):
     return [pool[i] for i in order[:k]], pool
 
 
+def read_shares(shares, K):
+    """Returns (what each of K components gives of a budget, Fractions that sum to 1; the text that
+    says so in the smallest whole numbers, '' where all are equal) of '3,1', '0.75,0.25' or ''."""
+    try:
+        parts = [Fraction(word) for word in shares.split(',')] if shares else [Fraction(1)] * K
+    except (ValueError, ZeroDivisionError):
+        parts = []
+    if len(parts) != K or min(parts) <= 0:
+        fail(f'--shares={shares}: a number above 0 for each of the {K} components, such as'
+             f' {",".join(["3", *"1" * (K - 1)])}')
+    unit = Fraction(math.gcd(*(part.numerator for part in parts)),
+                    math.lcm(*(part.denominator for part in parts)))
+    text = ','.join(str(part / unit) for part in parts) if len(set(parts)) > 1 else ''
+    return [part / sum(parts) for part in parts], text
+
+
 def automatic_budget(windows, T):
     """Returns what the smallest of the candidates holds, whose windows are given, in tokens: a
     multiple of lcm(1 .. candidates) windows where that costs under 1%, as every K then gets 1/K."""
@@ -226,7 +244,7 @@ def draw_documents(docs, n, T, rng):
 
 
 def draw_mix(meta, block_size, k=2, candidates='', components='', token_budget=0, mix_seed=0,
-             shuffle_components=False, constant_per_component=False):
+             shuffle_components=False, constant_per_component=False, shares=''):
     """Chooses the components and their training documents (see this file's docstring).
 
     Returns (mix, record). mix holds the whole budget: tokens (N,) uint16, and for each of the D
@@ -246,28 +264,33 @@ def draw_mix(meta, block_size, k=2, candidates='', components='', token_budget=0
              f' {docs[name]["length"].max()} tokens')
 
     # the budget in windows: n of each component
-    K, smallest = len(chosen), min(chosen, key=held.get)
-    shares = 1 if constant_per_component else K
+    K = len(chosen)
+    parts, shares = read_shares(shares, K)
+    if shares and constant_per_component:
+        fail(f'--shares={shares}: with --constant_per_component=True all give token_budget tokens')
+    share = dict(zip(chosen, [Fraction(1)] * K if constant_per_component else parts))
     token_budget = token_budget or automatic_budget([held[name] for name in pool], T)
-    n = token_budget // (shares * T)
-    if n < 1:
+    n = {name: int(token_budget * share[name] / T) for name in chosen}
+    if min(n.values()) < 1:
         fail(f'--token_budget={token_budget} gives {K} components no window of {T} tokens each:'
-             f' at least {shares * T}')
-    if n > held[smallest]:
+             f' at least {math.ceil(T / min(share.values()))}')
+    largest = {name: int(held[name] * T / share[name]) for name in chosen}  # budgets
+    smallest = min(chosen, key=largest.get)
+    if n[smallest] > held[smallest]:
         fail(f'--token_budget={token_budget}: {smallest} holds {held[smallest] * T} tokens in'
-             f' windows of {T}, not its 1/{shares} ({n * T}); the largest budget for these'
-             f' components is {held[smallest] * shares * T}')
+             f' windows of {T}, not its {share[smallest]} ({n[smallest] * T}); the largest budget'
+             f' for these components is {largest[smallest]}')
 
     # the documents, and what mix.json says of them
-    drawn = {name: draw_documents(docs[name], n, T, random_stream('documents', mix_seed, name))
-             for name in chosen}
+    drawn = {name: draw_documents(docs[name], n[name], T,
+                                  random_stream('documents', mix_seed, name)) for name in chosen}
     record = {
         'dataset': meta['dataset'], 'data': meta['seal'], 'components': chosen, 'k': K,
         'block_size': T, 'mix_seed': mix_seed, 'shuffle_components': shuffle_components,
         'constant_per_component': constant_per_component, 'token_budget': token_budget,
-        'windows': n * K, 'tokens': n * K * T,
-        'of_each': {name: {'documents': len(drawn[name]), 'windows': n, 'tokens': n * T}
-                    for name in chosen}}
+        'shares': shares, 'windows': sum(n.values()), 'tokens': sum(n.values()) * T,
+        'of_each': {name: {'documents': len(drawn[name]), 'windows': n[name],
+                           'tokens': n[name] * T} for name in chosen}}
     component = np.repeat(np.arange(K), [len(drawn[name]) for name in chosen])
     docs = np.concatenate([drawn[name] for name in chosen])
     mix = {'tokens': read_tokens(meta, 'train', docs),
@@ -383,7 +406,7 @@ if __name__ == '__main__':
             fail(f'{from_run} {why}: set model.py back')
     mix, record = draw_mix(meta, **{key: settings[key] for key in (
         'block_size', 'k', 'candidates', 'components', 'token_budget', 'mix_seed',
-        'shuffle_components', 'constant_per_component')})
+        'shuffle_components', 'constant_per_component', 'shares')})
     names = record['components']
     decode = decoder(meta['tokenizer'], data_path(dataset, 'tokenizer.json'))
     check_unchanged(meta)
@@ -396,20 +419,20 @@ if __name__ == '__main__':
     counts = np.stack([count_tokens(tokens, meta['vocab_size'])
                        for tokens in np.split(mix['tokens'], begins)])
     p = counts / counts.sum(1, keepdims=True)  # (K, V) unigram distributions
-    kl = rel_entr(p, p.mean(0)).sum(1)  # (K,) nats; their mean is the Jensen-Shannon divergence
+    share = np.array([facts['tokens'] for facts in record['of_each'].values()]) / record['tokens']
+    kl = rel_entr(p, share @ p).sum(1)  # (K,) nats; their mean is the Jensen-Shannon divergence
     table = pd.DataFrame(record['of_each'].values(), names)[['documents', 'tokens']]
-    table['share'] = table['tokens'] / record['tokens']
+    table['share'] = share
     table['median length'] = [np.median(length[mix['component'] == i]) for i in range(len(names))]
     table['unigram entropy'], table['KL to the mean'] = entr(p).sum(1), kl
-    table.loc['all'] = len(length), record['tokens'], 1, np.median(length), math.nan, kl.mean()
+    table.loc['all'] = len(length), record['tokens'], 1, np.median(length), math.nan, share @ kl
     print(table.to_string(na_rep='', float_format='{:.4f}'.format, formatters={
         'share': '{:.1%}'.format,
         **dict.fromkeys(('documents', 'tokens', 'median length'), THOUSANDS)}))
-    print(f'one epoch: {record["windows"]:,} windows of {T} tokens,'
-          f' {record["windows"] // len(names):,} of each component'
-          f' (of a budget of {record["token_budget"]:,} tokens).\n'
-          'Entropies in nats a token. The Jensen-Shannon divergence of the unigrams is the last'
-          f' column\'s mean, {kl.mean():.4f}; it is at most ln K = {math.log(len(names)):.4f}.')
+    print(f'one epoch: {record["windows"]:,} windows of {T} tokens (of a budget of'
+          f' {record["token_budget"]:,} tokens).\nEntropies in nats a token. The Jensen-Shannon'
+          f' divergence of the unigrams is the last column\'s mean, {share @ kl:.4f}; it is at most'
+          f' that of the shares, {entr(share).sum():.4f} (ln K if they are equal).')
 
     # the first windows that training reads, and what a model makes of their first halves
     start, component = draw_epoch(mix, T, seed, 0)

@@ -15,9 +15,9 @@ same number. What a run prints goes to out/<run>.log. Where a component is too s
 specialist, that run is left out and named.
 
 With --sets the runs are those alone, for each seed: components with commas between, and what else
-tells a run apart, of token_budget, tag, shuffle_components and constant_per_component. A config
-file may reckon them: see config/pairs.py. With --parts_of they are what the runs named there lack,
-in folders beside them, with the settings, budget, steps and seeds that they must have.
+tells a run apart, of token_budget, shares, tag, shuffle_components and constant_per_component. A
+config file may reckon them: see config/pairs.py. With --parts_of they are what the runs named there
+lack, in folders beside them, with the settings, budget, steps and seeds that they must have.
 
 The same command goes on where it was stopped: what is done is left, what is begun is resumed. A run
 is done when its ckpt.pt says so, for these settings, data and code. Runs of other settings in the
@@ -64,10 +64,10 @@ from machine import choose_device, choose_dtype
 
 TRAIN_DEFAULTS = configurator.train_defaults()
 # keys of train.py that each run has its own value of, so that they cannot be handed on
-SET_BY_SWEEP = {'components', 'seed', 'mix_seed', 'shuffle_components', 'constant_per_component',
-                'tag', 'init_from'}
+SET_BY_SWEEP = {'components', 'shares', 'seed', 'mix_seed', 'shuffle_components',
+                'constant_per_component', 'tag', 'init_from'}
 BETWEEN_SETS = r'[;\n](?=(?:[^"]*"[^"]*")*[^"]*$)'  # none within quotation marks
-SETS_MAY_HAVE = ('token_budget', 'tag', 'shuffle_components', 'constant_per_component')
+SETS_MAY_HAVE = ('token_budget', 'shares', 'tag', 'shuffle_components', 'constant_per_component')
 OF_NO_RUN = checkpoint.NOT_PART_OF_A_SETTING - {'out_dir', 'init_from', 'epochs'}
 ALWAYS_SHOWN = ('components', 'token_budget', 'seed', 'mix_seed', 'max_iters')  # in a command
 # what runs that share a compiled model agree in
@@ -146,7 +146,7 @@ def list_sets(meta, seeds, budget):
     """Returns {folder: keys} of the runs that --sets names. Fails at a mistake."""
     found, same = {}, {key: settings[key] for key in SETS_MAY_HAVE} | {'token_budget': budget}
     for seed, line in itertools.product(seeds, re.split(BETWEEN_SETS, sets)):
-        names, *words = re.split(r'\s+(?=\w+=\w+(?:\s+\w+=\w+)*$)', line.strip())
+        names, *words = re.split(r'\s+(?=\w+=[\w.,/]+(?:\s+\w+=[\w.,/]+)*$)', line.strip())
         if not names:  # an empty line
             continue
         keys = same | {'components': names, 'seed': seed, 'mix_seed': seed}
@@ -158,12 +158,13 @@ def list_sets(meta, seeds, budget):
         chosen = split_names(names)
         controls = keys['shuffle_components'], keys['constant_per_component']
         _, record = sample_mix.draw_mix(meta, settings['block_size'], 0, '', names,
-                                        keys['token_budget'], seed, *controls)
+                                        keys['token_budget'], seed, *controls, keys['shares'])
+        keys['shares'] = record['shares']
         only = checkpoint.name_components(chosen, record['tokens'])
         if len(chosen) > 1 and keys['token_budget'] != budget:
             only += f'-{record["tokens"]}tokens'
         name = checkpoint.run_name(settings['dataset'], len(chosen), seed, seed, *controls,
-                                   keys['tag'], only)
+                                   keys['tag'], only, keys['shares'])
         found[os.path.join(settings['out_dir'], name)] = keys
     return found
 

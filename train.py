@@ -24,6 +24,7 @@ dataset = 'arxiv'           # folder under data/, written by prepare.py
 candidates = 'cs.DS,math.ST,math.GR,cs.IT,cs.PL'  # the K are chosen of these; '' = of all
 components = ''             # exactly these, overriding k, comma separated
 k = 2                       # number of components
+shares = ''                 # '3,1': what they give of the budget, in their order; '' = equal
 token_budget = 0            # tokens of an epoch at every K; 0 = what the smallest candidate holds
 mix_seed = 0                # which components, and which documents of each
 shuffle_components = False  # True: the control, documents are dealt to the components at random
@@ -120,12 +121,11 @@ meta = sample_mix.read_meta(dataset)
 if verify:
     sample_mix.check_hashes(meta, meta['components'], ('train', 'val'))
 mix, record = sample_mix.draw_mix(meta, block_size, k, candidates, components, token_budget,
-                                  mix_seed, shuffle_components, constant_per_component)
-names, T, token_budget = record['components'], block_size, record['token_budget']
-k, windows_per_step = len(names), gradient_accumulation_steps * batch_size
+                                  mix_seed, shuffle_components, constant_per_component, shares)
+names, token_budget, shares = (record[key] for key in ('components', 'token_budget', 'shares'))
+k, T, windows_per_step = len(names), block_size, gradient_accumulation_steps * batch_size
 max_iters = checkpoint.count_steps(config, token_budget)
 lr_decay_iters = lr_decay_iters or max_iters
-config |= {key: globals()[key] for key in ('k', 'token_budget', 'max_iters', 'lr_decay_iters')}
 train_tokens = torch.from_numpy(mix['tokens'].view(np.int16)).to(device)  # (N,)
 tags = dict(zip(names, sample_mix.first_tokens(meta, names, tag)))  # BOS for all without --tag
 first = torch.tensor([*tags.values()], dtype=torch.int32, device=device)  # (K,)
@@ -148,11 +148,11 @@ val_first = first[val_component.to(device)]
 out_dir = out_dir or checkpoint.usual_folder(config, record)
 if master:
     held = configurator.lock(os.path.join(out_dir, 'lock'), out_dir)  # until the process ends
+config = {key: globals()[key] for key in config}  # with what was derived above
 saved = checkpoint.find_checkpoint(out_dir, config, names, record, __file__)
 if saved and not dtype:  # then the run's: another machine would choose another
     dtype = saved['config']['dtype']
-dtype, autocast = choose_dtype(dtype, device)
-config = {key: globals()[key] for key in config}  # with what was derived above
+config['dtype'], autocast = choose_dtype(dtype, device)
 
 # the model and its optimizer
 model_args = dict(n_layer=n_layer, n_head=n_head, n_embd=n_embd, block_size=block_size, bias=bias,
@@ -321,8 +321,8 @@ if master:
     of_budget = f' of a budget of {budget:,}' * (record['tokens'] < 0.999 * budget)
     print(f'K = {k} ({", ".join(names)}): {record["windows"]:,} windows of {T} tokens an epoch,'
           f' {record["tokens"]:,} tokens{of_budget}\n'
-          f'{n_parameters / 1e6:.2f} M parameters on {device} in {dtype}: {max_iters:,} steps x'
-          f' {windows_per_step} windows x {T} tokens = {max_iters * windows_per_step * T:,} tokens,'
+          f'{n_parameters / 1e6:.2f} M parameters on {device} in {config["dtype"]}: {max_iters:,}'
+          f' steps x {windows_per_step} windows = {max_iters * windows_per_step * T:,} tokens,'
           f' {max_iters * windows_per_step / record["windows"]:.2f} epochs -> {out_dir}',
           flush=True)
     call_wandb('init', project=wandb_project, config=config | metadata,

@@ -56,14 +56,15 @@ def make(tmp_path):
     if not (shutil.which('make') and shutil.which('curl')):
         pytest.skip('needs make and curl')
     os.mkdir(tmp_path / 'there')
-    for name in ('a', 'b'):
+    for name in 'abc':
         (tmp_path / f'there/{name}.tsv.xz').write_text(name)
-    sums = '\n'.join(f'{hashlib.sha256(name.encode()).hexdigest()} {name}.tsv.xz' for name in 'ab')
+    sums, more = ('\n'.join(f'{hashlib.sha256(name.encode()).hexdigest()} {name}.tsv.xz'
+                            for name in names) for names in ('ab', 'c'))
     env = {key: os.environ[key] for key in os.environ if not key.startswith(('MAKE', 'MFLAGS'))}
-    env |= {'SUMS': sums, 'ARCHIVE': f'file://{tmp_path}/there'}
+    env |= {'SUMS': sums, 'SUMS_OF_24_MORE': more, 'ARCHIVE': f'file://{tmp_path}/there'}
 
-    def make():
-        done = subprocess.run(['make', '-e', '-f', os.path.join(ROOT, 'Makefile'), 'arxiv'],
+    def make(target='arxiv'):
+        done = subprocess.run(['make', '-e', '-f', os.path.join(ROOT, 'Makefile'), target],
                               cwd=tmp_path, env=env, capture_output=True, text=True)
         return done.returncode, done.stdout, done.stderr
     return make
@@ -73,8 +74,10 @@ def test_make_arxiv_fetches_what_is_not_there(make, tmp_path):
     assert make()[0] == 0
     os.remove(tmp_path / 'there/a.tsv.xz')  # it is not asked for again
     status, out, err = make()
-    assert (status, out, err) == (0, 'arxiv/ has the eight files\n', '')
+    assert (status, out, err) == (0, 'arxiv/ has all its files\n', '')
     assert sorted(os.listdir(tmp_path / 'arxiv')) == ['a.tsv.xz', 'b.tsv.xz']
+    (tmp_path / 'there/a.tsv.xz').write_text('a')
+    assert make('arxiv32')[0] == 0 and len(os.listdir(tmp_path / 'arxiv32')) == 3
 
 
 def test_make_arxiv_says_what_went_wrong(make, tmp_path):

@@ -42,6 +42,38 @@ def test_odd_budget_loses_fewer_than_k_windows(small):
         assert record['windows'] == 100 // k * k
 
 
+def test_shares_are_exact_and_prefixes_of_one_order(small):
+    def given(**keys):
+        mix, record = draw_mix(read_meta('small'), T, components='a,c', **keys)
+        tokens = np.repeat(mix['component'], mix['windows'] * T + mix['slack'])
+        return record, [mix['tokens'][tokens == i] for i in (0, 1)]
+    equal, (a, c) = given(token_budget=80 * T)
+    record, (more, less) = given(token_budget=80 * T, shares='3,1')
+    assert [f['windows'] for f in record['of_each'].values()] == [60, 20]
+    assert (record['windows'], record['shares'], equal['shares']) == (80, '3,1', '')
+    assert np.array_equal(more[:len(a) - T], a[:-T])
+    assert np.array_equal(less[:-T], c[:len(less) - T])
+    # floor(h B / T) of each, in whole numbers: a float's .7 x 80 would be 55.99..
+    record, _ = given(token_budget=80 * T + 7, shares='0.7,.3')
+    assert [f['windows'] for f in record['of_each'].values()] == [56, 24]
+    assert record['shares'] == '7,3' and given(token_budget=800, shares='.5,.5')[0] == given(
+        token_budget=800)[0]
+
+
+def test_a_mistake_in_shares_is_one_line(small, fails):
+    keys = '--dataset=small', '--block_size=16', '--token_budget=1600', '--components=a,c'
+    for shares in ('3', '3,1,1', '3,0', '-1,1', '3;1', '1/0,1', 'nan,1'):
+        assert 'for each of the 2 components, such as 3,1' in fails(
+            'sample_mix.py', *keys, f'--shares={shares}')
+    assert 'all give token_budget' in fails('sample_mix.py', *keys, '--shares=3,1',
+                                            '--constant_per_component=True')
+    line = fails('sample_mix.py', *keys[:2], '--components=a,c', '--shares=3,1',
+                 '--token_budget=10_000_000')
+    largest = int(line.split()[-1])
+    record = draw_mix(read_meta('small'), T, components='a,c', shares='3,1', token_budget=largest)
+    assert largest * 3 // 4 - record[1]['of_each']['a']['tokens'] < T
+
+
 def test_automatic_budget_is_what_the_smallest_candidate_holds(small):
     meta = read_meta('small')
     held = min((list_documents(meta, name, 'train')['length'] // T).sum()
@@ -256,15 +288,25 @@ def test_a_mixture_has_a_specialist_and_a_diluted_of_each_component_and_a_tagged
         (part, x): tokens for part, tokens in (('diluted', 33 * T), ('specialist', 100 * T))
         for x in record['components']}
     assert parts['tagged', ''] == ('out/small-k3-s3-tag', {
-        'components': f'{a},{b},{c}', 'token_budget': 1605, 'constant_per_component': False,
-        'tag': True})
+        'components': f'{a},{b},{c}', 'token_budget': 1605, 'shares': '',
+        'constant_per_component': False, 'tag': True})
     assert parts['diluted', a] == (f'out/small-k1-s3-{a}-528tokens', {
-        'components': a, 'token_budget': 528, 'constant_per_component': False, 'tag': False})
+        'components': a, 'token_budget': 528, 'shares': '', 'constant_per_component': False,
+        'tag': False})
     for part, (_, keys) in parts.items():  # trained on M's very documents, or as many tokens as M
         if part[0] == 'diluted':
             alone = draw_mix(read_meta('small'), T, components=part[1],
                              token_budget=keys['token_budget'])[1]
             assert alone['of_each'] == {part[1]: record['of_each'][part[1]]}
+
+
+def test_parts_of_unequal_shares_have_what_a_component_gives(small):
+    settings, record = settings_of(components='a,c', shares='1,3')
+    parts = parts_of('out/small-k2-s3-a+c-shares1+3', record, settings)
+    assert [parts['diluted', c][1]['token_budget'] for c in 'ac'] == [25 * T, 75 * T]
+    assert parts['specialist', 'a'][1]['shares'] == parts['diluted', 'a'][1]['shares'] == ''
+    assert parts['tagged', ''][1]['shares'] == '1,3'
+    assert parts['tagged', ''][0] == 'out/small-k2-s3-tag-a+c-shares1+3'
 
 
 def test_a_constant_mixture_has_parts_of_its_own_budgets(small):
@@ -296,7 +338,8 @@ def test_a_specialist_has_no_parts_and_runs_with_tags_have_specialists(small):
     c, = record['components']
     assert parts_of('out/small-k1-s3-tag', record, settings | {'tag': True}) == {
         ('specialist', c): (f'out/small-k1-s3-{c}-1600tokens', {
-            'components': c, 'token_budget': 1600, 'constant_per_component': False, 'tag': False})}
+            'components': c, 'token_budget': 1600, 'shares': '', 'constant_per_component': False,
+            'tag': False})}
     settings, record = settings_of()
     tagged = parts_of('out/small-k2-s3-tag', record, settings | {'tag': True})
     mixture = parts_of('out/small-k2-s3', record, settings)
