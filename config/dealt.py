@@ -8,6 +8,6 @@ from configurator import join_names, split_names
 
 assert candidates, 'a file before this one must name the candidates'
 assert seeds.isdigit(), 'name one seed before this file, such as --seeds=0, and the k'
-order = random.Random(int(seeds)).sample(split_names(candidates), len(split_names(candidates)))
-sets = ';'.join(join_names(order[i:i + K]) for K in map(int, k.split())
-                for i in range(0, len(order) - K + 1, K))
+_order = random.Random(int(seeds)).sample(split_names(candidates), len(split_names(candidates)))
+sets = ';'.join(join_names(_order[i:i + K]) for K in map(int, k.split())
+                for i in range(0, len(_order) - K + 1, K))
