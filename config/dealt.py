@@ -7,7 +7,8 @@ import random
 from configurator import join_names, split_names
 
 assert candidates, 'a file before this one must name the candidates'
-assert seeds.isdigit(), 'name one seed before this file, such as --seeds=0, and the k'
-_order = random.Random(int(seeds)).sample(split_names(candidates), len(split_names(candidates)))
-sets = ';'.join(join_names(_order[i:i + K]) for K in map(int, k.split())
-                for i in range(0, len(_order) - K + 1, K))
+if isinstance(k, str):  # sweep.py's; the runs that it starts read this file too
+    assert seeds.isdigit(), 'name one seed before this file, such as --seeds=0, and the k'
+    _order = random.Random(int(seeds)).sample(split_names(candidates), len(split_names(candidates)))
+    sets = ';'.join(join_names(_order[i:i + K]) for K in map(int, k.split())
+                    for i in range(0, len(_order) - K + 1, K))
