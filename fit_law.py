@@ -1,580 +1,350 @@
-"""The law of K: what components are worth to one another, and what mixtures of them will cost.
+"""The law of K: what a mixture costs each of its components, from what their specialists know.
 
-    python fit_law.py                                        # from results/xe_by_component.csv
-    python fit_law.py --results='studies/law/part1*,studies/law/mix*' --results_dir=results/law
-    python fit_law.py --forecast=cs.DS,math.ST,cs.PL --budget=84000
+    python fit_law.py                                     # from results/xe_by_component.csv
+    python fit_law.py --results='studies/law/k32-*.csv.gz' --results_dir=results/law
+    python fit_law.py --forecast='cs.DS,math.ST,cs.PL; cs.DS,math.ST shares=3,1'
 
-f_c(n) is the learning curve of component c: XE of its specialists on n tokens an epoch. The
-effective tokens n_c(S) of a mixture S solve f_c(n_c) = XE_c(M_S). A pair of components gives
-exchange rates: n_c({c, j}) = (B / 2) (1 + eta_cj), so that a token of j is worth eta_cj of c. The
-additive law says n_c(S) = (B / K) (1 + sum over the others j of eta_cj). It and the others of
-laws.py are fitted to specialists and pairs, and tried on mixtures of K > fit_k. Rates come from
+With P_j the specialist of component j and M_S a mixture, both trained on B tokens an epoch, and h_j
+the share of j in the mixture S, 1 / K unless shares say otherwise, the law is, in nats a token:
 
-    (a) all pairs, trained    (b) a line through a few pairs, against the XE of j's specialist on c
-    (c) the same, against bigram counts    (d) the line of other results (--line_from), no pair
+    D_c(S) = XE_c(M_S) - XE_c(P_c)                               what S costs c
+    exp(-D_c(S) / amplitude) = sum over j in S of h_j worth_cj,  worth_cc = 1
+    worth_cj = level - slope gap_cj                              what a token of j is worth to c
+    gap_cj = XE_c(P_j) - XE_c(P_c)                               what j's specialist lacks of c
 
-(b) and (d) need results of eval_xe.py --eval_components=<all>. docs/outputs.md says what is written
-and what the intervals hold; plot_law.py draws. Arrays have draws first, D = 1 + DRAWS of them: [0]
-is the fit, the others are fits to results that were moved by their noise.
+Its three constants are fitted to the mixtures in the results, or taken from another fit. So a
+forecast takes the specialists alone, each evaluated on all components (eval_xe.py
+--eval_components=..). LAWS has this law, others of its kind, and rivals; add yours there.
+
+Intervals are 90%: of a run, from the law's error in the fit; of constants and means, from the
+jackknife over components, as errors belong to components. docs/outputs.md has the CSV columns.
 """
 # -----------------------------------------------------------------------------
 results = 'results/xe_by_component.csv'  # files of eval_xe.py, a pattern; several with commas
 results_dir = 'results'  # where the CSV files and pictures go
-setting = ''             # 'key=value ..' that the runs must have, where results have several
-components = ''          # only runs on these and no others, comma separated; '' = all
-tagged = False           # True: of mixtures those that are given the component, so no ambiguity
-law = 'revised'          # of laws.py: what --forecast takes, and the column law_share
-budget = 0               # tokens an epoch of the mixtures; 0 = the most that a mixture has
-forecast = ''            # components of a mixture to forecast, comma separated
-fit_k = 2                # nothing is fitted to mixtures of a larger K: laws are tried on them
-n_pairs = 8              # pairs that the lines of (b) and (c) are fitted to, drawn at random
-pairs_draw = 0           # which draw of those pairs
-line_from = ''           # results of another data set, whose line (d) takes
-data_dir = 'data'        # where (c) finds the tokens, <data_dir>/<dataset>
-law_error = 0.03         # sd of ln n_c that a law itself leaves above K = 2: of mixtures in LOG.md
-redundancy = 0.15        # of the redundant law: from pilots, as no pair shows it, or by fit_k > 2
-overlap = 0.336          # of the revised law: of the same mixtures, or by fit_k > 2
-exponent = 1.06          # of the shares in Shukor et al.'s law; likewise
+tagged = False           # True: of mixtures those that are given the component
+budget = 0               # tokens an epoch of mixtures and specialists; 0 = the most there are
+law = 'line'             # of LAWS: what the pictures show and --forecast prints
+fit_k = 0                # constants are fitted to mixtures of so many components or fewer; 0 = all
+constants = ''           # a law_constants.csv whose constants are taken; '' = they are fitted, or
+#                          where there is no mixture those of studies/law/constants.csv
+forecast = ''            # mixtures to forecast: names with commas, shares=.., with ; between
 # -----------------------------------------------------------------------------
 from configurator import override
 
 override(globals())
 
 import glob
-import itertools
-import json
+import inspect
 import math
 import os
+import re
 import shlex
-import sys
-import warnings
 
 import numpy as np
 import pandas as pd
 import scipy.optimize
 
 import plot_law
-from configurator import (fail, join_names, looked_in, random_stream, replace_file, safe_name,
-                          split_names)
-from laws import LAWS, curve_values, fit_power, leave_one_out, tokens_at, xe_at
+from configurator import ROOT, fail, join_names, looked_in, replace_file, split_names
+from sample_mix import read_shares
 
-DRAWS = 400
-PARTS = (1, 2, 3, 4, 6, 8)  # the specialists of a curve have B / 1, B / 2 .. tokens
-CONTROLS = ('shuffle_components', 'constant_per_component')
-SWITCHES = 'tag', *CONTROLS, 'unfinished'
-NUMBERS = 'k seed mix_seed xe token_budget'.split()
-MAY_BE_EMPTY = 'delta_ci_low delta_ci_high bits_per_byte'.split()
 WORDS = 'dataset split components component setting setting_hash'.split()
-CONSTANTS = {'redundant': 'redundancy', 'revised': 'overlap', 'shares': 'exponent'}  # of laws
-warnings.filterwarnings('ignore', 'Mean of empty slice|All-NaN|Degrees of freedom')
+NUMBERS = 'k seed mix_seed xe token_budget'.split()
+SWITCHES = 'tag shuffle_components constant_per_component unfinished'.split()
+FORECASTS = ('law k components shares component forecast low high measured sd n_runs error covered'
+             ' xe').split()
+SCORES = 'law k n measured measured_se mae bias bias_se coverage'.split()
+WIDTH = 1.645  # standard errors on each side of a 90% interval
+
+# -----------------------------------------------------------------------------
+# laws: what mixtures cost, D (N,) in nats, from constants and `rows`, a dict of
+#     share    (N, C)  h_j of each component j in the mixture, 0 where it is not in it
+#     is_own   (N, C)  True where j is c, the component that pays
+#     gap      (N, C)  gap_cj in nats
+#     pair     (N, C)  D_c({c, j}) of the pair in equal shares; nan where it was not trained
+#     xe       (N,)    XE_c(P_c)
+
+
+def cost(rows, amplitude, worth):
+    """Returns D (N,), of what a token of each component is worth to the one that pays, (N, C)."""
+    worth = np.where(rows['is_own'], 1, worth)
+    total = np.where(rows['share'] > 0, rows['share'] * worth, 0).sum(1)
+    return -amplitude * np.log(np.maximum(total, 1e-6))  # a line can fall below 0
+
+
+LAWS = {  # {name: (law, where the search for its constants starts)}
+    'line': (lambda rows, amplitude, level, slope: cost(
+        rows, amplitude, level - slope * rows['gap']), (0.4, 0.7, 0.3)),
+    # nobody does harm: components that share nothing cost amplitude x ln K
+    'line cut at 0': (lambda rows, amplitude, level, slope: cost(
+        rows, amplitude, np.maximum(0, level - slope * rows['gap'])), (0.4, 0.7, 0.3)),
+    # two constants, and no exception for c itself: D is a soft minimum of gaps
+    'soft minimum': (lambda rows, amplitude, scale: cost(
+        rows, amplitude, np.exp(-rows['gap'] / scale)), (0.5, 1.2)),
+    # one constant: what a token is worth is read off pairs
+    'pairs': (lambda rows, amplitude: cost(
+        rows, amplitude, 2 * np.exp(-rows['pair'] / amplitude) - 1), (0.4,)),
+    # rivals that know nothing of the others; in equal shares c's own is 1 / K
+    'a ln K': (lambda rows, a: -a * np.log((rows['share'] * rows['is_own']).sum(1)), (0.15,)),
+    'power of K': (lambda rows, power: rows['xe'] * (
+        (rows['share'] * rows['is_own']).sum(1)**-power - 1), (0.03,))}
+
+
+def constant_names(name):
+    """Returns the names of a law's constants, a list."""
+    return [*inspect.signature(LAWS[name][0]).parameters][1:]
+
 
 # -----------------------------------------------------------------------------
 # results
 
 
-def read_file(path):
-    """Returns the rows of a file of eval_xe.py, a DataFrame; fails on what it does not write."""
-    rows = pd.read_csv(path, keep_default_na=False, na_values=[''], dtype=str,
-                       usecols=[*WORDS, *SWITCHES, *NUMBERS, *MAY_BE_EMPTY])
-    for column in (*SWITCHES, *NUMBERS, *MAY_BE_EMPTY):
-        text = rows[column].fillna('empty')
-        if column in SWITCHES:  # a spreadsheet may have saved its own language's words
-            rows[column] = text.str.lower().map({'true': True, 'false': False})
-            is_right, what = rows[column].notna(), 'True or False'
-        else:
-            rows[column] = pd.to_numeric(text, errors='coerce')
-            is_empty = (text == 'empty') & (column in MAY_BE_EMPTY)
-            is_right, what = np.isfinite(rows[column]) | is_empty, 'a number'
-        if not is_right.all():
-            row = is_right.argmin()
-            fail(f'{path}, line {row + 2}: {column} is {text[row]}, not {what}')
-    return rows
-
-
-def read_results(patterns, words='', only=''):
-    """Returns ({(members, tokens an epoch, component): (XE of each run in nats (n,), the standard
-    error of their ΔXE over documents, 0 if unknown)}, the data set, {(component, split): bytes a
-    token}) of eval_xe.py's files. members are the components of the runs, sorted. Tagged mixtures
-    (with the key `tagged` the others), controls and unfinished runs are left out, and so are those
-    on other components than `only` names, if it does. Fails unless the runs whose setting has all
-    `words`, 'key=value', share one setting."""
+def read_results(patterns):
+    """Returns the runs' losses, a DataFrame with the columns mixture, a sorted tuple of (component,
+    share), tokens (of an epoch), component, seed, mix_seed and xe (nats). Left out are controls,
+    unfinished runs, and tagged mixtures (with `tagged` the others). Fails where settings are mixed.
+    """
     paths = sorted({path for name in patterns.split(',') for path in glob.glob(name.strip())})
     if not paths:
         fail(f'{patterns}: no such file {looked_in(patterns)}: write it with python eval_xe.py')
     try:
-        rows = pd.concat(map(read_file, paths), ignore_index=True).fillna({'setting': ''})
-        keys = [dict(word.partition('=')[::2] for word in shlex.split(x)) for x in rows['setting']]
-        rows['kind'] = [frozenset(f'{key}={value}' for key, value in (
-            of_row | {'dataset': dataset, 'split': split}).items()
-            if key not in ('token_budget', 'tag', *CONTROLS))  # they have columns
-            for of_row, dataset, split in zip(keys, rows['dataset'], rows['split'])]
-        rows = rows[(rows['tag'] == (tagged & (rows['k'] > 1)))
-                    & ~rows[[*CONTROLS, 'unfinished']].any(axis=1)]
-        rows = rows[[kind.issuperset(shlex.split(words)) for kind in rows['kind']]]
-        kinds = set(rows['kind'])
-        if not kinds:
-            fail(f'{patterns}: no run that counts is there' + f', with {words}' * bool(words))
-        differ = sorted(frozenset.union(*kinds) - frozenset.intersection(*kinds))
-        if differ:
-            fail(f'{patterns} has runs of several settings ({" ".join(differ)}): choose one by'
-                 f" --setting='{differ[0]}'")
-        if rows['setting_hash'].nunique() > 1:  # files of one setting each need not name it
-            fail(f'{patterns} have runs of several settings, or of other code, and do not say in'
-                 ' what they differ: evaluate them together (eval_xe.py --runs=..), which does')
-        rows['members'] = [tuple(sorted([names] if k == 1 else names.split('+')))
-                           for names, k in zip(rows['components'], rows['k'])]
-        rows['tokens'] = rows['token_budget'].astype(int)
-        rows['docs'] = ((rows['delta_ci_high'] - rows['delta_ci_low']) / 3.92).fillna(0)
-        odd = [names for names, S, k in zip(rows['components'], rows['members'], rows['k'])
-               if len(S) != k]
-        if odd:
-            fail(f'{patterns}: {odd[0]}: a name that has a + in it cannot be told from two: prepare'
-                 ' the data with other labels')
-        chosen = {*split_names(only)} or {*rows['component']}
-        rows = rows[[chosen.issuperset((*S, c))
-                     for S, c in zip(rows['members'], rows['component'])]]
-        if not len(rows):
-            fail(f'--components={only}: {patterns} has no run on these alone')
-        runs = ['members', 'tokens', 'component', 'seed', 'mix_seed']  # whatever they are called
-        twice = rows.groupby(runs)['xe'].transform(np.ptp) > 1e-3  # rounding moves it less
-        if twice.any():
-            fail(f'{patterns}: a run on {rows["components"][twice].iloc[0]} is there twice, with'
-                 ' two values of XE: leave one of the files out')
-        rows = rows.sort_values('docs', ascending=False, kind='stable').drop_duplicates(runs)
-        cells = {key: (group['xe'].to_numpy(), group['docs'].mean())
-                 for key, group in rows.groupby(['members', 'tokens', 'component'])}
-        rows['bytes'] = rows['xe'] / math.log(2) / rows['bits_per_byte']
-        measured = rows.dropna(subset='bytes').groupby(['component', 'split'])['bytes'].mean()
-        return cells, rows['dataset'].iloc[0], dict(measured)
-    except (OSError, ValueError, KeyError, EOFError) as e:  # pandas' own errors are ValueErrors
+        files = [pd.read_csv(path, keep_default_na=False, dtype=str) for path in paths]
+        rows = pd.concat([of_file[WORDS + NUMBERS + SWITCHES].assign(
+            shares=of_file.get('shares', '')) for of_file in files], ignore_index=True)  # if it has
+        for column in NUMBERS + SWITCHES:  # a spreadsheet may have saved TRUE
+            numbers = rows[column].str.lower().replace({'true': '1', 'false': '0'})
+            rows[column] = numbers.astype(float)
+    except (ValueError, KeyError, EOFError) as e:  # pandas' own errors are ValueErrors
         fail(f'{patterns} cannot be read ({e}): write it with python eval_xe.py')
+    rows = rows[(rows['tag'] == (tagged & (rows['k'] > 1))) & ~rows[SWITCHES[1:]].any(axis=1)]
+
+    if not len(rows):
+        fail(f'{patterns}: no finished run is there')
+    kinds = rows.drop_duplicates(['dataset', 'split', 'setting_hash'])
+    if len(kinds) > 1:
+        one, other, *_ = kinds['dataset'] + ' ' + kinds['split'] + ' ' + kinds['setting']
+        fail(f'{patterns} has runs of {len(kinds)} settings, or of other code, such as "{one}" and'
+             f' "{other}": evaluate those of one setting by eval_xe.py --runs=..')
+
+    # each run once
+    rows = rows.rename(columns={'token_budget': 'tokens'})
+    sets = [x.split('+') if k > 1 else [x] for x, k in zip(rows['components'], rows['k'])]
+    if any(len(S) != k for S, k in zip(sets, rows['k'])):
+        fail(f'{patterns}: a component with a + in its name: prepare the data with other labels')
+    rows['mixture'] = [tuple(sorted(zip(S, map(float, read_shares(shares, len(S))[0]))))
+                       for S, shares in zip(sets, rows['shares'])]
+    run = ['mixture', 'tokens', 'component', 'seed', 'mix_seed']
+    twice = rows.groupby(run)['xe'].transform(np.ptp) > 1e-3  # rounding moves it less
+    if twice.any():
+        fail(f'{patterns}: a run on {rows["components"][twice].iloc[0]} is there twice, with two'
+             ' values of XE: leave one of the files out')
+    return rows.drop_duplicates(run)[[*run, 'xe']]
 
 
-def mixture_budget(cells):
-    """Returns the tokens of the mixtures: `budget` if there are such, else the most there are."""
-    sizes = {n for S, n, _ in cells if len(S) > 1} or {n for _, n, _ in cells}
-    return budget if budget in sizes else max(sizes)
+def measure(rows):
+    """Returns, of read_results' rows of one budget, the specialists' gaps in nats, a DataFrame with
+    row c and column j (nan where P_j was not evaluated on c); their XE, a Series; and of mixtures a
+    DataFrame with mixture, component, n_runs, and the mean and sd over runs of D_c(S) in nats. A
+    run is compared with the specialist of its own seeds, else with the mean of those there are."""
+    is_alone = rows['mixture'].map(len) == 1
+    of = rows['mixture'].map(lambda mixture: mixture[0][0])
+    seeds = ['component', 'seed', 'mix_seed']
+    own = rows[is_alone & (of == rows['component'])].set_index(seeds)['xe']
+    means = own.groupby('component').mean()
+    same = pd.Series(own.reindex(pd.MultiIndex.from_frame(rows[seeds])).to_numpy(), rows.index)
+    rows = rows.assign(of=of, cost=rows['xe'] - same.fillna(rows['component'].map(means)))
+    gaps = rows[is_alone].pivot_table('cost', 'component', 'of')
+    paid = [c in dict(mixture) for c, mixture in zip(rows['component'], rows['mixture'])]
+    table = rows[~is_alone & np.array(paid)].groupby(['mixture', 'component'])['cost'].agg(
+        n_runs='count', measured='mean', sd='std').reset_index()
+    return gaps.reindex(index=gaps.columns), means, table
 
 
-# -----------------------------------------------------------------------------
-# the fit
-
-
-def noise(sd, *name):
-    """Returns draws of a number's error, (D,), the first 0; `name` seeds them."""
-    return np.append(0, sd * random_stream('law', *name).standard_normal(DRAWS))
-
-
-def check_specialists(points, B):
-    """Fails where a component has too few budgets for a curve that ends at B or above."""
-    lacking = [(c, B // part) for c, (n, _, _) in points.items() for part in PARTS
-               if (len(n) < 3 or n[-1] < B) and B // part not in n]
-    if lacking:
-        commands = '; '.join(f'python train.py <config> --components={shlex.quote(join_names([c]))}'
-                             f' --token_budget={n}' for c, n in lacking[:6])
-        fail(f'{lacking[0][0]} has too few specialists for a learning curve up to {B:,} tokens, the'
-             f' --budget: train {commands}'
-             + f' (and {len(lacking) - 6} more runs, of other components)' * (len(lacking) > 6))
-
-
-def seed_spread(cells, tokens=None):
-    """Returns (sd of XE from seed to seed, in nats, its degrees of freedom) of runs of K <= fit_k
-    on so many tokens, or on any; (0, 0) where none is repeated."""
-    repeated = [runs for (S, n, c), (runs, _) in cells.items()
-                if c in S and len(S) <= fit_k and n == (tokens or n)]
-    df = sum(len(runs) - 1 for runs in repeated)
-    return math.sqrt(sum(np.var(x) * len(x) for x in repeated) / max(df, 1)), df
-
-
-def fit_rates(cells, B):
-    """Fits the curves, and the rates of the pairs of B tokens, of read_results' cells. Returns a
-    dict:
-
-        B, names     tokens of a mixture; the C components, which laws know by their number
-        curves       [(ln n (G,), XE in nats (D, G))] of each component
-        limit, scale, alpha   (D, C): XE = limit + scale (n / B)^-alpha, fitted to its specialists
-        xe2, eta     (D, C, C): XE of c in the pair {c, j}, and eta_cj; nan where not known
-        sd, df       of XE from seed to seed on B tokens, in nats, and its degrees of freedom
-        errors, form, curve_sd   leave_one_out; the form with the least; what it adds to sd
-        moves        {(members, tokens): [(what its noise did (D,), sd of a run, runs)]}"""
-    names = sorted({c for S, n, _ in cells if n == B for c in S})
-    points = {c: tuple(np.array(x) for x in zip(*[
-        (n, runs.mean(), len(runs)) for (S, n, of), (runs, _) in sorted(cells.items())
-        if S == (c,) and of == c])) or ([], [], []) for c in names}
-    check_specialists(points, B)
-    errors = leave_one_out({c: (n, xe) for c, (n, xe, _) in points.items()})
-    form = min(errors, key=errors.get)
-    any_sd, any_df = seed_spread(cells)
-    sds, df = {}, any_df
-    for tokens in {int(x) for n, _, _ in points.values() for x in n} | {B}:
-        sds[tokens], df_there = seed_spread(cells, tokens)
-        if df_there < 5:  # too few runs to say
-            sds[tokens] = any_sd if any_df else errors[form]
-        elif tokens == B:
-            df = df_there
-    sd = sds[B]
-    variance = np.mean([sds[int(x)]**2 / runs
-                        for n, _, m in points.values() for x, runs in zip(n, m)])
-    curve_sd = math.sqrt(max(0, errors[form]**2 - variance))
-    unknown = np.full((1 + DRAWS, len(names), len(names)), np.nan)
-    fit = {'B': B, 'names': names, 'sd': sd, 'df': df, 'errors': errors, 'form': form,
-           'curve_sd': curve_sd, 'curves': [], 'moves': {}, 'xe2': unknown, 'eta': unknown.copy(),
-           'redundancy': redundancy, 'overlap': overlap, 'exponent': exponent}
-    powers = []
-    for c, (n, xe, m) in points.items():
-        moved = [noise(math.sqrt(sds[int(x)]**2 / runs + curve_sd**2), c, int(x))
-                 for x, runs in zip(n, m)]
-        fit['moves'] |= {((c,), int(x)): [(z, sds[int(x)], runs)]
-                         for x, z, runs in zip(n, moved, m)}
-        drawn, ln_n = xe + np.stack(moved, axis=1), np.linspace(*np.log(n[[0, -1]]), 400)
-        values = np.minimum.accumulate(curve_values(form, n, drawn, np.exp(ln_n)), axis=1)
-        fit['curves'].append((ln_n, values - 1e-9 * np.arange(len(ln_n))))  # it can be inverted
-        a, b, alpha = fit_power(n, drawn)
-        powers.append((a, b * (B / n[-1])**-alpha, alpha))
-    fit |= dict(zip(('limit', 'scale', 'alpha'), np.transpose(powers, (1, 2, 0))))
-    for (S, n, of), (runs, docs) in cells.items():
-        if len(S) == 2 and n == B and of in S:
-            c, j = names.index(of), names.index(S[S[0] == of])
-            z = noise(math.hypot(sd / math.sqrt(len(runs)), docs), of, S)
-            fit['moves'].setdefault((S, B), []).append((z, sd, len(runs)))
-            fit['xe2'][:, c, j] = runs.mean() + z
-            fit['eta'][:, c, j] = 2 * tokens_at(fit, c, fit['xe2'][:, c, j]) / B - 1
-    return fit | fit_constants(fit, cells)
-
-
-def fit_constants(fit, cells):
-    """Returns the constants of laws that no pair shows, {name: least squares}, if fit_k > 2."""
-    tried = [([fit['names'].index(c) for c in S], fit['names'].index(of), runs.mean())
-             for (S, n, of), (runs, _) in cells.items()
-             if 2 < len(S) <= fit_k and n == fit['B'] and of in S]
-
-    def error(x, name, key):
-        return np.nanmean([(LAWS[name](fit | {key: x}, S, c)[0] - xe)**2 for S, c, xe in tried])
-    return {key: scipy.optimize.minimize_scalar(error, bounds=(-1, 3), args=(name, key),
-                                                method='bounded').x
-            for name, key in CONSTANTS.items() if tried}
+def law_rows(table, gaps, xe, measured):
+    """Returns what LAWS take, of the N rows of a table with mixture and component. The others are
+    what measure returns."""
+    number = {name: i for i, name in enumerate(gaps)}
+    share, pair = np.zeros((len(table), len(gaps))), np.full(gaps.shape, np.nan)
+    for row, mixture in zip(share, table['mixture']):
+        row[[number[name] for name, _ in mixture]] = [h for _, h in mixture]
+    for mixture, c, D in zip(measured['mixture'], measured['component'], measured['measured']):
+        others = [name for name, h in mixture if name != c and h == 0.5]
+        if len(mixture) == 2 and others:
+            pair[number[c], number[others[0]]] = D
+    c = table['component'].map(number).to_numpy(dtype=int)
+    return {'share': share, 'is_own': np.arange(len(gaps)) == c[:, None], 'pair': pair[c],
+            'gap': gaps.to_numpy()[c], 'xe': xe[table['component']].to_numpy()}
 
 
 # -----------------------------------------------------------------------------
-# rates without all pairs: lines
+# constants
 
 
-def cross_gaps(cells, names, B):
-    """Returns XE_c(P_j) - XE_c(P_c), nats, of specialists on B tokens, (C, C); nan if unknown."""
-    xe = {(S[0], c): runs.mean() for (S, n, c), (runs, _) in cells.items() if (len(S), n) == (1, B)}
-    gaps = [[xe.get((j, c), np.nan) - xe.get((c, c), np.nan) for j in names] for c in names]
-    return np.where(np.eye(len(names)), np.nan, gaps)
+def jackknife(values):
+    """Returns the standard error of a number from its values, each without one component, along the
+    first axis (Tukey 1958)."""
+    n = len(values)
+    return np.sqrt((n - 1) / n * ((values - np.mean(values, 0))**2).sum(0))
 
 
-def bigram_gaps(dataset, names, B, measured):
-    """Returns H_c(j) - H_c(c), nats a token, (C, C): H_c(j) is the cross entropy of c's test tokens
-    under bigrams of the first B training tokens of j, which j's unigrams join as one count more.
-    All nan where data_dir has no such data set. Fails where it is of another tokenizer than the
-    results, whose bytes a token are read_results'."""
-    folder, V = os.path.join(data_dir, dataset), 0
+@np.errstate(all='ignore')  # where the search tries an amplitude of 0
+def fit_law(name, rows, table):
+    """Fits a law to measure's table by least squares; each (S, c) weighs the same. Returns a
+    DataFrame of its constants and `error`, the root mean square error of a run in nats. The row ''
+    is the fit; others leave out what a component pays. None is there with fewer than three."""
+    law, start = LAWS[name]
+    known = np.isfinite(law(rows, *start)) & (table['mixture'].map(len) <= (fit_k or np.inf))
+    paying, found = sorted({*table['component'][known]}), {}
+    for without in ['', *paying] if len(paying) > 2 else []:
+        chosen = (known & (table['component'] != without)).to_numpy()
+        part, of_part = {key: x[chosen] for key, x in rows.items()}, table[chosen]
+        x = scipy.optimize.least_squares(lambda x: law(part, *x) - of_part['measured'], start).x
+        n, residual = of_part['n_runs'], law(part, *x) - of_part['measured']
+        variance = residual**2 + (n - 1) / n * of_part['sd'].fillna(0)**2  # of a run
+        found[without] = [*x, math.sqrt(variance.mean())]
+    return pd.DataFrame.from_dict(found, 'index', columns=[*constant_names(name), 'error'])
+
+
+def read_constants(path):
+    """Returns {law: fit_law's result} of a law_constants.csv."""
     try:
-        with open(os.path.join(folder, 'meta.json'), encoding='utf-8') as f:
-            meta = json.load(f)
-        there = {(c, split): facts['bytes'] / facts['tokens']
-                 for c, splits in meta['components'].items() for split, facts in splits.items()}
-        V = int(meta['vocab_size'])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
-        there = {}  # no data set there, or a damaged one
-    for key in there.keys() & measured.keys():
-        if abs(there[key] / measured[key] - 1) > 0.01:
-            fail(f'{folder} is of other data than {results}: {key[0]} has {there[key]:.2f} bytes a'
-                 f' token there, not {measured[key]:.2f}: name those, or none, by --data_dir')
-    H = np.full((len(names), len(names)), np.nan)
-    folders = [os.path.join(folder, safe_name(c)) for c in names if V]
-    train, test = ([np.fromfile(os.path.join(x, f'{split}.bin'), '<u2', B).astype(int)
-                    for x in folders] for split in ('train', 'test'))
-    for (j, x), (c, y) in itertools.product(enumerate(train), enumerate(test)):
-        pairs, n = np.unique(x[:-1] * V + x[1:], return_counts=True)
-        asked, ones = y[:-1] * V + y[1:], np.bincount(x, minlength=V)
-        i = np.minimum(np.searchsorted(pairs, asked), len(pairs) - 1)
-        unigram = (ones[y[1:]] + 0.5) / (len(x) + V / 2)
-        H[c, j] = -np.log((np.where(pairs[i] == asked, n[i], 0) + unigram)
-                          / (ones[y[:-1]] + 1)).mean()
-    return np.where(np.eye(len(names)), np.nan, H - np.diag(H)[:, None])
-
-
-def fit_line(gaps, eta, limit=None):
-    """Fits eta_cj = a + b gap_cj to at most `limit` pairs {c, j}, drawn at random: gaps (C, C), eta
-    (D, C, C). Returns ((a, b) (D, 2), sd of the residuals, pairs (n, 2)); each draw but the first
-    draws the pairs with replacement. Returns None where there are fewer than three pairs."""
-    known, rng = np.isfinite(gaps + eta[0]), random_stream('pairs', pairs_draw)
-    pairs = rng.permutation(np.argwhere(np.triu(known & known.T)))[:limit]
-    if len(pairs) < 3:
-        return None
-    lines, errors = [], []
-    for d in range(len(eta)):
-        c, j = pairs[rng.integers(len(pairs), size=len(pairs)) if d else slice(None)].T
-        x, y = np.append(gaps[c, j], gaps[j, c]), np.append(eta[d, c, j], eta[d, j, c])
-        X, ok = np.stack([np.ones(len(x)), x], axis=1), np.isfinite(y)
-        lines.append(np.linalg.lstsq(X[ok], y[ok])[0])
-        errors.append(y - X @ lines[-1])
-    return np.array(lines), math.sqrt(np.sum(errors[0]**2) / (2 * len(pairs) - 2)), pairs
-
-
-def with_line(fit, gaps, line, way):
-    """Returns the fit with the rates that a line of fit_line tells, and its residuals drawn."""
-    (ab, sd, _), names = line, fit['names']
-    eta = ab[:, :1, None] + ab[:, 1:, None] * gaps
-    moves = {key: x for key, x in fit['moves'].items() if len(key[0]) == 1}
-    for c, j in itertools.permutations(range(len(names)), 2):
-        z = noise(sd, way, names[c], names[j])
-        eta[:, c, j] += z
-        moves.setdefault((tuple(sorted((names[c], names[j]))), fit['B']), []).append((z, sd, 0))
-    return fit | {'eta': eta, 'moves': moves}
-
-
-def fit_ways(fit, cells, dataset, measured):
-    """Returns ({way: the fit with its rates}, {way: (gaps, fit_line's line)}), those of (a) to (d)
-    that the results allow. Fails where none is."""
-    B, names = fit['B'], fit['names']
-    gaps = {'b': cross_gaps(cells, names, B), 'c': bigram_gaps(dataset, names, B, measured)}
-    lines = {way: (gaps[way], fit_line(gaps[way], fit['eta'], n_pairs)) for way in gaps}
-    if line_from:
-        others, *_ = read_results(line_from)
-        of_others = fit_rates(others, mixture_budget(others))
-        lines['d'] = gaps['b'], fit_line(cross_gaps(others, of_others['names'], of_others['B']),
-                                         of_others['eta'])
-    lines = {way: (x, line) for way, (x, line) in lines.items() if line and np.isfinite(x).any()}
-    ways = {'a': fit} if np.isfinite(fit['eta'][0]).any() else {}
-    ways |= {way: with_line(fit, x, line, way) for way, (x, line) in lines.items()}
-    if not ways:
-        fail(f'{results} has no pairs, K = 2 with {B:,} tokens, whose effective tokens are known:'
-             ' train them; or name results of another data set by --line_from, and evaluate the'
-             ' specialists of both on all components (eval_xe.py --eval_components)')
-    return ways, lines
+        table = pd.read_csv(path, keep_default_na=False, dtype={'value': float})
+        return {name: of_law.pivot(index='without', columns='constant', values='value')
+                for name, of_law in table.groupby('law', sort=False) if name in LAWS}
+    except (OSError, ValueError, KeyError) as e:
+        fail(f'--constants={path} cannot be read ({e}): it is law_constants.csv of fit_law.py')
 
 
 # -----------------------------------------------------------------------------
-# forecasts and their scores
+# forecasts
 
 
-def interval(draws, *names):
-    """Returns {names[0]: low, names[1]: high}, the 90% interval of draws (D,); nan if [0] is."""
-    ends = np.nanquantile(draws, (0.05, 0.95)) if np.isfinite(draws[0]) else (np.nan, np.nan)
-    return dict(zip(names, ends))
-
-
-def forecast_draws(fit, law, S):
-    """Returns {c: (XE (D,), ΔXE (D,))} of one run of a mixture S, names: the law's, with the noise
-    of a run, and the law's own error, which its components share. '' is their mean."""
-    draws, ids = {}, [fit['names'].index(c) for c in S]
-    for name, c in zip(S, ids):
-        ln_n, values = fit['curves'][c]
-        slope = (values[0, 0] - values[0, -1]) / (ln_n[-1] - ln_n[0])  # nats for 1 of ln n
-        error = noise(fit['sd'], 'run', name, S)
-        error += slope * noise(law_error, 'law', S) * (len(S) > 2)  # pairs are what it is fitted to
-        xe = LAWS[law](fit, ids, c) + error
-        draws[name] = xe, xe - xe_at(fit, c, fit['B'])
-    return draws | {'': np.mean([*draws.values()], axis=0)}
-
-
-def forecast_rows(ways, sets, cells, dataset):
-    """Returns a DataFrame of the forecasts of mixtures by all laws on (a), and by three and `--law`
-    on the other ways, with what was measured. covered is the share of runs inside the interval."""
-    rows = []
-    for way, name, S in itertools.product(ways, LAWS, sets):
-        if way != 'a' and name not in ('additive', 'redundant', 'revised', law):
-            continue
-        for c, (xe, delta) in forecast_draws(ways[way], name, S).items():
-            rows.append({'dataset': dataset, 'budget': ways[way]['B'], 'law': name, 'way': way,
-                         'k': len(S), 'components': '+'.join(S), 'component': c,
-                         'forecast': xe[0], **interval(xe, 'low', 'high'),
-                         'delta': delta[0], **interval(delta, 'delta_low', 'delta_high')})
-            runs, _ = cells.get((S, ways[way]['B'], c), ([], 0))
-            if len(runs):
-                inside = (rows[-1]['low'] <= runs) & (runs <= rows[-1]['high'])
-                rows[-1] |= {'xe': runs.mean(), 'n_runs': len(runs), 'covered': inside.mean(),
-                             'error': xe[0] - runs.mean()}
-    return pd.DataFrame(rows, columns=('dataset budget law way k components component forecast low'
-                                       ' high delta delta_low delta_high xe n_runs covered error'
-                                       ).split())
+def forecast_rows(name, rows, table, fit):
+    """Returns a DataFrame of a law's forecasts of the rows of a table, and of what was measured.
+    The mean over a mixture's components comes after them, as component ''."""
+    draws = np.stack([LAWS[name][0](rows, *x) for x in fit[constant_names(name)].to_numpy()])
+    table, found = table.assign(row=range(len(table)), xe=rows['xe']), []
+    for mixture, of_set in table.groupby('mixture', sort=False):
+        mean = of_set[['measured', 'n_runs', 'xe']].mean().to_dict()
+        for row, places in [*((row, [row['row']]) for row in of_set.to_dict('records')),
+                            (mean | {'component': ''}, of_set['row'].to_list())]:
+            value, *others = draws[:, places].mean(1)  # without a component the others
+            half = WIDTH * math.hypot(fit['error'][''] / math.sqrt(len(places)),
+                                      jackknife(np.array(others)))
+            found.append(row | {
+                'law': name, 'k': len(mixture), 'components': '+'.join(c for c, _ in mixture),
+                'shares': ','.join(f'{h:.4g}' for _, h in mixture), 'forecast': value,
+                'low': value - half, 'high': value + half, 'error': value - row['measured'],
+                'covered': float(abs(value - row['measured']) <= half)})
+    return pd.DataFrame(found, columns=FORECASTS)
 
 
 def score(forecasts):
-    """Returns a DataFrame: law, way, K ('' = all above fit_k): number, errors in nats, coverage."""
+    """Returns a DataFrame of how laws did at each K, and at all (k = ''), over what was measured:
+    the mean D, errors in nats, the share inside intervals. Standard errors are over components."""
     scores = []
-    tried = forecasts[(forecasts['k'] > fit_k) & forecasts['xe'].notna()]
-    for (law, way), of_law in tried.groupby(['law', 'way'], sort=False):
-        for K, rows in [('', of_law), *of_law.groupby('k')]:
-            known = rows.dropna(subset='error')
-            scores.append({'law': law, 'way': way, 'k': K, 'n': len(known),
-                           'no_forecast': len(rows) - len(known), 'bias': known['error'].mean(),
-                           'mae': known['error'].abs().mean(),
-                           'coverage': known['covered'].mean()})
-    return pd.DataFrame(scores, columns='law way k n no_forecast mae bias coverage'.split())
+    tried = forecasts[(forecasts['component'] != '') & forecasts['error'].notna()]
+    for name, of_law in tried.groupby('law', sort=False):
+        for k, rows in [('', of_law), *of_law.groupby('k')]:
+            means = rows.groupby('component')[['measured', 'error']].mean()
+            (measured, bias), ses = means.mean(), means.std() / math.sqrt(len(means))
+            scores.append((name, k, len(rows), measured, ses['measured'],
+                           rows['error'].abs().mean(), bias, ses['error'], rows['covered'].mean()))
+    return pd.DataFrame(scores, columns=SCORES)
 
 
-def token_rows(fit, cells):
-    """Returns a DataFrame of the effective tokens of each mixture and component."""
-    rows, B, names = [], fit['B'], fit['names']
-    for (S, n, of), (runs, docs) in cells.items():
-        if len(S) > 1 and n == B and of in S:
-            c = names.index(of)
-            z = noise(math.hypot(fit['sd'] / math.sqrt(len(runs)), docs), of, S)
-            tokens, best = tokens_at(fit, c, runs.mean() + z), fit['curves'][c][1][0, -1]
-            by_law = tokens_at(fit, c, LAWS[law](fit, [names.index(j) for j in S], c)[:1])[0]
-            side = '' if tokens[0] > 0 else 'above' if runs.mean() < best else 'below'
-            rows.append({'k': len(S), 'components': '+'.join(S), 'component': of, 'xe': runs.mean(),
-                         'delta': runs.mean() - xe_at(fit, c, B)[0], 'n_runs': len(runs),
-                         'tokens': tokens[0], **interval(tokens, 'tokens_low', 'tokens_high'),
-                         'share': tokens[0] / B, **interval(tokens / B, 'share_low', 'share_high'),
-                         'law': law, 'law_share': by_law / B, 'outside': side})
-    return pd.DataFrame(rows, columns=(
-        'k components component xe delta n_runs tokens tokens_low tokens_high share share_low'
-        ' share_high law law_share outside').split())
+def worth_rows(gaps, xe, measured, fit):
+    """Returns a DataFrame of what a token of a component is worth to another: by `law`, and by the
+    pair of them with the law's amplitude, where it was trained."""
+    cells = [(c, j) for c in gaps for j in gaps if c != j and np.isfinite(gaps.loc[c, j])]
+    pairs = pd.DataFrame({'mixture': [((c, 0.5), (j, 0.5)) for c, j in cells],
+                          'component': [c for c, _ in cells]})
+    rows = law_rows(pairs, gaps, xe, measured)
+    D = LAWS[law][0](rows, *fit.loc['', constant_names(law)])
+    of_pair = np.where((rows['share'] > 0) & ~rows['is_own'], rows['pair'], 0).sum(1)
+    amplitude = fit.loc['', constant_names(law)[0]]
+    return pairs[['component']].assign(
+        other=[j for _, j in cells], gap=[gaps.loc[cell] for cell in cells],
+        worth=2 * np.exp(-D / amplitude) - 1, worth_of_pair=2 * np.exp(-of_pair / amplitude) - 1)
 
 
-def eta_rows(ways, lines):
-    """Returns a DataFrame of the rates of each way, and of the gaps that its line starts from. Rows
-    without components are of the mean over the rates."""
+def parse_sets():
+    """Returns the mixtures of --forecast, a DataFrame as measure's with nothing measured."""
     rows = []
-    for way, fit in ways.items():
-        eta, names = fit['eta'], fit['names']
-        mean = np.nanmean(eta, axis=(1, 2))
-        rows.append({'way': way, 'eta': mean[0], **interval(mean, 'eta_low', 'eta_high')})
-        rows += [{'way': way, 'component': names[c], 'other': names[j], 'eta': eta[0, c, j],
-                  **interval(eta[:, c, j], 'eta_low', 'eta_high'),
-                  'gap': lines[way][0][c, j] if way in lines else np.nan}
-                 for c, j in itertools.permutations(range(len(names)), 2)]
-    return pd.DataFrame(rows, columns='way component other eta eta_low eta_high gap'.split())
-
-
-def next_run(fit, S):
-    """Returns (members, tokens, share of the variance of the law's mean ΔXE that it removes) of the
-    run that would tell most of a mixture S: another seed, or a pair not trained. Shares come from a
-    regression of the draws on what moved them."""
-    y = forecast_draws(fit, law, S)[''][1]
-    moves = [(key, z, sd**2 * (1 / runs - 1 / (runs + 1) if runs else 1))
-             for key, of_key in fit['moves'].items() if set(key[0]) <= {*S}
-             for z, sd, runs in of_key]
-    ok, Z = np.isfinite(y), np.stack([z for _, z, _ in moves], axis=1)
-    slopes, gains = np.linalg.lstsq(Z[ok], y[ok] - y[0])[0], {}
-    for (key, _, less), slope in zip(moves, slopes):
-        gains[key] = gains.get(key, 0) + slope**2 * less / y[ok].var()
-    best = max(gains, key=gains.get)
-    return *best, min(gains[best], 1)
+    for text in filter(str.strip, re.split('[;\n]', forecast)):
+        words, _, shares = text.strip().partition(' shares=')
+        S = split_names(words)
+        mixture = tuple(sorted(zip(S, map(float, read_shares(shares, len(S))[0]))))
+        rows += [(mixture, c, 0, np.nan, np.nan) for c, _ in mixture]
+    return pd.DataFrame(rows, columns=['mixture', 'component', 'n_runs', 'measured', 'sd'])
 
 
 # -----------------------------------------------------------------------------
 # the work in its order
 
 
-def print_forecast(fit, ways):
-    """Prints the law's forecast of the mixture asked for, and the run that would help."""
-    S, names, tokens = tuple(sorted(split_names(forecast))), fit['names'], budget or fit['B']
-    start = f'--forecast={forecast}:'
-    for c in S:
-        if c not in names:
-            fail(f'{start} {c} has no specialists here; there are {", ".join(names)}')
-    if len(S) < 2:
-        fail(f'{start} name two components or more')
-
-    # rates of pairs where they are known, else of the first line that tells them
-    ids = [names.index(c) for c in S]
-    asked = (0, *np.array([*itertools.permutations(ids, 2)]).T)
-    for way, of_way in ways.items():
-        known = {'eta': np.where(np.isfinite(fit['eta'][0]), fit['eta'], of_way['eta']),
-                 'moves': of_way['moves'] | fit['moves'], 'B': tokens}
-        if np.isfinite(known['eta'][asked]).all():
-            break
-    else:
-        fail(f'{start} not all pairs of these are there: train them, or have lines tell the rates'
-             ' (--help)')
-    n_known = int(np.isfinite(fit['eta'][asked]).sum())
-    source = '(a)' if way == 'a' else f'({way}), {n_known} of {len(asked[1])} by (a)'
-    draws = forecast_draws(fit | known, law, S)
-    if np.isnan([xe[0] for xe in draws['']]).any():  # XE or ΔXE
-        low, high = (math.exp(max(x[0][0] for x in fit['curves'])), math.exp(
-            min(x[0][-1] for x in fit['curves'])))
-        fail(f'{start} {tokens:,} tokens, or the effective tokens, are outside what all specialists'
-             f' had, {low:,.0f} to {high:,.0f}: train more of them, or choose another --budget')
-    print(f'\n{"+".join(S)}, {tokens:,} tokens an epoch: {law} law, rates at {fit["B"]:,} tokens'
-          f' from {source}; 90% intervals of one run')
-    if law in CONSTANTS and len(S) > 2:  # it says what the others have in common
-        key = CONSTANTS[law]
-        print(f'{key} {fit[key]:.3g}, ' + (
-            'of your mixtures' if fit[key] != globals()[key] else
-            'of the mixtures in LOG.md: --fit_k=3 or more fits it to yours of K <= fit_k'))
-    print()
-    for c, (xe, delta) in draws.items():
-        ends = [*interval(xe, 0, 1).values(), *interval(delta, 0, 1).values()]
-        print(f'{c or "mean":12} XE {xe[0]:.4f} [{ends[0]:.4f}, {ends[1]:.4f}]   ΔXE'
-              f' {delta[0]:+.4f} [{ends[2]:+.4f}, {ends[3]:+.4f}]')
-    members, n, share = next_run(fit | known, S)
-    print(f'\nThe run that narrows the interval of the mean ΔXE most, by'
-          f' {1 - math.sqrt(1 - share):.1%}: python train.py <config> --components='
-          f'{shlex.quote(join_names(members))} --token_budget={n}, with a new --seed')
-
-
-def print_tables(fit, tokens, forecasts, scores):
-    """Prints the mean rate; by K the mean ΔXE that was measured and that laws forecast, and the
-    mean share of effective tokens; and the scores of laws, best first."""
-    mean_eta = np.nanmean(fit['eta'], axis=(1, 2))
-    print(f'\nmean eta of {np.isfinite(fit["eta"][0]).sum()} rates: {mean_eta[0]:.3f}, 90% '
-          + '[{:.3f}, {:.3f}]'.format(*interval(mean_eta, 0, 1).values()))
-    means = forecasts[forecasts['component'] == '']
-    trained = means['components'].isin(tokens['components'])
-    means = means[trained | ~means['k'].isin(means['k'][trained])]  # where K has some, those alone
-    by_k = means.pivot_table('delta', ['law', 'way'], 'k')
-    sets = tokens.groupby(['k', 'components'])[['delta', 'share']].mean().groupby('k')
-    for name, row in (('measured', sets['delta'].mean()), ('its sd', sets['delta'].std()),
-                      ('n / B', sets['share'].mean())):
-        by_k.loc[(name, ''), :] = row
-    print('\nΔXE in nats by K, mean over the mixtures that were trained, else over all\n'
-          + by_k.to_string(float_format='{:+.3f}'.format, na_rep='-'))
-    if len(scores):
-        n_runs = forecasts.loc[forecasts['k'] > fit_k, 'n_runs'].dropna()
-        floor = fit['sd'] * math.sqrt(2 / math.pi) * (n_runs**-0.5).mean()
-        whole = scores[scores['k'] == ''].drop(columns='k').set_index(['law', 'way'])
-        bias = scores[scores['k'] != ''].pivot(index=['law', 'way'], columns='k', values='bias')
-        print(f'\nErrors of XE in nats on K > {fit_k}, each (S, c) a mean over runs: seeds alone'
-              f' would leave {floor:.4f}\n' + whole.join(bias.add_prefix('bias K=')).sort_values(
-                  'mae').to_string(float_format='{:+.3f}'.format))
-
-
 if __name__ == '__main__':
     if law not in LAWS:
         fail(f'--law={law}: no such law; there are {", ".join(LAWS)}')
-    cells, dataset, measured = read_results(results, setting, components)
-    B = mixture_budget(cells)
-    if budget and not forecast and budget != B:
-        fail(f'--budget={budget}: mixtures have {B:,} tokens; another budget is for --forecast=')
-    fit = fit_rates(cells, B)
-    tokens = token_rows(fit, cells)
-    print('curves, error in nats at a budget that is left out: ' + ', '.join(
-        f'{form} {x:.4f}' for form, x in fit['errors'].items()) + f'; taken: {fit["form"]}\nseeds:'
-        f' sd of XE {fit["sd"]:.4f} ' + (f'({fit["df"]} degrees of freedom)' if fit['df'] else
-                                         '(not known: no run is repeated; the error of curves)'))
-    for row in tokens[tokens['outside'] != ''].to_dict('records'):
-        print(f'{row["component"]} in {row["components"]}: XE {row["xe"]:.4f} is that of'
-              f' {"more" if row["outside"] == "above" else "fewer"} tokens than its specialists'
-              ' had, so its effective tokens are left out')
-    ways, lines = fit_ways(fit, cells, dataset, measured)
-    if forecast:
-        print_forecast(fit, ways)
-        sys.exit()
+    rows = read_results(results)
+    mixed = rows['tokens'][rows['mixture'].map(len) > 1]
+    B = int(budget or (mixed if len(mixed) else rows['tokens']).max())
+    gaps, xe, measured = measure(rows[rows['tokens'] == B])
+    table = parse_sets() if forecast else measured
+    if not len(table):
+        fail(f'{results} has no mixture on {B:,} tokens: name those to forecast by --forecast=')
+    lacking = sorted({c for mixture in [*table['mixture'], *measured['mixture']]
+                      for c, _ in mixture} - {*gaps})
+    if lacking:
+        fail(f'{len(lacking)} without a specialist on {B:,} tokens: python train.py <config>'
+             f' --components={shlex.quote(join_names(lacking[:1]))} --token_budget={B}')
+    if gaps.notna().to_numpy().sum() <= len(gaps):
+        fail(f'{results} has no losses of specialists on others: name in --results too what python'
+             f" eval_xe.py --runs='<specialists>' --eval_components={join_names(gaps)} writes")
 
-    # all mixtures where they are few, else those that were trained and the largest
-    names, first = fit['names'], next(iter(ways))
-    sets = [S for K in range(2, len(names) + 1) for S in itertools.combinations(names, K)]
-    trained = {S for S, n, _ in cells if n == fit['B']} | {tuple(names)}
-    sets = sets if len(sets) <= 300 else [S for S in sets if S in trained]
-    forecasts = forecast_rows(ways, sets, cells, dataset)
-    scores = score(forecasts[forecasts['component'] != ''])
+    # the constants
+    path = constants or ('' if len(measured) else f'{ROOT}/studies/law/constants.csv')
+    known = gaps, xe, measured
+    fits = read_constants(path) if path else {
+        name: fit_law(name, law_rows(measured, *known), measured) for name in LAWS}
+    fits = {name: fit for name, fit in fits.items() if len(fit)}
+    if law not in fits:
+        fail(f'{path or results} does not tell the constants of --law={law!r}, which takes mixtures'
+             ' of three components or more: --constants=studies/law/constants.csv has arXiv\'s')
+    print(f'constants {f"of {os.path.relpath(path)}" if path else "fitted"}, {B:,} tokens an epoch')
+    for name, fit in fits.items():
+        print(f'{name:14} ' + ', '.join(
+            f'{key} {fit[key][""]:.3f} ± {jackknife(fit[key].drop("").to_numpy()):.3f}'
+            for key in constant_names(name)) + f'; error of a run {fit["error"][""]:.4f}')
 
-    # the CSV files, the pictures, the table
+    # forecasts, the CSV files and pictures
+    forecasts = pd.concat([forecast_rows(name, law_rows(table, *known), table, fit)
+                           for name, fit in fits.items()])
+    scores = score(forecasts)
+    tables = {'forecast': forecasts, 'scores': scores, 'worth': worth_rows(*known, fits[law]),
+              'constants': pd.concat({name: fit.rename_axis(index='without', columns='constant')
+                                      .stack() for name, fit in fits.items()},
+                                     names=['law']).rename('value').reset_index()}
     os.makedirs(results_dir, exist_ok=True)
-    tables = {'tokens': tokens, 'eta': eta_rows(ways, lines), 'forecast': forecasts,
-              'scores': scores}
-    for name, table in tables.items():
+    for name, of_name in tables.items():
         replace_file(os.path.join(results_dir, f'law_{name}.csv'),
-                     table.to_csv(index=False, float_format='%.6g'))
-    pictures = plot_law.draw(results_dir)
-    print_tables(ways[first], tokens, forecasts, scores)
-    print(f'\n{results_dir}/ has {", ".join(f"law_{name}.csv" for name in tables)} and'
-          f' {len(pictures)} pictures')
+                     of_name.to_csv(index=False, float_format='%.6g'))
+    pictures = plot_law.draw(results_dir, law)
+
+    # the table
+    if forecast:
+        shown = forecasts[forecasts['law'] == law].replace({'component': {'': 'mean'}})
+        shown = shown.assign(xe=shown['xe'] + shown['forecast'])
+        shown = shown['components shares component forecast low high xe'.split()]
+        print(f'\nΔXE in nats by {law}, with 90% intervals of a run, and XE\n'
+              + shown.to_string(index=False, float_format='{:.4f}'.format))
+    else:
+        by_k, shown = scores[scores['k'] != ''], scores[scores['k'] == ''].set_index('law')
+        shown = shown['n mae bias bias_se coverage'.split()].join(
+            by_k.pivot(index='law', columns='k', values='bias').add_prefix('K='))
+        print('\nΔXE in nats by K, with standard errors over components\n'
+              + by_k[by_k['law'] == law][['k', 'measured', 'measured_se']].to_string(index=False)
+              + '\n\nForecast less measured, in nats; the last columns are the bias at K\n'
+              + shown.sort_values('mae').to_string(float_format='{:.4f}'.format))
+    print(f'\n{results_dir}/ has law_*.csv of {", ".join(tables)}, and {len(pictures)} pictures')
