@@ -7,6 +7,7 @@ import pytest
 from curves import Curve, cluster_bootstrap, log_bins
 from processes import build_processes, component_losses, sample_process
 from studies.decay import fit_columns, fit_decay, fold_means, holm, p_values
+from studies.positions import bin_means, held_out_errors, shape
 from studies.posterior import specialist_mixture
 
 
@@ -124,3 +125,18 @@ def test_the_specialists_mixture_loses_at_most_ln_K_in_every_window():
     losses = rng.exponential(size=(4, 1000, 20))
     gaps = [specialist_mixture(losses, i)[0].sum(1) for i in range(4)]
     assert np.max(gaps) <= math.log(4) + 1e-9 and np.mean(gaps) < math.log(4)
+
+
+def test_one_shape_over_positions_is_told_from_two():
+    """Halves of D(t) = size g(t) + noise: rank 1 is best, or rank 2 where there are two shapes."""
+    rng, weight = np.random.default_rng(0), np.array([1, 1, 2, 4, 8, 16, 32, 36.0])
+    g = np.array([0.2, 0.5, 0.8, 1, 1.1, 1.1, 1, 1])
+    one = rng.uniform(0.1, 0.6, (60, 1)) * g
+    two = one + rng.choice([0, 0.3], (60, 1)) * np.linspace(1, -1, 8)
+    for truth, best in ((one, 'rank 1'), (two, 'rank 2')):
+        halves = [truth + 0.02 * rng.standard_normal(truth.shape) for _ in range(2)]
+        errors = held_out_errors(*halves, weight)
+        assert min(errors, key=errors.get) == best, errors
+    np.testing.assert_allclose(shape(one, weight), g / (g @ weight / 100), rtol=1e-9)
+    np.testing.assert_allclose(bin_means(np.arange(8.0)[None], np.array([0, 1, 1, 2, 2, 2, 2, 2])),
+                               [[0, 1.5, 5]])

@@ -1,0 +1,107 @@
+"""Where in the window K costs, and whether ΔXE has one shape over positions.
+
+    python eval_xe.py --runs='out/*' --split=val --results_dir=results/val
+    python eval_xe.py --runs='out/*' --split=test --results_dir=results/test
+    python studies/positions.py --train=results/val --test=results/test
+
+D_c(S, t) = XE_c(M_S, t) - XE_c(P_c, t) in nats, as in fit_law.py but at each position t. It prints
+
+1. D in bins of t by K, means over components of their means, with standard errors over components;
+2. how well D of one half of the documents (--train) says D of the other (--test), of the same runs,
+   as a root mean square error in nats: from its mean over positions alone ('constant'), from its
+   best matrices of rank 1, 2 and 3 over (S, c) and bins, and from itself ('free'). Where rank 1 is
+   the best, D_c(S, t) = D_c(S) g(t), one shape for all components, sets and K;
+3. g in bins: the shape of rank 1, whose mean over the window's tokens is 1, with its jackknife over
+   components.
+"""
+# -----------------------------------------------------------------------------
+train = 'results/val'    # results of eval_xe.py on one split
+test = 'results/test'    # of the same runs on another
+# -----------------------------------------------------------------------------
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from configurator import override
+
+override(globals())
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from configurator import fail
+from curves import log_bins
+from fit_law import jackknife
+from plot_xe import read_csv
+
+
+def costs_by_position(folder):
+    """Returns D in nats, a DataFrame with a row (k, run, component) and a column for each position:
+    the specialist is that of the same seeds. Controls and tagged runs are left out."""
+    rows = read_csv(folder, 'xe_by_position')
+    rows = rows[~rows['run'].str.contains('-tag|-shuffled|-constant')]
+    seeds = ['component', 'seed', 'mix_seed', 'position']
+    alone = rows[(rows['k'] == 1) & (rows['components'] == rows['component'])]
+    alone = alone.drop_duplicates(seeds).set_index(seeds)['xe'].rename('alone')
+    mixed = rows[(rows['k'] > 1) & rows['in_training']].join(alone, on=seeds)
+    return mixed.assign(D=mixed['xe'] - mixed['alone']).pivot(
+        index=['k', 'run', 'component'], columns='position', values='D').dropna()
+
+
+def bin_means(D, bins):
+    """Returns the means of D (N, T) over the bins (T,) of positions, (N, B)."""
+    return np.stack([D[:, bins == b].mean(1) for b in np.unique(bins)], axis=1)
+
+
+def low_rank(D, weight, rank):
+    """Returns the matrix of a rank that is nearest to D (N, B), squared errors weighed by (B,)."""
+    left, size, right = np.linalg.svd(D * np.sqrt(weight), full_matrices=False)
+    return (left[:, :rank] * size[:rank]) @ right[:rank] / np.sqrt(weight)
+
+
+def held_out_errors(train, test, weight):
+    """Returns {guess: root mean square error of test (N, B) in nats} of what is taken from train
+    (N, B); each bin is weighed by its tokens, (B,)."""
+    weight = weight / weight.sum()
+    guesses = {'constant': np.repeat((train @ weight)[:, None], len(weight), axis=1),
+               **{f'rank {r}': low_rank(train, weight, r) for r in (1, 2, 3)}, 'free': train}
+    return {name: math.sqrt((((guess - test)**2) @ weight).mean())
+            for name, guess in guesses.items()}
+
+
+def shape(D, weight):
+    """Returns g (B,): the shape over bins of the nearest matrix of rank 1, of mean 1 over tokens."""
+    row = low_rank(D, weight, 1)[np.argmax(np.abs(D @ weight))]
+    return row / (row @ weight / weight.sum())
+
+
+if __name__ == '__main__':
+    D, other = costs_by_position(train), costs_by_position(test)
+    there = D.index.intersection(other.index)
+    if len(there) < 4:
+        fail(f'{train} and {test} have {len(there)} components of mixtures in common that have'
+             ' specialists: evaluate the same runs on two splits')
+    D, other = D.loc[there], other.loc[there]
+    bins = log_bins(D.shape[1])
+    weight = np.bincount(bins).astype(float)  # tokens in each bin
+    first = [int(np.flatnonzero(bins == b)[0]) for b in range(len(weight))]
+    names = [f'{t}-{t + int(n) - 1}' if n > 1 else f'{t}' for t, n in zip(first, weight)]
+    binned, other = bin_means(D.to_numpy(), bins), bin_means(other.to_numpy(), bins)
+    components = D.index.get_level_values('component')
+
+    means = pd.DataFrame((binned + other) / 2, D.index, names).groupby(['k', 'component']).mean()
+    by_k = means.groupby('k')
+    print('D in nats by K and tokens of context, and its standard error over components')
+    print((by_k.mean().map('{:.3f}'.format) + ' ± ' + by_k.sem().map('{:.3f}'.format)).to_string())
+    print('\nD of one half of the documents, by what the other half says: error in nats')
+    ks = D.index.get_level_values('k')
+    print(pd.DataFrame({K: held_out_errors(binned[chosen], other[chosen], weight)
+                        for K, chosen in [('all', ks > 0), *((K, ks == K) for K in sorted({*ks}))]
+                        if chosen.sum() > 3}).T.to_string(float_format='{:.4f}'.format))
+    both = (binned + other) / 2
+    g = shape(both, weight)
+    se = jackknife(np.stack([shape(both[components != c], weight) for c in sorted({*components})]))
+    print('\ng(t), the shape of rank 1, ± its standard error: ' + ', '.join(
+        f'{name} {x:.2f} ± {s:.2f}' for name, x, s in zip(names, g, se)))
