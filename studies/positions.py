@@ -72,7 +72,7 @@ def held_out_errors(train, test, weight):
 
 
 def shape(D, weight):
-    """Returns g (B,): the shape over bins of the nearest matrix of rank 1, its mean over tokens 1."""
+    """Returns g (B,): the shape over bins of the nearest matrix of rank 1; its mean is 1."""
     row = low_rank(D, weight, 1)[np.argmax(np.abs(D @ weight))]
     return row / (row @ weight / weight.sum())
 
