@@ -277,8 +277,8 @@ if __name__ == '__main__':
     if num_proc:
         os.environ['RAYON_NUM_THREADS'] = str(num_proc)  # the tokenizers library reads it, once
 
-    out, work = data_path(dataset), f'data/.{dataset}.part'
-    held = lock(f'data/.{dataset}.lock', out)
+    out, work, lock_file = data_path(dataset), f'data/.{dataset}.part', f'data/.{dataset}.lock'
+    held = lock(lock_file, out)
     try:
         shutil.rmtree(work, ignore_errors=True)  # of one that was killed
         is_data = os.path.isfile(data_path(dataset, 'meta.json'))
@@ -303,6 +303,9 @@ if __name__ == '__main__':
         fail(f'{out} could not be made: {e}')
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        if os.listdir('data') == [os.path.basename(lock_file)]:  # nothing came of it
+            os.remove(lock_file)
+            os.rmdir('data')
         held.release()
 
     print('\n'.join(data_table(meta, T)))
