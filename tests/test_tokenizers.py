@@ -89,7 +89,7 @@ EXACT = {
 # what does not: how it is made, the first text that differs, and what the message has of it
 LOSSY = {
     'Lowercase': (lambda: byte_level(normalizer=normalizers.Lowercase()), 'the Cat',
-                  "'the Cat' comes back as 'the cat'"),
+                  "'the Cat' comes back as 'the cat' (see its normalizer, pre_tokenizer"),
     'NFKC': (lambda: byte_level(normalizer=normalizers.NFKC()), 'a ﬁ',
              r"'a \ufb01' comes back as 'a fi'"),
     'NFC': (lambda: byte_level(normalizer=normalizers.NFC()), 'e\u0301',
@@ -101,16 +101,16 @@ LOSSY = {
                         pre_tokenizers.Whitespace()), 'cat  mat',
         r"'cat \x20mat' comes back as 'cat mat'"),
     'no decoder': (lambda: byte_level(decoder=None), 'the cat',
-                   r"comes back as 'the \u0120cat'"),
+                   r"comes back as 'the \u0120cat' (see its normalizer"),
     'a space before': (lambda: byte_level(prefix=True), 'the cat',
-                       "'the cat' comes back as ' the cat'"),
-    'Metaspace': (lambda: unigram('always'), ' cat', "' cat' comes back as 'cat'"),
+                       "'the cat' comes back as ' the cat' (see its normalizer"),
+    'Metaspace': (lambda: unigram('always'), ' cat', "' cat' comes back as 'cat' (see its"),
     'WordPiece': (lambda: words(models.WordPiece, WordPieceTrainer, decoders.WordPiece()),
                   'mat , cat', "'mat , cat' comes back as 'mat, cat'"),
     'an unknown letter': (lambda: unigram('never'), 'the Ж',
-                          "comes back as 'the [UNK]'"),
+                          "comes back as 'the [UNK]' (see its normalizer"),
     'an unknown word': (lambda: words(models.WordLevel, WordLevelTrainer), 'the dog',
-                        "comes back as 'the [UNK]'"),
+                        "comes back as 'the [UNK]' (see its normalizer"),
     'a letter is left out': (lambda: trained(models.BPE(), BpeTrainer, decoder=decoders.Fuse()),
                              'the Ж', r"'the \u0416' comes back as 'the '"),
     'byte fallback, no decoder of bytes': (lambda: byte_fallback(decoders.Fuse), 'cat', '<0x63>'),
@@ -194,8 +194,8 @@ def test_dropout_is_off(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('vocab, says', [
-    ({'a': 0, '</s>': 65535}, 'has 65536 tokens: it needs'),
-    ({'a': 0}, 'it needs an end-of-text token'), ({}, 'it needs an end-of-text token')])
+    ({'a': 0, '</s>': 65535}, 'has 65536 tokens; uint16 holds'),
+    ({'a': 0}, 'has no end-of-text token'), ({}, 'has no end-of-text token')])
 def test_a_tokenizer_that_will_not_do(tmp_path, capsys, vocab, says):
     tokenizers.Tokenizer(models.WordLevel(vocab, unk_token='a')).save(str(tmp_path / 'own.json'))
     with pytest.raises(SystemExit):
@@ -205,10 +205,18 @@ def test_a_tokenizer_that_will_not_do(tmp_path, capsys, vocab, says):
 
 # ---- the BPE that prepare.py trains, and GPT-2's
 
-@pytest.fixture(scope='module')
-def both_ways():
+def as_read(tok, folder):
+    """A tokenizer as prepare.py reads it from a file."""
+    tok.save(str(folder / 'own.json'))
+    return read_tokenizer(str(folder / 'own.json'))[0]
+
+
+@pytest.fixture(scope='module', params=['ours', "another's"])
+def both_ways(request, tmp_path_factory):
     """The ids of a text by tiktoken and by tokenizers alone: two functions."""
     tok = train_bpe(WORDS, 400)
+    if request.param != 'ours':
+        tok = as_read(with_all_set(), tmp_path_factory.mktemp('own'))
     encode = encoder(tok, to_tiktoken(tok), 2)
     return (lambda text: encode([text.encode()])[0].tolist(),
             lambda text: tok.encode(text, add_special_tokens=False).ids)
@@ -224,14 +232,60 @@ def test_tiktoken_gives_the_ids_of_tokenizers(both_ways, text):
     assert by_tiktoken(text) == by_tokenizers(text)
 
 
-def test_a_tokenizer_json_gives_the_same_bytes(tmp_path, monkeypatch):
-    """By tiktoken, and read from its file by tokenizers."""
+def of_merges(merges, **options):
+    """A byte-level BPE of these merges, 'a b' say, their ids in the order given."""
+    merges = [tuple(merge.split()) for merge in merges]
+    tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *dict.fromkeys(map(''.join, merges))]
+    vocab = {token: i for i, token in enumerate(dict.fromkeys(tokens))} | {'</s>': 1000}
+    tok = tokenizers.Tokenizer(models.BPE(vocab, merges, **options))
+    tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tok.decoder = decoders.ByteLevel()
+    tok.add_special_tokens(['</s>'])
+    return tok
+
+
+def with_ids_turned_round():
+    """The merges 'a b', 'c d' and 'b c', of which the first has the highest id."""
+    tok = json.loads(of_merges(['a b', 'c d', 'b c']).to_str())
+    vocab = tok['model']['vocab']
+    vocab['ab'], vocab['bc'] = vocab['bc'], vocab['ab']
+    return tokenizers.Tokenizer.from_str(json.dumps(tok))
+
+
+# a byte-level BPE to which tiktoken would give, or might give, other ids
+UNUSUAL = {
+    'a token of two merges': lambda: of_merges(['a b', 'b c', 'ab c', 'a bc']),
+    'a token that no text becomes': lambda: of_merges(['a b', 'b c', 'a bc']),
+    'a merge before its parts': lambda: of_merges(['ab c', 'a b']),
+    'ids in another order than merges': with_ids_turned_round,
+    'whole words first': lambda: of_merges(['a b'], ignore_merges=True),
+    'an end of words': lambda: of_merges(['a b'], end_of_word_suffix='c'),
+    'a normalizer': lambda: byte_level(normalizer=normalizers.NFC()),
+    'a space before': lambda: byte_level(prefix=True),
+    'no decoder': lambda: byte_level(decoder=None),
+    'an added token': lambda: byte_level(added=[AddedToken('<tool>')]),
+    'no byte level': byte_fallback,
+    'no BPE': lambda: unigram('never'),
+}
+
+
+@pytest.mark.parametrize('kind', UNUSUAL)
+def test_an_unusual_tokenizer_is_not_given_to_tiktoken(kind):
+    assert to_tiktoken(UNUSUAL[kind]()) is None
+
+
+def test_a_tokenizer_json_gives_the_same_bytes_either_way(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = [(f'{i} {NASTY[i % len(NASTY)]}{text}', label) for i, (text, label) in enumerate(ROWS)]
     write_lines('lines.jsonl', rows)
-    for dataset, arg in (('a', '--vocab_size=400'), ('b', '--tokenizer=data/a/tokenizer.json')):
-        run('prepare.py', f'--dataset={dataset}', '--source=lines.jsonl', arg)
-    a, b = everything('a'), everything('b')
+    tok = with_all_set()
+    assert to_tiktoken(tok)
+    tok.save('tiktoken.json')
+    tok.add_tokens([AddedToken('no such words are there')])  # so that it goes the other way
+    tok.save('tokenizers.json')
+    for name in ('tiktoken', 'tokenizers'):
+        run('prepare.py', f'--dataset={name}', '--source=lines.jsonl', f'--tokenizer={name}.json')
+    a, b = everything('tiktoken'), everything('tokenizers')
     assert len(a) == 14
     assert all(a[name] == b[name] for name in a if name.endswith(('.bin', '.npy')))
 
