@@ -4,14 +4,13 @@ token_chunks [N, T] int32, category_for_chunk and doc_idx_for_chunk (the windows
 one number), and the attributes chunk_size, total_chunks, tokenizer_name_or_path,
 selected_categories_in_file and reference_chunk_budget_smallest_top_category.
 """
-import itertools
 import os
 
 import h5py
 import numpy as np
 
 from configurator import fail, safe_name
-from sources import by_split, check_pointer, fail_on_source, split_of
+from sources import by_split, fail_on_source, split_of
 from tokenizer import read_tokenizer
 
 ARRAYS = ('token_chunks', 'category_for_chunk', 'doc_idx_for_chunk')
@@ -28,44 +27,26 @@ def open_hdf5(source):
         return {'train': read_hdf5(path)}
     files = sorted(os.listdir(path))
     splits = {file: split_of(file) for file in files if file.endswith(('.hdf5', '.h5'))}
-    return {split: itertools.chain.from_iterable(read_hdf5(os.path.join(path, file))
-                                                 for file in part)
-            for split, part in by_split(source, files, splits.get).items()}
+    return by_split(source, files, splits.get, lambda file: read_hdf5(os.path.join(path, file)))
 
 
 def read_hdf5(path):
     """Yields the documents of a file: the chunks of one category and number, in the file's order.
-    Holds some 24 bytes for each chunk, and 300 for each document."""
-    def values(array):
-        for i in range(0, len(array), 10_000):
-            yield from array[i:i + 10_000]
-
-    def chunks(array, order):
-        for i in range(0, len(order), 10_000):
-            rows = order[i:i + 10_000]
-            tokens = array[np.sort(rows)][np.argsort(np.argsort(rows))]
-            if tokens.min() < 0 or tokens.max() > 65533:
-                fail(f'{path} has the tokens {tokens.min()} .. {tokens.max()}; uint16 holds 0 ..'
-                     ' 65,533 and BOS')
-            yield from tokens.astype('<u2')
-
+    The file is held whole."""
     try:
-        check_pointer(path)
-        with h5py.File(path, 'r') as f:
-            tokens, *keys = arrays = [f[name] for name in ARRAYS]
-            if len({*map(len, arrays)}) > 1:
-                fail(f'{path} has {len(tokens)}, {len(keys[0])} and {len(keys[1])} rows of'
-                     f' {", ".join(ARRAYS)}: as many of each are needed')
-            places = {}  # of each document among those of the file
-            document = np.fromiter((places.setdefault(key, len(places))
-                                    for key in zip(*map(values, keys))), np.int64, len(tokens))
-            order = np.argsort(document, kind='stable')
-            chunks_of = itertools.groupby(zip(document[order], chunks(tokens, order)),
-                                          key=lambda chunk: chunk[0])
-            for (category, _), (_, run) in zip(places, chunks_of):
-                yield category.decode(), b''.join(tokens.tobytes() for _, tokens in run)
+        with h5py.File(path) as f:
+            tokens, categories, numbers = (f[name][:] for name in ARRAYS)
+        if not len(tokens) == len(categories) == len(numbers):
+            raise ValueError(f'{len(tokens)}, {len(categories)} and {len(numbers)} rows')
+        if tokens.size and (tokens.min() < 0 or tokens.max() > 65533):
+            raise ValueError(f'tokens of {tokens.min()} .. {tokens.max()}, not of 0 .. 65,533')
+        rows_of = {}  # of each document
+        for row, document in enumerate(zip(categories, numbers.tolist())):
+            rows_of.setdefault(document, []).append(row)
+        for (category, _), rows in rows_of.items():
+            yield category.decode(), tokens[rows].astype('<u2').tobytes()
     except (OSError, KeyError, ValueError, AttributeError, TypeError) as e:
-        fail_on_source(path, e, also=f' (an HDF5 file of {", ".join(ARRAYS)})')
+        fail_on_source(path, e, also=f' (as many rows of {", ".join(ARRAYS)} are needed)')
 
 
 def to_tokens(docs):
@@ -73,12 +54,11 @@ def to_tokens(docs):
     return [np.frombuffer(doc, dtype='<u2') for doc in docs]
 
 
-def tokenizer_of(source, folder, staged, name):
+def tokenizer_of(source, staging, name):
     """Returns (name, tokenizers.Tokenizer, number of tokens, BOS id) of the tokenizer.json that
-    --tokenizer names, or ('none', None, ..) where it names none. Fails where a token that
-    prepare.stage_documents staged in a folder is not the tokenizer's."""
-    largest = max(int(np.fromfile(os.path.join(folder, safe_name(component), split), '<u2').max())
-                  for component in staged for split in staged[component])
+    --tokenizer names, or ('none', None, ..) where it names none. Fails where a token in the file
+    that prepare.stage_documents wrote is not the tokenizer's."""
+    largest = int(np.fromfile(staging, '<u2').max())
     if name in ('bpe', 'gpt2'):
         return 'none', None, largest + 2, largest + 1
     tok, n_vocab, bos_id = read_tokenizer(name)
@@ -105,24 +85,23 @@ def write_hdf5(folder, meta, T):
     start, to folder/custom_tokenized_data_chunked_len<T>_<split>.hdf5."""
     names = list(meta['components'])
     for split in ('train', 'val', 'test'):
-        paths = [os.path.join(folder, safe_name(name), split) for name in names]
-        offsets = [np.load(path + '.idx.npy') for path in paths]
-        windows = [np.diff(o) // T for o in offsets]  # of each document of each component
-        counts = [int(n.sum()) for n in windows]
+        documents, counts = [], []  # tokens [windows, T] of each, windows of each component
+        for name in names:
+            path = os.path.join(folder, safe_name(name), split)
+            tokens, offsets = np.fromfile(path + '.bin', '<u2'), np.load(path + '.idx.npy')
+            ends = offsets[1:] - np.diff(offsets) % T
+            windows = [tokens[a:b].reshape(-1, T) for a, b in zip(offsets, ends)]
+            counts.append(sum(map(len, windows)))
+            documents += windows
         path = os.path.join(folder, f'custom_tokenized_data_chunked_len{T}_{split}.hdf5')
         # into a file of Python's: over a full disk HDF5's own crash
         with open(path, 'w+b') as file, h5py.File(file, 'w') as f:
-            windows = np.concatenate(windows)
-            f['doc_idx_for_chunk'] = np.repeat(np.arange(len(windows), dtype='i4'), windows)
+            numbers = np.arange(len(documents), dtype='i4')
+            f['doc_idx_for_chunk'] = np.repeat(numbers, list(map(len, documents)))
             f.create_dataset('category_for_chunk', dtype=h5py.string_dtype(),
                              data=np.repeat(np.array(names, dtype=object), counts))
-            chunks, row = f.create_dataset('token_chunks', (sum(counts), T), 'i4'), 0
-            for path, starts in zip(paths, offsets):
-                tokens = np.memmap(path + '.bin', '<u2', 'r')
-                for start, n in zip(starts, np.diff(starts) // T):
-                    chunks[row:row + n] = tokens[start:start + n * T].reshape(n, T)
-                    row += n
-            f.attrs.update({'chunk_size': T, 'total_chunks': len(chunks),
+            f['token_chunks'] = np.concatenate(documents, dtype='i4')
+            f.attrs.update({'chunk_size': T, 'total_chunks': sum(counts),
                             'tokenizer_name_or_path': meta['tokenizer'],
                             'selected_categories_in_file': names,
                             'reference_chunk_budget_smallest_top_category': min(counts)})

@@ -137,17 +137,17 @@ def bench_prepare(folder=None):
     texts = [text for text, _ in pairs]
     docs = [text.encode() for text in texts]
     lengths = list(map(len, docs))
-    os.makedirs('all')
-    with open('all/train', 'wb') as f:
+    with open('staged', 'wb') as f:
         f.writelines(docs)
-    staged = {'all': {'train': {'lengths': lengths}}}
-    tok = tokenizer.train_bpe(prepare.sample_texts('.', staged), 8192)
+    facts = {'starts': np.cumsum([0, *lengths[:-1]]), 'lengths': lengths}
+    tok = tokenizer.train_bpe(prepare.sample_texts('staged', {'all': {'train': facts}}), 8192)
     encode = prepare.encoder(tok, tokenizer.to_tiktoken(tok))
-    batches = list(prepare.read_documents('all/train', lengths))
+    batches = list(prepare.read_documents('staged', facts))
 
     def ours():
+        shutil.rmtree('ours', ignore_errors=True)
         with tqdm(disable=True) as bar:
-            prepare.write_tokens('ours', batches, encode, bar)
+            prepare.write_tokens('.', 'ours', 'train', batches, encode, bar)
 
     def theirs():
         encodings = tok.encode_batch(texts, add_special_tokens=False)
@@ -155,7 +155,7 @@ def bench_prepare(folder=None):
 
     # in turn, so that what else the machine does meets both
     times = [(seconds(ours, 1), seconds(theirs, 1)) for _ in range(5)]
-    with open('ours.bin', 'rb') as f, open('theirs', 'rb') as g:
+    with open('ours/train.bin', 'rb') as f, open('theirs', 'rb') as g:
         same = 'the same' if f.read() == g.read() else 'OTHER'
     n, (a, b) = os.path.getsize('theirs') / 2e6, np.median(times, axis=0)
     print(f'tokenizing {sum(lengths) / 1e6:.0f} MB to {n:.1f} M tokens on disk, BPE of 8,192,'

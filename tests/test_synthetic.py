@@ -174,7 +174,7 @@ def test_position_bins_double():
     (['--processes=huge.npy'], 'uint16 holds 65,534'),
     (['--processes=negative.npy'], 'has an entry that is no probability: -0.5'),
     (['--processes=markov:1', '--markov_vocab=70000'], '--markov_vocab 8 to 1000'),
-    (['--documents_per_process=1'], 'must be at least 10'),
+    (['--documents_per_process=1'], '--documents_per_process at least 10'),
 ])
 def test_a_mistake_in_a_process_writes_nothing(tmp_path, monkeypatch, fails, args, says):
     monkeypatch.chdir(tmp_path)
