@@ -67,7 +67,8 @@ def here(tmp_path, monkeypatch):
 
 
 def read(name):
-    return pd.read_csv(f'law/law_{name}.csv', keep_default_na=False, na_values=['nan'])
+    rows = pd.read_csv(f'law/law_{name}.csv', dtype={'k': str})
+    return rows.fillna({key: '' for key in ('k', 'component', 'without') if key in rows})
 
 
 def fit(*args, results='x.csv'):
