@@ -1,4 +1,4 @@
-"""Compares the exchange rates of several settings, from the files that fit_law.py wrote for each.
+"""Compares exchange rates of several settings, from what effective_tokens.py wrote for each.
 
     python studies/eta_by_setting.py results/law5 results/law5-half results/law5-wide
 
@@ -16,8 +16,8 @@ import pandas as pd
 
 
 def read_rates(folder):
-    """Returns (rates, indexed by component and other; [mean, low, high]) of law_eta.csv's (a)."""
-    rows = pd.read_csv(os.path.join(folder, 'law_eta.csv'))
+    """Returns (rates, indexed by component and other; [mean, low, high]) of a folder's (a)."""
+    rows = pd.read_csv(os.path.join(folder, 'effective_eta.csv'))
     rows = rows[rows['way'] == 'a']
     mean = rows[rows['component'].isna()][['eta', 'eta_low', 'eta_high']].to_numpy()[0]
     return rows.dropna(subset=['component', 'eta']).set_index(['component', 'other'])['eta'], mean
@@ -35,7 +35,7 @@ if __name__ == '__main__':
         eta, (mean, *ends) = read_rates(folder)
         both = pd.concat([eta, reference], axis=1, keys=['here', 'there']).dropna()
         half = np.hypot(ends[1] - ends[0], high - low) / 2
-        tokens = pd.read_csv(os.path.join(folder, 'law_tokens.csv')).dropna(subset='share')
+        tokens = pd.read_csv(os.path.join(folder, 'effective_tokens.csv')).dropna(subset='share')
         tokens = tokens[(tokens['k'] == tokens['k'].max()) & (tokens['k'] > 2)]
         shares = [[row['share'], *(additive_share(x, row['component'],
                                                   row['components'].split('+'))

@@ -7,6 +7,7 @@
 #       --text_column=text --label_column=label --labels=
 # Each sweep ends with its evaluation, results/<name>/xe_by_component.csv; NAME.csv.gz are these.
 # part1.csv.gz is eval_xe.py --runs='out/arxiv-cpu-k[12]-*' after the first four.
+# studies/effective_tokens.py makes the tables of them.
 export OMP_NUM_THREADS=1
 sweep() { python sweep.py config/cpu.py --jobs=2 --dtype=bfloat16 "$@"; }
 chains() { python sweep.py config/demo.py --jobs=2 --dtype=bfloat16 --decay_lr=False --patience=3 \
