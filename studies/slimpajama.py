@@ -39,6 +39,9 @@ LAWS = {
     'additive, an exponent for each': (
         15, lambda p, h, c: power(p[0], p[1], h[:, c] + others(h, c)**np.exp(p[3:9]) @ p[9:],
                                   p[2])),
+    # fit_law.py's law in shares: f - amplitude ln(sum of h_j worth_j), the own one's worth 1
+    'in nats, one amplitude each': (8, lambda p, h, c: p[0] - np.exp(p[1]) * np.log(
+        np.maximum(h[:, c] + others(h, c) @ p[2:], 1e-6))),
     'exponential in the shares (Ye et al.)': (9, lambda p, h, c: p[0] + np.exp(p[1] + h @ p[2:])),
     'E + 1 / sum of C_j h_j^gamma_j (Shukor et al.)': (
         15, lambda p, h, c: p[0] + 1 / np.exp(p[1:8] + np.log(h) * np.exp(p[8:])).sum(1)),

@@ -244,6 +244,35 @@ def test_runs_of_different_settings_are_not_averaged(small, trained):
     assert {'max_iters=5' in r['setting'] for r in vs_k} == {True, False}
 
 
+def test_runs_of_other_shares_are_other_settings(small, capsys, fails):
+    def train(name, *args):
+        run('train.py', *TRAIN, f'--out_dir=out/shares/{name}', '--token_budget=1600', *args)
+    both = '--components=a,c'
+    train('three', both, '--shares=3,1')
+    with pytest.raises(SystemExit, match='^0$'):
+        train('three', both, '--shares=0.75,0.25', '--init_from=auto')  # the same
+    assert 'is done' in capsys.readouterr().out
+    assert "shares='3,1', not '1,3'" in fails(
+        'train.py', *TRAIN, both, '--out_dir=out/shares/three', '--token_budget=1600',
+        '--shares=1,3', '--init_from=resume')
+    train('third', both, '--shares=1,3')
+    train('equal', both)
+    train('alone', '--components=a')
+    for c, tokens in (('a', 1200), ('c', 400)):  # what 3 : 1 gives of 1,600, and no other mixture
+        run('train.py', *TRAIN, f'--out_dir=out/shares/diluted-{c}', f'--components={c}',
+            f'--token_budget={tokens}', '--max_iters=25')
+    run('eval_xe.py', '--runs=out/shares/*', '--results_dir=results/shares')
+    of_two = [row for row in rows('results/shares/xe_vs_k.csv') if row['k'] == '2']
+    assert len(of_two) == 3 and {row['n_runs'] for row in of_two} == {'1'}
+    by_run = {(row['run'], row['component']): row
+              for row in rows('results/shares/xe_by_component.csv')}
+    assert [by_run[name, 'a']['shares'] for name in ('three', 'third', 'equal')] == [
+        '3,1', '1,3', '']
+    assert all(by_run[name, 'a']['delta_xe'] for name in ('three', 'third', 'equal'))
+    assert {row['run'] for row in rows('results/shares/decomposition.csv')
+            if row['component'] == 'a' and row['dilution']} == {'three'}
+
+
 def test_missing_specialists_are_named_by_their_command(small, trained, capsys):
     run('eval_xe.py', '--runs=out/small-k2-s0', '--results_dir=results4')
     assert "python sweep.py --parts_of='out/small-k2-s0'" in capsys.readouterr().out

@@ -138,6 +138,16 @@ def test_the_price_of_not_knowing_is_mutual_information(processes, vocab, length
     assert (gap > -1e-12).all() and gap.sum() <= math.log(K)
 
 
+def test_a_prior_is_bayes_rule_by_hand():
+    """A coin of 3/4 and one of 1/4 with prior 3 : 1, then 1 : 1: P(1) = 10/16 at first."""
+    losses = np.stack([component_losses(coin(p), np.array([[1, 0]])) for p in (0.75, 0.25)])
+    first = 10 / 16
+    second = (3 / 4 * 3 / 16 + 1 / 4 * 3 / 16) / first  # P(1, 0) / P(1)
+    np.testing.assert_allclose(mixture_losses(losses, [0.75, 0.25])[0],
+                               [-math.log(first), -math.log(second)])
+    np.testing.assert_allclose(mixture_losses(losses, [0.5, 0.5]), mixture_losses(losses))
+
+
 def test_samples_follow_their_process():
     process = mess3(0.15)
     docs = sample_process(process, 2000, 50, np.random.default_rng(0))
