@@ -257,7 +257,8 @@ def test_runs_of_other_shares_are_other_settings(small, capsys, fails):
         '--shares=1,3', '--init_from=resume')
     train('third', both, '--shares=1,3')
     train('equal', both)
-    train('alone', '--components=a')
+    train('alone-a', '--components=a')
+    train('alone-c', '--components=c')
     for c, tokens in (('a', 1200), ('c', 400)):  # what 3 : 1 gives of 1,600, and no other mixture
         run('train.py', *TRAIN, f'--out_dir=out/shares/diluted-{c}', f'--components={c}',
             f'--token_budget={tokens}', '--max_iters=25')
