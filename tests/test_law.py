@@ -8,6 +8,7 @@ import pytest
 from conftest import ROOT, run
 
 import fit_law
+import plot_law
 from curves import COLUMNS
 
 B, NAMES = 84_000, ['a', 'b', 'c', 'd', 'e']
@@ -76,8 +77,13 @@ def fit(*args, results='x.csv'):
     return read('constants').set_index(['law', 'without', 'constant'])['value']
 
 
+@pytest.fixture
+def no_pictures(monkeypatch):
+    monkeypatch.setattr(plot_law, 'draw', lambda folder, law: [])
+
+
 @pytest.mark.parametrize('kind', TRUTHS)
-def test_each_law_finds_its_truth_and_no_other_does(kind, here):
+def test_each_law_finds_its_truth_and_no_other_does(kind, here, no_pictures):
     write_rows(make_rows(kind, shares=[((0, 1), '1,7'), ((2, 4, 3), '2,1,1')]), 'x.csv')
     constants = fit()
     truth = {'line': [AMPLITUDE, LEVEL, SLOPE], 'soft minimum': [AMPLITUDE, SCALE],
@@ -93,7 +99,7 @@ def test_each_law_finds_its_truth_and_no_other_does(kind, here):
         x for law, x in errors.items() if law not in (kind, 'pairs', *holds.get(kind, []))), errors
 
 
-def test_pairs_tell_what_larger_mixtures_cost(here):
+def test_pairs_tell_what_larger_mixtures_cost(here, no_pictures):
     write_rows(make_rows('line'), 'x.csv')
     constants = fit()
     assert constants['pairs', '', 'amplitude'] == pytest.approx(AMPLITUDE, rel=1e-4)
@@ -128,7 +134,7 @@ def test_constants_of_small_mixtures_forecast_large_ones(here, capsys):
     assert 'constants of' in capsys.readouterr().out
 
 
-def test_a_run_is_compared_with_the_specialist_of_its_seed(here):
+def test_a_run_is_compared_with_the_specialist_of_its_seed(here, no_pictures):
     rows = make_rows('line', seeds=2)
     rows.loc[rows['mix_seed'] == 1, 'xe'] += 0.5  # its documents are harder, for all alike
     write_rows(rows, 'x.csv')
@@ -141,7 +147,7 @@ def test_the_jackknife_of_a_mean_is_its_standard_error():
     assert fit_law.jackknife(without) == pytest.approx(x.std(ddof=1) / 20**0.5)
 
 
-def test_what_step_18_reckons_from_the_archive(here):
+def test_what_step_18_reckons_from_the_archive(here, no_pictures):
     """Issue 35: b .414, A .689, C .33 by all 243 (S, c), mean error .0226."""
     files = ','.join(f'{ROOT}/studies/law/{name}*.csv.gz'
                      for name in ('part1', 'cross', 'mixtures', 'fresh'))
