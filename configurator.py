@@ -9,10 +9,8 @@ config file is Python that assigns to those names; it may compute with them
 mistake, files that are whole or not there, names, hashes.
 """
 import ast
-import atexit
 import csv
 import difflib
-import errno
 import functools
 import glob
 import hashlib
@@ -26,24 +24,14 @@ import signal
 import socket
 import sys
 import time
-import tokenize
-import traceback
-import types
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
-SCRIPTS = ('prepare.py', 'sample_mix.py', 'train.py', 'sweep.py', 'eval_xe.py', 'plot_xe.py',
-           'fit_law.py')
+SCRIPTS = ('prepare.py', 'sample_mix.py', 'sweep.py', 'eval_xe.py', 'plot_xe.py', 'fit_law.py',
+           'train.py')  # whose defaults hold where several scripts have a key
 END_OF_SETTINGS = '\nfrom configurator import override\n'
 
 # -----------------------------------------------------------------------------
 # settings
-
-
-def setting_names(node):
-    """Returns the settings that a statement of a script's head assigns: no name with _ first."""
-    is_assignment = isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign))
-    return [n.id for n in ast.walk(node) if is_assignment and isinstance(n, ast.Name)
-            and isinstance(n.ctx, ast.Store) and n.id[0] != '_']
 
 
 def read_settings(path):
@@ -51,23 +39,15 @@ def read_settings(path):
     That part of it is run. Fails where it raises, or a default is no plain value."""
     with open(path, encoding='utf-8') as f:
         head = f.read().partition(END_OF_SETTINGS)[0]
-    values, settings = {'__file__': path, '__name__': 'settings'}, {}
+    values = {'__file__': path, '__name__': 'settings'}
     run_source(head, path, values)
-    comments = {token.start[0]: token.string.lstrip('# ')
-                for token in tokenize.generate_tokens(io.StringIO(head).readline)
-                if token.type == tokenize.COMMENT}
-    for node in ast.parse(head).body:
-        comment = comments.get(node.end_lineno) or comments.get(node.lineno, '')
-        for key in [key for key in setting_names(node) if key in values]:
-            value = values[key]
-            if type(value).__module__ == 'numpy' and hasattr(value, 'item'):
-                value = value.item()
-            try:
-                json.dumps(value)  # as a run's config.json has it
-            except (TypeError, ValueError):
-                fail(f'{path}, line {node.lineno}: {key} is no plain value, as a setting must be:'
-                     ' assign it below override(globals())')
-            settings[key] = value, comment
+    comments = dict(re.findall(r'^(\w+)\b[^#\n]*# *(.*)', head, re.MULTILINE))
+    settings = {key: (value, comments.get(key, '')) for key, value in values.items()
+                if key[0] != '_' and not hasattr(value, '__name__')}  # no module or function
+    for key, (value, _) in settings.items():
+        if not isinstance(value, (bool, int, float, str, tuple, list, type(None))):
+            fail(f'{path}: {key} is no plain value, as a setting must be: assign it below'
+                 ' override(globals())')
     return settings
 
 
@@ -76,9 +56,8 @@ def run_source(source, path, values):
     try:
         exec(compile(source, path, 'exec'), values)
     except Exception as e:  # whatever it raises
-        lines = [frame.lineno for frame in traceback.extract_tb(e.__traceback__)
-                 if frame.filename == path]
-        line = e.lineno if isinstance(e, SyntaxError) else lines[0]
+        frame = e.__traceback__.tb_next  # None where it is no Python
+        line = frame.tb_lineno if frame else getattr(e, 'lineno', 1)
         fail(f'{path}, line {line}: {type(e).__name__}: {e}')
 
 
@@ -91,65 +70,50 @@ def train_defaults():
 def checked(key, value, default, where):
     """Returns value if it has the type of default, else fails. An int becomes a float where the
     default is one, and a number a string: dataset = 2024 names a folder."""
+    highest = 2**63 if type(value) is int else math.inf
+    if isinstance(value, (int, float)) and not abs(value) < highest:
+        fail(f'{where}{key}={str(value)[:30]}: expected a finite number, whole ones below 2^63')
     if (type(default), type(value)) in ((float, int), (str, int), (str, float), (tuple, list)):
         value = type(default)(value)
-    if type(value) is float and not math.isfinite(value) or type(value) is int and (
-            abs(value) >= 2**63):
-        fail(f'{where}{key}={str(value)[:30]}: expected a finite number, whole ones below 2^63')
     if default is not None and type(value) is not type(default):
-        kind = 'True or False' if type(default) is bool else (
-            f'a value of type {type(default).__name__}')
-        fail(f'{where}{key}={value!r}: expected {kind}, such as the default {default!r}')
+        fail(f'{where}{key}={value!r}: expected a value of type {type(default).__name__}, such as'
+             f' {default!r}')
     return value
 
 
-def run_file(path, known):
-    """Returns {key: value} of what a config file assigns; it can read the values in `known`."""
-    if not path.endswith('.py'):
-        fail(f'{path}: write --key=value to set a key, or name a config file, which ends in .py')
-    full_path = path if os.path.exists(path) else os.path.join(ROOT, path)
-    if not os.path.isfile(full_path):
-        files = sorted(glob.glob('config/*.py', root_dir=ROOT))
-        fail(f'no config file {path}{nearest(path, files)} There are {", ".join(files)}')
-    values = dict(known)
-    with open(full_path, encoding='utf-8') as f:
-        run_source(f.read(), path, values)
-    return {key: value for key, value in values.items()
-            if not (key[0] == '_' or key in known and value is known[key]
-                    or callable(value) or isinstance(value, types.ModuleType))}
-
-
-def parse_argument(arg, own, by_script):
-    """Returns (key, value) of --key=value; `own` is {key: (default, comment)} of this script."""
-    key, equals, text = arg[2:].partition('=')
-    if key not in own:
-        others = ', '.join(name for name, settings in by_script.items() if key in settings)
-        fail(f'--{key} is not a key of this script: it belongs to {others}' if others else
-             f'unknown key --{key}{nearest(key, own, "--") or "; see --help"}')
-    default = own[key][0]
-    if not equals:
-        fail(f'--{key} needs a value behind an equals sign: --{key}={default}')
+def parsed(key, text, default, where):
+    """Returns the value of key=text, checked: a literal of Python, or the text for a string."""
     try:
         value = text if type(default) is str else ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError):
         value = text  # it is not of the default's type
-    return key, checked(key, value, default, '--')
+    return checked(key, value, default, where)
+
+
+def run_file(path, known):
+    """Returns {key: value} of what a config file assigns; it can read the values in `known`."""
+    full_path = path if os.path.exists(path) else os.path.join(ROOT, path)
+    if not (path.endswith('.py') and os.path.isfile(full_path)):
+        files = sorted(glob.glob('config/*.py', root_dir=ROOT))
+        fail(f'no config file {path}{nearest(path, files) or "."} There are {", ".join(files)}; to'
+             ' set a key, write --key=value')
+    values = dict(known)
+    with open(full_path, 'rb') as f:
+        run_source(f.read(), path, values)
+    return {key: value for key, value in values.items() if key[0] != '_'
+            and value is not known.get(key, ...) and not hasattr(value, '__name__')}  # no module
 
 
 def override(script, shared=()):
-    """Applies sys.argv to a script's globals(), in place, and returns its settings, a dict. Where
-    the script is imported rather than run these are the defaults, and its globals stay as they are.
-
-    `shared` are keys of train.py that the script takes too, 'all' for every one. A file may set a
-    key that only another script knows, so that one file serves all of them. A key that no script
-    knows, or a value of another type than the default's, is an error."""
-    path, is_run = script['__file__'], script['__name__'] == '__main__'
-    # where the script is imported, other scripts' keys need not be known
-    names = SCRIPTS if is_run else ('train.py',) if shared else ()
-    by_script = {name: read_settings(os.path.join(ROOT, name)) for name in names
-                 if name != os.path.basename(path)}
-    train = by_script.get('train.py', {})
-    own = {key: train[key] for key in (train if shared == 'all' else shared)} | read_settings(path)
+    """Applies sys.argv to a script's globals(), in place, and returns its settings, a dict; where
+    the script is imported, the defaults. `shared` are keys of train.py that it takes too, 'all' for
+    every one. A file may set a key that only another script knows, so that one file serves all. A
+    key that no script knows, or a value of another type, is an error."""
+    is_run = script['__name__'] == '__main__'
+    by_script = {name: read_settings(os.path.join(ROOT, name))
+                 for name in (SCRIPTS if is_run else ['train.py'])}
+    train, own = by_script['train.py'], read_settings(script['__file__'])
+    own = {key: train[key] for key in (train if shared == 'all' else shared)} | own
     if not is_run:
         return {key: default for key, (default, _) in own.items()}
     if {'-h', '--help'} & {*sys.argv[1:]}:
@@ -157,17 +121,23 @@ def override(script, shared=()):
         for key, (default, comment) in own.items():
             print(f'  --{f"{key}={default!r}":40}  {comment}')
         sys.exit(0)
-    known = {key: default for settings in [*by_script.values(), train, own]  # its own come last
-             for key, (default, _) in settings.items()}
-    values = dict(known)
+    values = {key: default for settings in [*by_script.values(), own]  # its own come last
+              for key, (default, _) in settings.items()}
     for arg in sys.argv[1:]:
-        if arg.startswith('--'):
-            key, values[key] = parse_argument(arg, own, by_script)
+        if not arg.startswith('--'):
+            for key, value in run_file(arg, values).items():
+                if key not in values:
+                    fail(f'{arg}: unknown key {key}{nearest(key, values) or "; see --help"}')
+                values[key] = checked(key, value, values[key], f'{arg}: ')
             continue
-        for key, value in run_file(arg, values).items():
-            if key not in known:
-                fail(f'{arg}: unknown key {key}{nearest(key, known) or "; see --help"}')
-            values[key] = checked(key, value, known[key], f'{arg}: ')
+        key, equals, text = arg[2:].partition('=')
+        others = ', '.join(name for name in SCRIPTS if key in by_script[name])
+        if key not in own:
+            fail(f'--{key} is not a key of this script: it belongs to {others}' if others else
+                 f'unknown key --{key}{nearest(key, own, "--") or "; see --help"}')
+        if not equals:
+            fail(f'--{key} needs a value behind an equals sign: --{key}={own[key][0]}')
+        values[key] = parsed(key, text, own[key][0], '--')
     settings = {key: values[key] for key in own}
     script.update(settings)
     return settings
@@ -179,7 +149,9 @@ def code_of(source):
     line breaks, and without the defaults of settings, which a run records by themselves."""
     head, end, _ = source.partition(END_OF_SETTINGS)
     tree, last = ast.parse(source), head.count('\n') + 1 if end else 0  # line of the head
-    tree.body = [node for node in tree.body if node.lineno > last or not setting_names(node)]
+    assignments = ast.Assign, ast.AnnAssign, ast.AugAssign
+    tree.body = [node for node in tree.body if node.lineno > last  # or no setting
+                 or not isinstance(node, assignments) or ast.unparse(node)[0] == '_']
     for node in ast.walk(tree):
         has_docstring = isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef))
         if has_docstring and ast.get_docstring(node) is not None:
@@ -191,23 +163,29 @@ def code_of(source):
 # how a script ends
 
 
-class Stderr(io.FileIO):
-    """Standard error, which ends no run where its disk is full."""
+class Output(io.FileIO):
+    """Standard output, which ends the program where it cannot be written, without a word where
+    `| head` has ended; or standard error, which ends nothing."""
 
     def write(self, data):
         try:
             return super().write(data)
-        except OSError:
-            return len(data)
+        except OSError as e:
+            if self.fileno() == 2:
+                return len(data)
+            if isinstance(e, BrokenPipeError):
+                os._exit(128 + signal.SIGPIPE)
+            say(f'standard output cannot be written ({e.strerror})')
+            os._exit(2)
 
 
-if not sys.stderr:  # closed, as a service has it
-    sys.stderr = open(os.devnull, 'w')
-elif sys.stderr is sys.__stderr__:  # no notebook's
-    sys.stderr = io.TextIOWrapper(io.BufferedWriter(Stderr(2, 'w', closefd=False)),
-                                  errors='backslashreplace', line_buffering=True)
-if hasattr(sys.stdout, 'reconfigure'):  # a terminal that has no letter such as Δ shows its number
-    sys.stdout.reconfigure(errors='backslashreplace')
+for number, name in ((1, 'stdout'), (2, 'stderr')):
+    stream = getattr(sys, name)
+    if stream and stream is getattr(sys, f'__{name}__'):  # not closed, and no notebook's
+        setattr(sys, name, io.TextIOWrapper(  # a letter that a terminal lacks shows its number
+            io.BufferedWriter(Output(number, 'w', closefd=False)), stream.encoding,
+            'backslashreplace', line_buffering=stream.line_buffering or stream.write_through))
+sys.stderr = sys.stderr or open(os.devnull, 'w')  # a service has it closed
 os.environ['MPLBACKEND'] = 'Agg'  # whatever a notebook has set
 
 
@@ -241,12 +219,10 @@ def refusal(error):
     text = ' '.join(str(error).split())
     no_memory = re.search("out of memory|can(no|')t allocate|ALLOC_FAILED", text, re.IGNORECASE)
     if isinstance(error, MemoryError) or isinstance(error, (OSError, RuntimeError)) and no_memory:
-        batches = 'lower --batch_size, or ' * hasattr(sys.modules['__main__'], 'batch_size')
-        return f'out of memory ({text[:150]}): {batches}use a machine with more'
+        return (f'out of memory ({text[:150]}): use a machine with more, or lower --batch_size if'
+                ' there is one')
     if isinstance(error, OSError):
-        place = f'{error.filename}: ' if error.filename else ''
-        hint = ': set TMPDIR to a folder that can be written' * ('temporary directory' in text)
-        return place + (error.strerror or text) + hint
+        return (f'{error.filename}: ' if error.filename else '') + (error.strerror or text)
     return refusal(error.__cause__) if error.__cause__ else ''
 
 
@@ -254,25 +230,15 @@ def report_error(kind, error, trace):
     """sys.excepthook: one line for Ctrl-C and for what the machine refused, else the traceback."""
     if kind is KeyboardInterrupt:
         fail('interrupted', 128 + signal.SIGINT)
-    if isinstance(error, OSError) and not error.filename:  # a failed print does not say its file
-        flush_output(b'\n')
     if refused := refusal(error):
         fail(refused)
     sys.__excepthook__(kind, error, trace)
 
 
-@atexit.register
-def flush_output(probe=b''):
-    """Writes what print has kept, or ends the program, without a word where `| head` has ended."""
-    try:
-        if sys.stdout:  # not closed from the start
-            sys.stdout.flush()
-            os.write(sys.stdout.fileno(), probe)  # what a print has failed to write is forgotten
-    except BrokenPipeError:
-        os._exit(128 + signal.SIGPIPE)
-    except OSError as e:
-        say(f'standard output cannot be written ({e.strerror})')
-        os._exit(2)
+def flush_output():
+    """Writes what print has kept."""
+    if sys.stdout:  # not closed from the start
+        sys.stdout.flush()
 
 
 sys.excepthook = report_error
@@ -304,6 +270,7 @@ def lock(path, what, wait=False):
     lock, which must be kept. Where another process holds it, this one waits, or fails."""
     import filelock
     os.makedirs(os.path.dirname(path), exist_ok=True)
+    open(path, 'a').close()  # what is refused from here on is a lock, not a file
     # no process locks itself out; a marker in a lock's place would outlive a kill
     held = filelock.FileLock(path, is_singleton=True, fallback_to_soft=False)
     if wait and (holder := lock_holder(path)):
@@ -313,8 +280,6 @@ def lock(path, what, wait=False):
     except filelock.Timeout:
         fail(f'{what} is being written by {lock_holder(path)}: wait for it, or choose another name')
     except OSError as e:
-        if e.errno not in (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP):
-            raise
         say(f'{what} cannot be locked on this file system ({e.strerror}): start no second writer')
     with open(path, 'w', encoding='utf-8') as f:
         f.write(f'process {os.getpid()} on {socket.gethostname()}')
@@ -383,8 +348,7 @@ def join_names(names):
 def safe_name(name):
     """Returns a name for a file or folder, which no shell, path or pattern reads otherwise: the
     name itself if it has letters, digits and . _ + - = alone. Else other characters become _, and
-    six digits of a hash tell apart what then looks alike. It is short enough for any file system.
-    """
+    six digits of a hash tell apart what then looks alike. It fits any file system."""
     safe = re.sub(r'[^\w.+=-]', '_', name).lstrip('.-').encode()[:100].decode(errors='ignore')
     digest = hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()
     return safe if safe == name != '' else f'{safe or "_"}-{digest[:6]}'
@@ -398,16 +362,14 @@ def nearest(name, names, prefix=''):
 
 def looked_in(path):
     """Returns '(looked in <the current folder>)', and what to do where the scripts' has it."""
-    there = os.path.join(ROOT, path)  # of an absolute path the path itself
-    is_there = os.path.exists(there) and not os.path.exists(path)
-    hint = f'; {there} is there: cd {shlex.quote(ROOT)} first' * is_there
+    is_there = os.path.exists(os.path.join(ROOT, path)) and not os.path.exists(path)
+    hint = f'; {ROOT}/{path} is there: cd {shlex.quote(ROOT)} first' * is_there
     return f'(looked in {os.getcwd()}{hint})'
 
 
 def cpu_cores():
     """Returns how many cores this process may use: by its affinity, and its container's quota."""
-    has_affinity = hasattr(os, 'sched_getaffinity')  # not on a Mac
-    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     try:
         with open('/sys/fs/cgroup/cpu.max') as f:
             quota, period = map(int, f.read().split())

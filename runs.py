@@ -15,6 +15,7 @@ from configurator import (code_of, fail, join_names, lock_holder, looked_in, sho
 from sample_mix import held_windows, list_documents, read_meta
 
 SEEDS = ('seed', 'mix_seed')
+KINDS = ('specialist', 'diluted', 'tagged')  # of parts
 
 # -----------------------------------------------------------------------------
 # runs
@@ -27,19 +28,8 @@ def code_hash(code):
 
 def read_run(folder, components=(), any_code=False):
     """Returns a run as a dict: the config of its ckpt.pt, where a key that it lacks has train.py's
-    default, and
-
-        folder, run    its path, and the folder's name
-        mix, meta      what its components gave, and its data set's meta.json
-        evaluated      the components that it is evaluated on
-        known          those whose documents it read
-        code           [{file: text}]: the code that trained it, the last one last
-        settings       the keys that make its setting, `code` among them: a hash of all its code
-        state, steps   run_state, or 'being trained'; how far it is, '600 of 6,000 steps'
-        unfinished     whether it has not ended, by itself or early
-        untrained      whether its best step is 0: its best weights are those that it began with
-
-    Returns None where there is no run. Fails where its data are not the data there are now."""
+    default, and what is said of it below. Returns None where there is no run. Fails where its data
+    are not the data there are now."""
     saved = read_checkpoint(folder)
     if saved is None:
         return None
@@ -48,19 +38,21 @@ def read_run(folder, components=(), any_code=False):
     if mix['data'] != meta['seal']:
         fail(f'{folder} was trained on other data than data/{config["dataset"]} holds now: train it'
              ' again, or leave it out of --runs')
-    is_held = lock_holder(os.path.join(folder, 'lock'))
-    state = 'being trained' if is_held else run_state(saved)
+    state = 'being trained' if lock_holder(os.path.join(folder, 'lock')) else run_state(saved)
     settings = {key: value for key, value in config.items()
                 if key not in NOT_PART_OF_A_SETTING | VARIES_IN_A_SETTING}
     return config | {
-        'folder': folder, 'run': os.path.basename(folder), 'mix': mix, 'meta': meta,
-        'evaluated': [*components] or mix['components'],
+        'folder': folder, 'run': os.path.basename(folder),
+        'mix': mix, 'meta': meta,  # what its components gave, and its data set's meta.json
+        'evaluated': [*components] or mix['components'],  # the components that it is evaluated on
+        # the components whose documents it read
         'known': sorted(meta['components']) if config['shuffle_components'] else mix['components'],
-        'code': saved['code'],
+        'code': saved['code'],  # that trained it, [{file: text}], the last one last
+        # the keys that make its setting, and a hash of all its code
         'settings': settings | {'code': '' if any_code else code_hash(saved['code'])},
-        'state': state, 'unfinished': state not in ('finished', 'stopped early'),
-        'steps': f'{saved["iter_num"]:,} of {config["max_iters"]:,} steps',
-        'untrained': saved['best_iter'] == 0}
+        'state': state, 'steps': f'{saved["iter_num"]:,} of {config["max_iters"]:,} steps',
+        'unfinished': state not in ('finished', 'stopped early'),
+        'untrained': saved['best_iter'] == 0}  # its best weights are those that it began with
 
 
 def tokens_of_each(mix):
@@ -74,39 +66,29 @@ def identity(run, *without):
     return short_hash({key: value for key, value in values.items() if key not in without})
 
 
-def find_folders(patterns):
-    """Returns the folders that match patterns, with commas between, or have that very name."""
-    names = [patterns] if os.path.isdir(patterns) else map(str.strip, patterns.split(','))
-    return sorted({os.path.normpath(folder) for name in names
-                   for folder in ([name] if os.path.isdir(name) else glob.glob(name))})
-
-
 def read_runs(patterns, components=(), any_code=False, unfinished=False, which='best'):
     """Returns read_run's runs in the folders that match patterns, with commas between. Left out,
     and named, are those that repeat another, those without the checkpoint `which` and, unless
     `unfinished`, those that have not ended. With any_code all count as trained by today's code."""
+    names = [patterns] if os.path.isdir(patterns) else map(str.strip, patterns.split(','))
+    folders = {os.path.normpath(folder) for name in names
+               for folder in ([name] if os.path.isdir(name) else glob.glob(name))}
     chosen, left_out = {}, collections.defaultdict(list)
-    for folder in find_folders(patterns):
-        run = read_run(folder, components, any_code)
-        if not run:
-            continue
+    for run in filter(None, [read_run(x, components, any_code) for x in sorted(folders)]):
+        folder = run['folder']
         key = identity(run), *sorted(tokens_of_each(run['mix']).items())
         if which not in WEIGHTS and not os.path.isfile(os.path.join(folder, f'{which}.pt')):
             left_out[f'without {which}.pt'].append(folder)
         elif run['unfinished'] and not unfinished:
-            state = '' if run['state'] == 'unfinished' else f'{run["state"]}, '
-            left_out['unfinished'].append(f'{folder} ({state}{run["steps"]})')
+            left_out['unfinished (--unfinished=True takes them)'].append(
+                f'{folder} ({run["state"]}, {run["steps"]})')
         elif chosen.setdefault(key, run) is not run:  # it would count as another seed
-            print(f'{folder} repeats {chosen[key]["folder"]}: left out')
-    for reason, folders in sorted(left_out.items()):
-        hint = '; --unfinished=True takes them' if reason == 'unfinished' else ''
-        print(f'left out, {reason}: {", ".join(folders)}{hint}')
+            left_out['they repeat others'].append(f'{folder} repeats {chosen[key]["folder"]}')
+    for reason, folders in left_out.items():
+        print(f'left out, {reason}: {", ".join(folders)}')
     if not chosen:
         fail(f'{patterns}: no {"finished " * bool(left_out)}run there {looked_in("out")}; train one'
              " first, or give a pattern such as 'out/*'")
-    if any_code:
-        print("any_code: all runs are evaluated with today's model.py, and those of other code are"
-              ' averaged with them')
     return [*chosen.values()]
 
 
@@ -115,30 +97,28 @@ def read_runs(patterns, components=(), any_code=False, unfinished=False, which='
 
 
 def parts_of(run_folder, record, settings):
-    """Returns the runs that a run M is compared with, {(part, component): (folder, keys)}:
-    ('specialist', c) is P_c, trained on c alone with the budget of M; ('diluted', c) is D_c, on c
-    alone with what c gives to M; ('tagged', '') is M_tag. They have the settings, seeds and steps
-    of M but for keys, {key: value}. A component may hold too few tokens for its P_c or D_c. A run
-    on one component is its own P_c and has no parts; with tags, it has P_c, as M_tag has.
+    """Returns the runs that a run M is compared with, {(part, component): (folder, keys)}: P_c is
+    ('specialist', c), D_c ('diluted', c), M_tag ('tagged', ''). They have the settings, seeds and
+    steps of M but for keys, {key: value}. A component may hold too few tokens for its P_c or D_c. A
+    run on one component is its own P_c and has no parts; with tags, it has P_c, as M_tag has.
 
     record is what draw_mix says of M. settings has M's dataset, seed, mix_seed, block_size,
-    token_budget, shuffle_components and constant_per_component, and tag where that may be True.
-    """
+    token_budget, shuffle_components and constant_per_component, and tag where that may be True."""
     parent, M = os.path.split(os.path.normpath(run_folder))
     components, K, T = record['components'], len(record['components']), settings['block_size']
     constant, tag = settings['constant_per_component'], settings.get('tag', False)
-    shares = record['shares']
+    dataset, shares = settings['dataset'], record['shares']
     seeds = settings['seed'], settings['mix_seed'], settings['shuffle_components']
     # Where M's folder has the name that train.py gives it (the components in it or not), its parts
     # have theirs. Else they are called after M. {name of M: name of M_tag}
-    usual_names = {run_name(settings['dataset'], K, *seeds, constant, tag, only, shares):
-                   run_name(settings['dataset'], K, *seeds, constant, True, only, shares)
+    usual_names = {run_name(dataset, K, *seeds, constant, tag, only, shares):
+                   run_name(dataset, K, *seeds, constant, True, only, shares)
                    for only in ('', name_components(components, record['tokens']))}
 
     def alone(component, tokens):
         name = name_components([component], tokens)
-        usual = run_name(settings['dataset'], 1, *seeds, only=name)
-        return os.path.join(parent, usual if M in usual_names else f'{M}-{name}'), {
+        name = run_name(dataset, 1, *seeds, only=name) if M in usual_names else f'{M}-{name}'
+        return os.path.join(parent, name), {
             'components': join_names([component]), 'token_budget': tokens, 'shares': '',
             'constant_per_component': False, 'tag': False}
     parts = {}
@@ -163,17 +143,15 @@ def match_parts(runs):
     trained = {key(run, tokens_of_each(run['mix']), run['tag']): run for run in runs}
     result = {}
     for run in runs:
-        T, mix = run['block_size'], run['mix']
-        needed = parts_of(run['folder'], mix, run)
-        tokens = {name: keys['token_budget'] // T * T for name, (_, keys) in needed.items()}
+        mix = run['mix']
+        tokens = {name: keys['token_budget'] // run['block_size'] * run['block_size']
+                  for name, (_, keys) in parts_of(run['folder'], mix, run).items()}
         budget = tokens.get(('specialist', mix['components'][0]), mix['tokens'])
-        wanted = {'specialist': {c: key(run, {c: budget}) for c in run['evaluated']},
-                  'diluted': {c: key(run, {c: n}) for (part, c), n in tokens.items()
-                              if part == 'diluted'},
-                  'tagged': {c: key(run, tokens_of_each(mix), tag=True)
-                             for part, c in tokens if part == 'tagged'}}
-        result[run['folder']] = {part: {c: trained[k] for c, k in keys.items() if k in trained}
-                                 for part, keys in wanted.items()}
+        wanted = {(part, c): key(run, {c: n} if c else tokens_of_each(mix), tag=not c)
+                  for (part, c), n in tokens.items() if part != 'specialist'}
+        wanted |= {('specialist', c): key(run, {c: budget}) for c in run['evaluated']}
+        result[run['folder']] = {kind: {c: trained[k] for (part, c), k in wanted.items()
+                                        if part == kind and k in trained} for kind in KINDS}
     return result
 
 
@@ -181,32 +159,30 @@ def parts_alone(runs, parts):
     """Returns the folders of runs that are a D_c or M_tag of others and nothing else, a set."""
     folders = {part: {other['folder'] for run in runs if run['k'] > 1 and not run['tag']
                       for other in parts[run['folder']][part].values()}
-               for part in ('specialist', 'diluted', 'tagged')}
+               for part in KINDS}
     return (folders['diluted'] | folders['tagged']) - folders['specialist']
 
 
 def missing_parts(run, parts):
     """Returns {(part, component): (folder, keys)} of parts_of a run less those in `parts`, what
-    match_parts has of it, and less those whose component holds too few tokens. `sweep.py
-    --parts_of` trains them."""
+    match_parts has of it, that have ended, and less those whose component holds too few tokens.
+    A part that is begun has its folder. `sweep.py --parts_of` trains them."""
     missing, T = {}, run['block_size']
     for (part, c), (folder, keys) in parts_of(run['folder'], run['mix'], run).items():
+        there = parts[part].get(c, {'unfinished': True, 'folder': folder})
+        if not there['unfinished'] or part == 'specialist' and c not in run['evaluated']:
+            continue
         docs = list_documents(run['meta'], c, 'train', run['shuffle_components']) if c else None
-        is_too_small = c and held_windows(docs, T) < keys['token_budget'] // T
-        is_evaluated = part != 'specialist' or c in run['evaluated']
-        if c not in parts[part] and is_evaluated and not is_too_small:
-            missing[part, c] = folder, keys
+        if not c or held_windows(docs, T) >= keys['token_budget'] // T:
+            missing[part, c] = there['folder'], keys
     return missing
 
 
 def missing_lines(runs, parts, patterns):
-    """Returns the lines that say which runs ΔXE and its terms lack, and how to train them: parts
-    that are begun under names of their own are found among the runs of the patterns."""
-    lacking = {run['folder']: collections.Counter(
-        part for part, _ in missing_parts(run, parts[run['folder']])) for run in runs}
-    lines = [f'{folder} lacks {", ".join(f"{n} {part}" for part, n in counts.items())} run(s)'
-             for folder, counts in lacking.items() if counts]
-    return lines if not lines else [
-        'ΔXE and its parts (specialist: ΔXE; diluted, tagged: the decomposition) are incomplete:',
-        *lines[:3], *['..'] * (len(lines) > 3), 'the runs that are missing are trained by'
-        f" python sweep.py --parts_of='{patterns}'"]
+    """Returns a line that says how many runs ΔXE and its terms lack, and what trains them: parts
+    that are begun under names of their own are found among the runs of the patterns. Or none."""
+    missing = {folder: part for run in runs for (part, _), (folder, _)
+               in missing_parts(run, parts[run['folder']]).items()}
+    counts = ', '.join(f'{n} {part}' for part, n in collections.Counter(missing.values()).items())
+    return [f'ΔXE and its parts (specialist: ΔXE; diluted, tagged: the decomposition) lack {counts}'
+            f" run(s), which python sweep.py --parts_of='{patterns}' trains"] if missing else []

@@ -11,8 +11,7 @@ shuffled documents too, the control.
 
 It takes the keys of train.py, but for those that each run has a value of its own of, and hands them
 on to every run. Steps and number type are the same for all runs. seed and mix_seed of a run are the
-same number. What a run prints goes to out/<run>.log. Where a component is too small for its
-specialist, that run is left out and named.
+same number. What a run prints goes to out/<run>.log.
 
 With --sets the runs are those alone, for each seed: components with commas between, and what else
 tells a run apart, of token_budget, shares, tag, shuffle_components and constant_per_component. A
@@ -41,7 +40,6 @@ from configurator import override
 settings = override(globals(), shared='all')
 
 import contextlib
-import ctypes
 import itertools
 import math
 import os
@@ -59,58 +57,26 @@ import checkpoint
 import configurator
 import runs
 import sample_mix
-from configurator import checked, cpu_cores, fail, join_names, lock_holder, split_names
+from configurator import cpu_cores, fail, join_names, lock_holder, parsed, split_names
 from machine import choose_device, choose_dtype
 
 TRAIN_DEFAULTS = configurator.train_defaults()
-# keys of train.py that each run has its own value of, so that they cannot be handed on
-SET_BY_SWEEP = {'components', 'shares', 'seed', 'mix_seed', 'shuffle_components',
-                'constant_per_component', 'tag', 'init_from'}
+OWN_DEFAULTS = {key: x for key, (x, _) in configurator.read_settings(__file__).items()}
 BETWEEN_SETS = r'[;\n](?=(?:[^"]*"[^"]*")*[^"]*$)'  # none within quotation marks
 SETS_MAY_HAVE = ('token_budget', 'shares', 'tag', 'shuffle_components', 'constant_per_component')
+# keys of train.py that each run has its own value of, so that they cannot be handed on
+SET_BY_SWEEP = {'components', 'seed', 'mix_seed', 'init_from', *SETS_MAY_HAVE} - {'token_budget'}
 OF_NO_RUN = checkpoint.NOT_PART_OF_A_SETTING - {'out_dir', 'init_from', 'epochs'}
 ALWAYS_SHOWN = ('components', 'token_budget', 'seed', 'mix_seed', 'max_iters')  # in a command
-# what runs that share a compiled model agree in
-SHAPE = ('batch_size', 'block_size', 'n_layer', 'n_head', 'n_embd', 'dropout', 'bias', 'tag')
 
 # -----------------------------------------------------------------------------
 # the runs: {folder: keys of train.py}
 
 
-def parse_numbers(key):
-    """Returns the whole numbers of a key such as '1 2 3', sorted."""
-    if not re.fullmatch(r'[\d\s,]*\d[\d\s,]*', settings[key]):
-        fail(f'--{key}={settings[key]}: a list of whole numbers, such as 1 2 3')
-    return sorted({int(word) for word in re.findall(r'\d+', settings[key])})
-
-
-def check_keys():
-    """Fails where a key is given that a sweep chooses: with --parts_of all that a run is."""
-    own = {key: default for key, (default, _) in configurator.read_settings(__file__).items()}
-    free = OF_NO_RUN | {'parts_of', 'jobs', 'results_dir', 'list'}
-    for key in sorted(settings.keys() - free if parts_of else SET_BY_SWEEP):
-        is_named = parts_of and any(word.startswith(f'--{key}=') for word in sys.argv)
-        if is_named or settings[key] != (TRAIN_DEFAULTS | own)[key]:
-            fail(f'--{key}={settings[key]}: a sweep{" with --parts_of" * bool(parts_of)} chooses'
-                 f' {key} of each run itself: leave it out')
-
-
-def say_lost(budget, ks):
-    """Says where over .1% of a budget is lost, as K windows do not divide it, and which are not."""
-    T = settings['block_size']
-    lost = [K for K in ks if budget % (K * T) > 0.001 * budget]
-    if lost:
-        unit = T * math.lcm(*ks)
-        nearest = ' or '.join(f'{n:,}' for n in (budget // unit * unit, -(-budget // unit) * unit)
-                              if n)
-        print(f'--token_budget={budget}: K = {", ".join(map(str, lost))} cannot use all of it; the'
-              f' nearest that every K can is {nearest}', file=sys.stderr)
-
-
 def list_runs(meta, ks, seeds, control, budget):
-    """Returns ({folder: keys}, {component: the tokens that it holds}): the sweep's runs in order,
-    each with the keys that are its own; and the components that are too small for a run that the
-    sweep should have. The mixtures have a budget of so many tokens an epoch."""
+    """Returns {folder: keys}, the sweep's runs in order, each with the keys that are its own. The
+    mixtures have a budget of so many tokens an epoch. A specialist is left out, and named, whose
+    component holds too few tokens."""
     dataset, candidates, T, parent = (
         settings[key] for key in ('dataset', 'candidates', 'block_size', 'out_dir'))
     found, kinds = {}, [(K, False) for K in ks] + [(control, True)] * (control > 0)
@@ -118,28 +84,30 @@ def list_runs(meta, ks, seeds, control, budget):
         chosen, pool = sample_mix.choose_components(meta, K, candidates, '', seed)
         same = {'seed': seed, 'mix_seed': seed, 'shuffle_components': shuffled}
         if K == 1:  # each candidate's specialist, or one where no mixture is compared with them
-            tokens = budget // T * T
             for c in pool if parts else chosen:
-                name = checkpoint.run_name(dataset, 1, seed, seed, shuffled,
-                                           only=checkpoint.name_components([c], tokens))
-                found[f'{parent}/{name}'] = {'components': join_names([c]),
-                                             'token_budget': tokens} | same
+                keys = {'components': join_names([c]), 'token_budget': budget // T * T} | same
+                only = checkpoint.name_components([c], keys['token_budget'])
+                name = checkpoint.run_name(dataset, 1, seed, seed, shuffled, only=only)
+                found[f'{parent}/{name}'] = keys
             continue
+        keys = {'components': join_names(chosen), 'token_budget': budget} | same
         folder = f'{parent}/{checkpoint.run_name(dataset, K, seed, seed, shuffled)}'
-        found[folder] = {'components': join_names(chosen), 'token_budget': budget} | same
         _, record = sample_mix.draw_mix(meta, T, K, candidates, '', budget, seed, shuffled)
-        needed = runs.parts_of(folder, record, settings | found[folder]) if parts else {}
-        found |= {of_part: keys | same for of_part, keys in needed.values()}
-    fits, too_small = {}, {}
-    for folder, keys in found.items():
+        needed = runs.parts_of(folder, record, settings | keys).values() if parts else ()
+        found |= {folder: keys} | {of_part: more | same for of_part, more in needed}
+    held = {}  # of a component that is too small
+    for folder, keys in [*found.items()]:
         names, shuffled = split_names(keys['components']), keys['shuffle_components']
         docs = sample_mix.list_documents(meta, names[0], 'train', shuffled)
-        held = T * sample_mix.held_windows(docs, T)
-        if len(names) == 1 and keys['token_budget'] > held:
-            too_small[names[0] + ' (shuffled)' * shuffled] = held
-        else:
-            fits[folder] = keys
-    return fits, too_small
+        tokens = T * sample_mix.held_windows(docs, T)
+        if len(names) == 1 and tokens < keys['token_budget']:
+            held[names[0] + ' (shuffled)' * shuffled] = f'{tokens:,}'
+            del found[folder]
+    if held:
+        print(f'ΔXE will be missing where a component holds less than {budget:,} tokens:'
+              f' {", ".join(map(" ".join, held.items()))}; a smaller --token_budget has them all',
+              file=sys.stderr)
+    return found
 
 
 def list_sets(meta, seeds, budget):
@@ -153,8 +121,7 @@ def list_sets(meta, seeds, budget):
         for key, _, text in (word.partition('=') for word in words):
             if key not in same:
                 fail(f'--sets, {line.strip()}: {key} is none of {", ".join(same)}')
-            value = {'True': True, 'False': False}.get(text, int(text) if text.isdigit() else text)
-            keys[key] = checked(key, value, same[key], f'--sets, {line.strip()}: ')
+            keys[key] = parsed(key, text, same[key], f'--sets, {line.strip()}: ')
         chosen = split_names(names)
         controls = keys['shuffle_components'], keys['constant_per_component']
         _, record = sample_mix.draw_mix(meta, settings['block_size'], 0, '', names,
@@ -169,22 +136,18 @@ def list_sets(meta, seeds, budget):
     return found
 
 
-def list_parts(named):
-    """Returns {folder: all keys} of what runs of read_runs are compared with, but for what is done
-    among them. What is begun among them goes on in its folder."""
-    today, matched, found = runs.code_hash([checkpoint.read_code()]), runs.match_parts(named), {}
-    for run in named:
-        there = matched[run['folder']]
-        done = {part: {c: other for c, other in there[part].items() if not other['unfinished']}
-                for part in there}
-        for (part, c), (folder, keys) in runs.missing_parts(run, done).items():
-            if run['settings']['code'] not in ('', today):
-                fail(f'{run["folder"]} is of other code than today, and runs are compared only'
-                     ' where their code is the same: train it again, or --any_code=True')
+def list_parts(compared):
+    """Returns {folder: all keys} of what runs of read_runs lack among themselves."""
+    today, matched, found = runs.code_hash([checkpoint.read_code()]), runs.match_parts(compared), {}
+    for run in compared:
+        missing = runs.missing_parts(run, matched[run['folder']])
+        if missing and run['settings']['code'] not in ('', today):
+            fail(f'{run["folder"]} is of other code than today, and runs are compared only where'
+                 ' their code is the same: train it again, or --any_code=True')
+        for folder, keys in missing.values():
             config = {key: run[key] for key in TRAIN_DEFAULTS} | keys
             config |= {key: settings[key] for key in OF_NO_RUN}
             config |= {key: TRAIN_DEFAULTS[key] for key in ('k', 'candidates', 'epochs', 'out_dir')}
-            folder = there[part][c]['folder'] if c in there[part] else folder
             found.setdefault(configurator.short_hash(config), (folder, config))
     return dict(found.values())
 
@@ -202,14 +165,12 @@ def read_state(folder, config):
     saved = checkpoint.read_checkpoint(folder)
     if not saved:
         return 0, '', ''
-    difference = checkpoint.why_another(saved, config, split_names(config['components']))
+    why = checkpoint.why_another(saved, config, split_names(config['components']))
     if saved['mix']['data'] != sample_mix.read_meta(config['dataset'])['seal']:
-        difference = f'was trained on other data than data/{config["dataset"]} holds now'
-    if difference:
-        return 0, '', difference
+        why = f'was trained on other data than data/{config["dataset"]} holds now'
     is_done = checkpoint.run_state(saved) != 'unfinished'
     share = 1 if is_done else saved['iter_num'] / config['max_iters']
-    return share, saved['config']['dtype'], ''
+    return (0, '', why) if why else (share, saved['config']['dtype'], '')
 
 
 # -----------------------------------------------------------------------------
@@ -224,7 +185,7 @@ signals = []  # that ask the sweep to end, and are not handed on to the runs yet
 
 
 def list_gpus():
-    """Returns the GPUs for runs, as CUDA_VISIBLE_DEVICES names them; [''] where there are none."""
+    """Returns the GPUs for runs, as CUDA_VISIBLE_DEVICES names them; [''] where --device says."""
     if settings['device'] not in ('', 'cuda') or not torch.cuda.is_available():
         return ['']
     gpus = [name for name in os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',') if name]
@@ -274,55 +235,48 @@ def last_line(path):
 
 
 if __name__ == '__main__':
-    if 'MAKELEVEL' in os.environ and sys.platform == 'linux':  # make sweep: it ends with make
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-    # the settings that a mistake would break
-    check_keys()
+    # the settings that a mistake would break; with --parts_of a run has all of its own
+    free = OF_NO_RUN | {'parts_of', 'jobs', 'results_dir', 'list'}
+    named = {word[2:].partition('=')[0] for word in sys.argv[1:]} if parts_of else set()
+    for key in sorted(settings.keys() - free if parts_of else SET_BY_SWEEP):
+        if key in named or settings[key] != (TRAIN_DEFAULTS | OWN_DEFAULTS)[key]:
+            fail(f'--{key}={settings[key]}: a sweep chooses {key} of each run itself: leave it out')
     checkpoint.check_ranges(settings)
-    for key, lowest in (('block_size', 2), ('jobs', 1), ('control', -1)):
+    for key, lowest in (('block_size', 2), ('jobs', 1)):
         if settings[key] < lowest:
             fail(f'--{key}={settings[key]}: at least {lowest}')
-    if ':' in settings['device']:
-        fail(f'--device={settings["device"]}: a sweep chooses the GPU of each run;'
-             ' CUDA_VISIBLE_DEVICES says which it may use')
-    ks, seeds = parse_numbers('k'), parse_numbers('seeds')
+    for key in ('k', 'seeds'):
+        if not re.fullmatch(r'[\s,]*\d[\d\s,]*', settings[key]):
+            fail(f'--{key}={settings[key]}: a list of whole numbers, such as 1 2 3')
+    ks, seeds = (sorted({int(n) for n in re.findall(r'\d+', text)}) for text in (k, seeds))
     if control < 0:
         control = ks[-1] if ks[-1] > 1 else 0
-    if control and control not in ks and not sets:
-        fail(f'--control={control} is not among --k={settings["k"]}')
 
     # the runs, each with all keys of train.py; `base` are those that a command need not say
-    settings['out_dir'], too_small, named = out_dir or 'out', {}, []
-    files = [word for word in sys.argv[1:] if word.endswith('.py') and word[:2] != '--']
-    names = [os.path.basename(path).removesuffix('.py') for path in files]
+    settings['out_dir'], base, passed_on, compared = out_dir or 'out', TRAIN_DEFAULTS, [], []
+    names = [os.path.basename(word)[:-3] for word in sys.argv[1:] if word[:2] != '--']  # of files
     if parts_of:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for --list
-            named = runs.read_runs(parts_of, any_code=settings['any_code'], unfinished=True)
-        wanted, base, passed_on = list_parts(named), TRAIN_DEFAULTS, []
-        names = names or [named[0]['dataset' if len(named) > 1 else 'run']]
+            compared = runs.read_runs(parts_of, any_code=settings['any_code'], unfinished=True)
+        wanted = list_parts(compared)
+        names = names or [compared[0]['dataset' if len(compared) > 1 else 'run']]
     else:  # the same budget and steps for all; an automatic budget is what all have
-        meta = sample_mix.read_meta(settings['dataset'])
+        meta, T = sample_mix.read_meta(settings['dataset']), settings['block_size']
         budget = settings['token_budget'] or min(
-            sample_mix.draw_mix(meta, settings['block_size'], 1, settings['candidates'],
+            sample_mix.draw_mix(meta, T, 1, settings['candidates'],
                                 shuffle_components=shuffled)[1]['token_budget']
             for shuffled in {False, control > 0})
         max_iters = checkpoint.count_steps(settings, budget)
-        say_lost(budget, ks if not sets else [1])
-        if sets:
-            wanted = list_sets(meta, seeds, budget)
-        else:
-            wanted, too_small = list_runs(meta, ks, seeds, control, budget)
+        if not sets and any(budget % (K * T) > 0.001 * budget for K in ks):
+            print(f'--token_budget={budget}: not every K can use all of it, as they can of a'
+                  f' multiple of {T * math.lcm(*ks)}', file=sys.stderr)
+        wanted = list_sets(meta, seeds, budget) if sets else (
+            list_runs(meta, ks, seeds, control, budget))
         base = {key: settings[key] for key in TRAIN_DEFAULTS} | {
             'max_iters': max_iters, 'lr_decay_iters': settings['lr_decay_iters'] or max_iters}
         wanted = {folder: base | keys for folder, keys in wanted.items()}
-        replaced = {*configurator.read_settings(__file__), *ALWAYS_SHOWN, *SET_BY_SWEEP}
-        passed_on = [word for word in sys.argv[1:]
-                     if word[:2] != '--' or word[2:].partition('=')[0] not in replaced]
-    if too_small:
-        held = ', '.join(f'{c} {tokens:,}' for c, tokens in too_small.items())
-        print(f'ΔXE will be missing where a component holds less than {budget:,} tokens: {held};'
-              ' a smaller --token_budget has them all', file=sys.stderr)
+        replaced = {*OWN_DEFAULTS, *ALWAYS_SHOWN, *SET_BY_SWEEP}
+        passed_on = [word for word in sys.argv[1:] if word[2:].partition('=')[0] not in replaced]
     if list:
         for folder, config in wanted.items():
             print(shlex.join(['python', *run_words(folder, config, base, passed_on)]))
@@ -330,7 +284,6 @@ if __name__ == '__main__':
 
     # what is there already, and the number type: that of a run that is there, or the machine's
     gpus = list_gpus()
-    at_a_time = jobs * len(gpus)
     device = 'cuda' if gpus[0] else choose_device(settings['device'])
     states = {folder: read_state(folder, config) for folder, config in wanted.items()}
     if not settings['dtype'] and not parts_of:
@@ -348,21 +301,18 @@ if __name__ == '__main__':
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has SIGHUP
             signal.signal(number, lambda number, frame: signals.append(number))
     shares = {folder: share for folder, (share, _, _) in states.items()}
-    shapes = {folder: [config[key] for key in SHAPE] for folder, config in wanted.items()}
     pending = [folder for folder in wanted if shares[folder] < 1]
-    running, failed, compiled, stop_signal = {}, {}, [], 0
+    running, failed, stop_signal, is_compiled = {}, {}, 0, not settings['compile']
     bar = tqdm(total=len(wanted), initial=sum(shares.values()), disable=not pending, smoothing=0,
                bar_format='{desc}{bar} {n:.1f}/{total} [{elapsed}<{remaining}]', dynamic_ncols=True,
                mininterval=0.2 if sys.stderr.isatty() else 30, miniters=0)
     while running or pending and not stop_signal:
 
-        # start what can start; one run of a shape goes first, so that others find it compiled
+        # start what can start; a run goes first, so that the others find its model compiled
         for folder in pending.copy():
-            if len(running) >= jobs * len(gpus) or stop_signal:
+            if stop_signal or len(running) >= (jobs * len(gpus) if is_compiled else 1):
                 break
-            is_first = shapes[folder] not in [shapes[other] for other in running]
-            waits = settings['compile'] and not is_first and shapes[folder] not in compiled
-            if waits or lock_holder(os.path.join(folder, 'lock')):
+            if lock_holder(os.path.join(folder, 'lock')):
                 continue
             pending.remove(folder)
             shares[folder], *_ = read_state(folder, wanted[folder])
@@ -371,7 +321,7 @@ if __name__ == '__main__':
                 words = run_words(folder, wanted[folder], base, passed_on)
                 os.makedirs(os.path.dirname(folder) or '.', exist_ok=True)
                 with open(f'{folder}.log', 'a') as log:
-                    running[folder] = start(words, gpu, at_a_time, log), gpu, time.time()
+                    running[folder] = start(words, gpu, jobs * len(gpus), log), gpu, time.time()
         if not running:  # all that is left is in the hands of other processes
             break
         stop_signal = pause([process for process, *_ in running.values()]) or stop_signal
@@ -380,8 +330,7 @@ if __name__ == '__main__':
         for folder, (process, gpu, began) in running.copy().items():
             share = steps_in_log(folder, began) / wanted[folder]['max_iters']
             if share > shares[folder]:
-                compiled.append(shapes[folder])
-                shares[folder] = share
+                shares[folder], is_compiled = share, True
             if process.poll() is None:
                 continue
             process.communicate(b'\n')  # what LAUNCHER has left ends too
@@ -408,8 +357,8 @@ if __name__ == '__main__':
     # evaluate what is done
     shares |= {folder: read_state(folder, wanted[folder])[0] for folder in pending}
     n_done, status = sum(share == 1 for share in shares.values()), 0
-    if (n_done or named) and not stop_signal:
-        folders = dict.fromkeys([*(run['folder'] for run in named), *wanted])
+    if (n_done or compared) and not stop_signal:
+        folders = dict.fromkeys([*(run['folder'] for run in compared), *wanted])
         names = names or [settings['dataset']]
         names += [configurator.safe_name(out_dir)] * (out_dir not in ('', 'out'))
         results_dir = results_dir or os.path.join('results', '-'.join(names))
@@ -427,14 +376,12 @@ if __name__ == '__main__':
         fail(f'interrupted by {signal.Signals(stop_signal).name}: {n_done} of {len(wanted)} runs'
              ' are done, and those under way have saved; the same command goes on',
              128 + stop_signal)
-    lines = [*failed.values()]
     if failed:
-        lines.append(f'{len(failed)} of {len(wanted)} runs failed: mend what these lines say, and'
-                     ' the same command tries them again')
+        print(*failed.values(), f'{len(failed)} of {len(wanted)} runs failed: mend what these lines'
+              ' say, and the same command tries them again', sep='\n', file=sys.stderr)
     elsewhere = [folder for folder in pending if shares[folder] < 1]
     if elsewhere:
-        lines.append(f'{len(elsewhere)} of {len(wanted)} runs are being trained by another process,'
-                     f' such as {elsewhere[0]}: the same command evaluates all when it has ended')
-    for line in lines:
-        print(line, file=sys.stderr)
-    sys.exit(1 if lines else status)
+        print(f'{len(elsewhere)} of {len(wanted)} runs are being trained by another process, such'
+              f' as {elsewhere[0]}: the same command evaluates all when it has ended',
+              file=sys.stderr)
+    sys.exit(1 if failed or elsewhere else status)

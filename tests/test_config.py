@@ -153,10 +153,10 @@ def test_help_lists_every_key_with_its_comment(script, capsys):
 @pytest.mark.parametrize('script, args, says', [
     ('train.py', ['--batchsize=3'], 'unknown key --batchsize; did you mean --batch_size?'),
     ('train.py', ['--windows_per_component=3'], 'it belongs to eval_xe.py'),
-    ('train.py', ['--batch_size=3.5'], 'expected a value of type int, such as the default 512'),
+    ('train.py', ['--batch_size=3.5'], 'expected a value of type int, such as 512'),
     ('train.py', ['--batch_size=many'], 'expected a value of type int'),
     ('train.py', ['--batch_size=True'], 'expected a value of type int'),
-    ('train.py', ['--tag=1'], 'expected True or False'),
+    ('train.py', ['--tag=1'], 'expected a value of type bool, such as False'),
     ('train.py', ['--learning_rate=fast'], 'expected a value of type float'),
     ('train.py', ['--compile'], '--compile needs a value behind an equals sign: --compile=True'),
     ('train.py', ['--k', '3'], '--k needs a value behind an equals sign: --k=2'),

@@ -236,7 +236,7 @@ def test_keys_that_move_no_number_tell_nothing_apart(one_run, capsys):
     one_run('elsewhere', out_dir='out/elsewhere', compile=True, log_interval=7, device='cuda')
     vs_k, _ = evaluate()
     assert [row['n_runs'] for row in vs_k] == ['1']
-    assert 'out/first repeats out/elsewhere: left out' in capsys.readouterr().out
+    assert 'left out, they repeat others: out/first repeats out/else' in capsys.readouterr().out
 
 
 def test_runs_of_other_code_are_told_apart(one_run):
@@ -316,8 +316,9 @@ def test_unfinished_runs_are_left_out_unless_asked_for(one_run, capsys, fails):
     _, by_component = evaluate()
     out = capsys.readouterr().out
     assert [(row['run'], row['unfinished']) for row in by_component] == [('first', 'False')]
-    assert ('left out, unfinished: out/half (2 of 3 steps), out/now (being trained, 3 of 3 steps);'
-            ' --unfinished=True takes them') in out and 'not finished' not in out
+    assert ('left out, unfinished (--unfinished=True takes them): out/half (unfinished, 2 of 3'
+            ' steps), out/now (being trained, 3 of 3 steps)\n') in out
+    assert 'not finished' not in out
     assert 'no finished run there' in fails('eval_xe.py', '--runs=out/half')
     vs_k, by_component = evaluate('--unfinished=True')
     assert (vs_k[0]['n_runs'], vs_k[0]['unfinished']) == ('3', '2')

@@ -138,7 +138,7 @@ def test_bfloat16_learns_what_float32_does(small):
 def test_a_run_that_is_there_twice_counts_once(small, trained, capsys):
     shutil.copytree('out/small-k2-s0', 'twice/copy')
     run('eval_xe.py', '--runs=out/small-k2-s0,twice/copy', '--results_dir=twice/results')
-    assert 'twice/copy repeats out/small-k2-s0: left out' in capsys.readouterr().out
+    assert 'twice/copy repeats out/small-k2-s0\n' in capsys.readouterr().out
     assert [row['n_runs'] for row in rows('twice/results/xe_vs_k.csv')] == ['1']
 
 

@@ -335,7 +335,7 @@ NO_SPACE = 'standard output cannot be written (No space left on device)'
     ('raise RuntimeError from OSError(28, "No space", "a.bin")', '', 2, 'a.bin: No space'),
     ('configurator.fail("a mistake")', '2> /dev/full', 2, ''),
     ('raise OSError(2, "No usable temporary directory found in /tmp")', '', 2,
-     'No usable temporary directory found in /tmp: set TMPDIR to a folder'),
+     'No usable temporary directory found in /tmp'),
     ('print(1, file=sys.stderr)', '2> /dev/full', 0, ''),
     ('print(1, file=sys.stderr)', '2>&-', 0, ''),
     ('open("nothing")', '', 2, 'nothing: No such file or directory'), ('1 / 0', '', 1, None)])
