@@ -94,12 +94,10 @@ def by_set(values, sets):
 
 def mean_over_runs(numbers, sets):
     """Returns (mean, (low, high), kind) of one number per run, each a Curve, and the set of
-    components of each run, a tuple. Every set weighs the same. The 95% interval is for, by kind,
-
-        draws      another draw of components, and another seed: t over the means of several sets
-        seeds      these components, and other seeds: t, with the variance within a set. The
-                   specialists of K = 1 are no draws of one thing, so theirs are never 'draws'
-        documents  these models, and other test documents, where no set has two runs"""
+    components of each run, a tuple. Every set weighs the same. The 95% interval is, by kind, for
+    another draw of components ('draws'), for other seeds of these, as for K = 1, whose runs are no
+    draws of one thing ('seeds'), or for other documents, where no set has two runs ('documents').
+    """
     groups = by_set([number.mean for number in numbers], sets)
     means, n = [np.mean(group) for group in groups], np.array([len(group) for group in groups])
     mean, df = np.mean(means), n.sum() - len(groups)
@@ -125,32 +123,34 @@ def log_bins(T, per_doubling=1):
 TERMS = {'dilution': ('diluted', 'specialist'), 'transfer': ('tagged', 'diluted'),
          'ambiguity': ('xe', 'tagged')}
 DIFFERENCES = {'delta': ('xe', 'specialist'), 'excess': ('xe', 'bayes'), **TERMS}
+MOVABLE = ('delta', *TERMS)  # with the steps
 QUANTITIES = ('xe', 'bayes', *DIFFERENCES, 'bayes_ambiguity')
 # settings with a column each in xe_by_component.csv, whose setting_hash is that of all others
 OWN_COLUMNS = 'token_budget', 'shares', 'tag', 'shuffle_components', 'constant_per_component'
 RUN_COLUMNS = 'run dataset split k seed mix_seed components component'
+DELTA = 'delta_xe delta_ci_low delta_ci_high'
 COLUMNS = {  # of the CSV files; name+ stands for name, name_ci_low and name_ci_high
     'xe_by_position': f'{RUN_COLUMNS} position n_windows n_docs xe se ci_low ci_high bayes_xe'
                       ' in_training setting unfinished',
     'xe_by_component': f'{RUN_COLUMNS} n_windows n_docs n_tokens xe se ci_low ci_high perplexity'
-                       ' bits_per_byte xe_k1 delta_xe delta_ci_low delta_ci_high in_training '
-                       ' setting bayes_xe excess+ entropy_rate entropy_rate_se unfinished'
-                       ' token_budget tag shuffle_components constant_per_component setting_hash'
-                       ' shares',
-    'xe_vs_k': 'dataset k n_runs n_sets xe ci_low ci_high delta_xe delta_ci_low delta_ci_high'
-               ' dilution+ transfer+ ambiguity+ bayes_ambiguity+ efficiency+ icl_score icl_ci_low'
-               ' icl_ci_high interval setting bayes_xe excess+ worst_bin_excess bayes_icl_score'
-               ' entropy_rate unigram_xe moved_with_steps token_budget shuffle_components'
-               ' unfinished shown_as',
-    'decomposition': f'{RUN_COLUMNS} position delta_xe delta_ci_low delta_ci_high dilution+'
-                     ' transfer+ ambiguity+ bayes_ambiguity+ setting',
+                       f' bits_per_byte xe_k1 {DELTA} in_training setting bayes_xe excess+'
+                       ' entropy_rate entropy_rate_se unfinished token_budget tag'
+                       ' shuffle_components constant_per_component setting_hash shares',
+    'xe_vs_k': f'dataset k n_runs n_sets xe ci_low ci_high {DELTA} dilution+ transfer+ ambiguity+'
+               ' bayes_ambiguity+ efficiency+ icl_score icl_ci_low icl_ci_high interval setting'
+               ' bayes_xe excess+ worst_bin_excess bayes_icl_score entropy_rate unigram_xe'
+               ' moved_with_steps token_budget shuffle_components unfinished shown_as',
+    'decomposition': f'{RUN_COLUMNS} position {DELTA} dilution+ transfer+ ambiguity+'
+                     ' bayes_ambiguity+ setting',
     'curves': 'dataset setting k n_runs quantity position mean band_low band_high'}
+NAMES = {  # columns of numbers that do not have the quantity's name, and of their intervals
+    'xe': ('xe', 'ci'), 'delta': ('delta_xe', 'delta_ci'), 'icl': ('icl_score', 'icl_ci'),
+    'specialist': ('xe_k1', 'xe_k1_ci'), 'bayes': ('bayes_xe', 'bayes_xe_ci')}
 
 
 def ci_columns(quantity, numbers, sets=((),)):
     """Returns the columns of the mean over runs of a number, and of its interval, a dict."""
-    names = {'xe': ('xe', 'ci'), 'delta': ('delta_xe', 'delta_ci'), 'icl': ('icl_score', 'icl_ci')}
-    name, ci = names.get(quantity, (quantity, f'{quantity}_ci'))
+    name, ci = NAMES.get(quantity, (quantity, f'{quantity}_ci'))
     mean, (low, high), _ = mean_over_runs(numbers, sets)
     return {name: mean, f'{ci}_low': low, f'{ci}_high': high}
 
@@ -159,9 +159,8 @@ def tell_apart(settings):
     """Returns the keys that tell the different ones of some dicts apart, as few as will do."""
     def groups(keys):
         return len({tuple(str(setting.get(key)) for key in keys) for setting in settings})
-    keys = [key for key in dict.fromkeys(key for setting in settings for key in setting)
-            if groups([key]) > 1]
-    for key in reversed(keys):  # a key that tells no more of them apart than the others can go
+    keys = [*dict.fromkeys(key for setting in settings for key in setting)]
+    for key in reversed(keys):  # one that tells no more of them apart than the others can go
         fewer = [other for other in keys if other != key]
         keys = fewer if groups(fewer) == groups(keys) else keys
     return keys
@@ -175,21 +174,20 @@ def setting_words(runs):
             for run in runs}
 
 
-def run_columns(run, component, split):
+def run_columns(run, component):
     """Returns what tells a run's rows of a component apart in the CSV files, a dict."""
-    same = 'run', 'dataset', 'k', 'seed', 'mix_seed', 'setting', 'unfinished', 'tag'
-    return {key: run[key] for key in same} | {
-        'split': split, 'components': '+'.join(run['mix']['components']), 'component': component,
-        **{key: run['mix'][key] for key in OWN_COLUMNS if key != 'tag'},
-        'setting_hash': short_hash({key: value for key, value in run['settings'].items()
-                                    if key not in OWN_COLUMNS})}
+    others = {key: value for key, value in run['settings'].items() if key not in OWN_COLUMNS}
+    known = run | run['mix'] | {'components': '+'.join(run['mix']['components']),
+                                'component': component, 'setting_hash': short_hash(others)}
+    names = *RUN_COLUMNS.split(), *OWN_COLUMNS, 'setting', 'setting_hash', 'unfinished'
+    return {name: known[name] for name in names}
 
 
-def component_rows(run, component, split, windows, curves):
+def component_rows(run, component, windows, curves):
     """Returns a list of rows of xe_by_position.csv and a row of xe_by_component.csv, of one
     component of a run: its evaluation windows, and {quantity: Curve}."""
     (mean, boot), (low, high) = curves['xe'], curves['xe'].ci()
-    columns = run_columns(run, component, split) | {
+    columns = run_columns(run, component) | {
         'n_windows': len(windows['tokens']), 'n_docs': len(np.unique(windows['document'])),
         'in_training': component in run['mix']['components']}
     values = {'position': range(len(mean)), 'xe': mean, 'se': boot.std(0, ddof=1), 'ci_low': low,
@@ -200,23 +198,20 @@ def component_rows(run, component, split, windows, curves):
 
     # over positions
     components, shuffled = run['meta']['components'], run['shuffle_components']
-    facts = [components[c][split] for c in (components if shuffled else [component])]
+    facts = [components[c][run['split']] for c in (components if shuffled else [component])]
     bytes_per_token = sum(f['bytes'] for f in facts) / sum(f['tokens'] for f in facts)
     row = columns | {'n_tokens': windows['tokens'].size, 'se': boot.mean(1).std(ddof=1),
                      'bits_per_byte': mean.mean() / math.log(2) / bytes_per_token,
                      'perplexity': math.exp(mean.mean())}
-    for quantity in {'xe', 'delta', 'excess'} & curves.keys():
-        row |= ci_columns(quantity, [curves[quantity].over_positions()])
-    for quantity, name in (('specialist', 'xe_k1'), ('bayes', 'bayes_xe')):
-        if quantity in curves:
-            row[name] = curves[quantity].mean.mean()
+    for quantity, curve in curves.items():
+        row |= ci_columns(quantity, [curve.over_positions()])
     if 'bayes' in curves and not shuffled:
         _, row['entropy_rate'], row['entropy_rate_se'] = theory(
-            run['dataset'], run['meta']['seal'], component, split)
+            run['dataset'], run['meta']['seal'], component, run['split'])
     return by_position, row
 
 
-def decomposition_rows(run, split, curves, mean):
+def decomposition_rows(run, curves, mean):
     """Returns a run's rows of decomposition.csv: the mean over components, over all positions and
     at each, then each component's over positions; [] where no term is known."""
     if not TERMS.keys() & mean.keys():
@@ -225,34 +220,19 @@ def decomposition_rows(run, split, curves, mean):
              *((c, '', curves[c]) for c in run['mix']['components'])]
     rows = []
     for c, t, quantities in cells:
-        rows.append(run_columns(run, c, split) | {'position': t})
-        for name in ('delta', *TERMS, 'bayes_ambiguity'):
-            if curve := quantities.get(name):
-                number = curve.over_positions() if t == '' else curve.at(t)
-                rows[-1] |= ci_columns(name, [number])
+        rows.append(run_columns(run, c) | {'position': t})
+        for name in {*MOVABLE, 'bayes_ambiguity'} & quantities.keys():
+            curve = quantities[name]
+            rows[-1] |= ci_columns(name, [curve.over_positions() if t == '' else curve.at(t)])
     return rows
 
 
-def bayes_columns(members, split, curves, bayes, early):
-    """Returns the columns of xe_vs_k.csv on the least possible XE; bayes is its mean over runs."""
-    bins = log_bins(len(bayes.mean))
-    known = [[theory(run['dataset'], run['meta']['seal'], c, split) for c in run['known']]
-             for run in members]
-    return {'bayes_xe': bayes.mean.mean(), 'bayes_icl_score': bayes.mean[-1] - bayes.mean[early],
-            'worst_bin_excess': np.mean([max(c['excess'].mean[bins == b].mean() for b in set(bins))
-                                         for c in curves]),
-            'entropy_rate': np.mean([[rate for _, rate, _ in theories] for theories in known]),
-            'unigram_xe': np.mean([unigram_xe([process for process, _, _ in theories])
-                                   for theories in known])}
-
-
 def set_of(run):
-    """Returns the components that a run was trained on, with the tokens of each, sorted, a tuple.
-    """
+    """Returns the components that a run was trained on, with the tokens of each, sorted."""
     return tuple(sorted(tokens_of_each(run['mix']).items()))
 
 
-def summarise(members, split, means):
+def summarise(members, means):
     """Returns (row of xe_vs_k.csv, {quantity: Curve} averaged over runs) of runs that agree in
     setting and K. means is {folder: {quantity: Curve}} of each run, averaged over its components.
     """
@@ -265,15 +245,30 @@ def summarise(members, split, means):
     row = {key: run[key] for key in same} | {
         'n_runs': len(members), 'n_sets': len({*sets}), 'interval': mean_over_runs(icl, sets)[2],
         'unfinished': sum(run['unfinished'] for run in members), **ci_columns('icl', icl, sets)}
-    of_any_k, of_mixtures = {'xe', 'delta', 'excess'}, {*TERMS, 'bayes_ambiguity'}
-    for quantity in mean.keys() & (of_any_k | of_mixtures if run['k'] > 1 else of_any_k):
+    for quantity in mean if run['k'] > 1 else mean.keys() & {'xe', 'delta', 'excess'}:
         row |= ci_columns(quantity, [c[quantity].over_positions() for c in curves], sets)
+    # which terms move with twice the steps, in the runs that have a twin
+    moves = {}
+    for term in MOVABLE if run['k'] > 1 else ():
+        twins = [(c[f'{term}_moved'].over_positions(), of) for c, of in zip(curves, sets)
+                 if f'{term}_moved' in c]
+        if twins:
+            low, high = mean_over_runs(*zip(*twins))[1]
+            moves[term] = low > 0 or high < 0
+    row['moved_with_steps'] = ' '.join(filter(moves.get, moves)) or 'none' * bool(moves)
     # efficiency is undefined unless the ambiguity is significantly above zero
     if row.get('ambiguity_ci_low', 0) > 0 and row.get('bayes_ambiguity', 0) > 1e-9:
         row |= ci_columns('efficiency', [c['bayes_ambiguity'].over_positions()
                                          / c['ambiguity'].over_positions() for c in curves], sets)
-    if 'excess' in mean:
-        row |= bayes_columns(members, split, curves, mean['bayes'], early)
+    if 'bayes' in mean:  # synthetic components
+        bayes, bins = mean['bayes'].mean, log_bins(run['block_size'])
+        known = [[theory(run['dataset'], run['meta']['seal'], c, run['split'])
+                  for c in run['known']] for run in members]
+        worst = [max(c['excess'].mean[bins == b].mean() for b in set(bins)) for c in curves]
+        row |= {'bayes_xe': bayes.mean(), 'bayes_icl_score': bayes[-1] - bayes[early],
+                'worst_bin_excess': np.mean(worst),
+                'entropy_rate': np.mean([[rate for _, rate, _ in of_run] for of_run in known]),
+                'unigram_xe': np.mean([unigram_xe([x for x, _, _ in of_run]) for of_run in known])}
     return row, mean
 
 

@@ -5,10 +5,9 @@
     python eval_xe.py --runs='out/*' --eval_components=cs.CV  # a component they were not trained on
     python eval_xe.py --dump=True                             # also out/<run>/xe_windows.npz
 
-Runs -> losses -> curves -> parts -> tables. XE is the mean loss over windows, in nats per token.
-All runs are evaluated on the same windows, so differences between runs are taken window by window.
-curves.py has the intervals and the rows of the CSV files. runs.py says what M, P_c, D_c and M_tag
-are, and which runs are compared; plot_xe.py prints the table and draws.
+XE is the mean loss over windows, in nats per token. All runs are evaluated on the same windows, so
+differences between runs are taken window by window. curves.py has the intervals and the rows of the
+CSV files. runs.py says what a run is compared with; plot_xe.py prints the table and draws.
 """
 # -----------------------------------------------------------------------------
 runs = 'out/*'                # folders of runs, a pattern; several with commas between
@@ -35,7 +34,6 @@ import inspect
 import os
 import re
 import shlex
-import sys
 from contextlib import nullcontext
 
 import numpy as np
@@ -46,30 +44,30 @@ import plot_xe
 import sample_mix
 from checkpoint import WEIGHTS, load_model, read_code, why_other_code
 from configurator import code_of, fail, file_hash, lock, replace_file, short_hash, split_names
-from curves import (COLUMNS, DIFFERENCES, TERMS, average, cluster_bootstrap, component_rows,
-                    curve_rows, decomposition_rows, mean_over_runs, set_of, setting_words,
-                    summarise, write_csv)
+from curves import (COLUMNS, DIFFERENCES, MOVABLE, average, cluster_bootstrap, component_rows,
+                    curve_rows, decomposition_rows, set_of, setting_words, summarise, write_csv)
 from machine import choose_device, choose_dtype, compile_model
 from model import GPT
 from processes import optimal_losses
-from runs import SEEDS, identity, match_parts, missing_lines, parts_alone, read_runs
+from runs import identity, match_parts, missing_lines, parts_alone, read_runs
 
 # -----------------------------------------------------------------------------
 # losses
 
-
-@functools.cache
-def get_eval_windows(dataset, component, T, shuffled):
-    """Returns eval_windows, and `document` (N,), a number that windows of one document share."""
-    meta = sample_mix.read_meta(dataset)
-    windows = sample_mix.eval_windows(meta, component, split, T, windows_per_component, shuffled)
-    sample_mix.check_hashes(meta, meta['components'] if shuffled else [component], [split])
-    return windows | {'document': windows['source'] * (1 + windows['doc'].max()) + windows['doc']}
+WINDOWS = {}  # of run_windows: runs share them
 
 
 def run_windows(run, component):
-    """Returns get_eval_windows of a component as a run is evaluated on it."""
-    return get_eval_windows(run['dataset'], component, run['block_size'], run['shuffle_components'])
+    """Returns eval_windows of a component as a run is evaluated on it, with `document` (N,), a
+    number that windows of one document share, and `name`, which seeds their resamples."""
+    meta, T, shuffled = run['meta'], run['block_size'], run['shuffle_components']
+    name = run['dataset'], split, component, shuffled
+    if (T, *name) not in WINDOWS:
+        w = sample_mix.eval_windows(meta, component, split, T, windows_per_component, shuffled)
+        sample_mix.check_hashes(meta, meta['components'] if shuffled else [component], [split])
+        w['document'] = w['source'] * (1 + w['doc'].max()) + w['doc']
+        WINDOWS[T, *name] = w | {'name': name}
+    return WINDOWS[T, *name]
 
 
 @functools.cache
@@ -102,22 +100,6 @@ def window_losses(model, tokens, first, autocast=nullcontext()):
     return losses
 
 
-def evaluate_checkpoint(run, components, autocast, bar):
-    """Returns {component: window_losses on its windows} of a run's checkpoint; the bar counts."""
-    trained, checkpoint = load_model(run['folder'], ckpt)
-    if (checkpoint['mix'], checkpoint['config']['seed']) != (run['mix'], run['seed']):
-        fail(f'{run["folder"]}/{ckpt}.pt is of another run than ckpt.pt: delete it')
-    model = get_model(**checkpoint['model_args'] | {'dropout': 0.0})
-    model.load_state_dict(trained.state_dict())
-    losses = {}
-    for c in components:
-        tokens = run_windows(run, c)['tokens']
-        first = np.repeat(sample_mix.first_tokens(run['meta'], [c], run['tag']), len(tokens))
-        losses[c] = window_losses(model, tokens, first, autocast)
-        bar.update()
-    return losses
-
-
 def read_cache(path, components):
     """Returns {component: losses} of a file of run_losses; None without it, or if it is damaged."""
     if not os.path.exists(path):
@@ -130,7 +112,7 @@ def read_cache(path, components):
         return None
 
 
-def run_losses(run, components, bar):
+def run_losses(run, components):
     """Returns {component: window_losses on its windows} of a run, from a file in its folder whose
     name is a hash of all that they come from: checkpoint, data, code, settings. Returns None where
     there is no such file, and another model.py than today's, with other losses, has trained it."""
@@ -145,9 +127,18 @@ def run_losses(run, components, bar):
     path = os.path.join(run['folder'], f'losses-{key}.npz')
     losses = read_cache(path, components)
     if losses or model_code != code_of(today['model.py']):
-        bar.update(len(components))
         return losses
-    losses = evaluate_checkpoint(run, components, autocast, bar)
+
+    # by its model
+    loaded, checkpoint = load_model(run['folder'], ckpt)
+    if (checkpoint['mix'], checkpoint['config']['seed']) != (run['mix'], run['seed']):
+        fail(f'{run["folder"]}/{ckpt}.pt is of another run than ckpt.pt: delete it')
+    model, losses = get_model(**checkpoint['model_args'] | {'dropout': 0.0}), {}
+    model.load_state_dict(loaded.state_dict())
+    for c in components:
+        tokens = run_windows(run, c)['tokens']
+        first = np.repeat(sample_mix.first_tokens(run['meta'], [c], run['tag']), len(tokens))
+        losses[c] = window_losses(model, tokens, first, autocast)
     if os.access(run['folder'], os.W_OK) and file_hash(trained) == weights:  # not trained on
         replace_file(path, lambda f: np.savez(f, **losses))
     return losses
@@ -155,42 +146,33 @@ def run_losses(run, components, bar):
 
 def write_dump(run, losses):
     """Writes xe_windows.npz of {component: losses}: the windows, where they lie, their losses."""
-    windows = [run_windows(run, c) for c in losses]
-    arrays = {key: np.concatenate([w[key] for w in windows])
+    windows = {c: run_windows(run, c) for c in losses}
+    arrays = {key: np.concatenate([w[key] for w in windows.values()])
               for key in ('tokens', 'source', 'doc', 'start', 'document')}
     arrays['tokens'] = arrays['tokens'].astype(np.int32)  # who reads them may subtract
-    arrays['xe'] = np.concatenate(list(losses.values()))
+    arrays['xe'] = np.concatenate([*losses.values()])
     arrays['component'] = np.repeat(np.arange(len(losses)), [len(xe) for xe in losses.values()])
-    optimal = [optimal_losses(run, c, split, windows_per_component) for c in losses]
+    optimal = [optimal_losses(run, c, windows[c]) for c in losses]
     if all(optimal):
         arrays['bayes_xe'] = np.concatenate([best for best, _ in optimal])
     replace_file(os.path.join(run['folder'], 'xe_windows.npz'),
-                 lambda f: np.savez(f, names=list(losses), **arrays))
+                 lambda f: np.savez(f, names=[*losses], **arrays))
 
 
 # -----------------------------------------------------------------------------
-# curves
-
-
-def component_curve(run, component, values):
-    """Returns the Curve of values (N, T) on a component's windows; every run is resampled alike."""
-    return cluster_bootstrap(values, run_windows(run, component)['document'], run['dataset'], split,
-                             component, run['shuffle_components'])
+# curves, and those that ΔXE is made of (README: What is measured)
 
 
 def bootstrap(run, losses):
     """Returns {component: {quantity: Curve}} of a run's losses: xe, and what theory knows."""
     curves = {}
     for c, xe in losses.items():
-        values, optimal = {'xe': xe}, optimal_losses(run, c, split, windows_per_component)
-        if optimal:
+        windows, values = run_windows(run, c), {'xe': xe}
+        if optimal := optimal_losses(run, c, windows):
             values |= {'bayes': optimal[0], 'bayes_ambiguity': optimal[0] - optimal[1]}
-        curves[c] = {quantity: component_curve(run, c, x) for quantity, x in values.items()}
+        curves[c] = {quantity: cluster_bootstrap(x, windows['document'], *windows['name'])
+                     for quantity, x in values.items()}
     return curves
-
-
-# -----------------------------------------------------------------------------
-# parts: what ΔXE is made of (README: What is measured)
 
 
 def decompose(run, parts, curves):
@@ -208,45 +190,31 @@ def decompose(run, parts, curves):
     return result
 
 
-def moved_with_steps(members, runs, means):
-    """Returns which of ΔXE and its terms move from the members, runs of one setting and K, to the
-    same runs with twice the steps, as the interval of the difference excludes 0: names with spaces
-    between, 'none', or '' without such runs. means is {folder: {quantity: Curve}}."""
+def add_moves(means, runs):
+    """Adds to the means of a run, {folder: {quantity: Curve}}, by how much ΔXE and its terms move
+    to the same run with twice the steps, where that is among the runs."""
     def key(run, steps):
         return identity(run, 'max_iters', 'lr_decay_iters', 'eval_interval'), steps, set_of(run)
-    longer = {key(run, run['max_iters']): means.get(run['folder'], {}) for run in runs}
-    intervals = {}
-    for term in ('delta', *TERMS):
-        pairs = [(run, means[run['folder']], longer.get(key(run, 2 * run['max_iters']), {}))
-                 for run in members]
-        moves = [((after[term] - before[term]).over_positions(), set_of(run))
-                 for run, before, after in pairs if term in before and term in after]
-        if moves:
-            intervals[term] = mean_over_runs(*zip(*moves))[1]
-    moved = [term for term, (low, high) in intervals.items() if low > 0 or high < 0]
-    return ' '.join(moved) or ('none' if intervals else '')
+    by_steps = {key(run, run['max_iters']): means[run['folder']] for run in runs}
+    for run in runs:
+        mean, after = means[run['folder']], by_steps.get(key(run, 2 * run['max_iters']), {})
+        mean |= {f'{term}_moved': after[term] - mean[term]
+                 for term in MOVABLE if term in mean and term in after}
 
 
 def notes(evaluated):
     """Returns the lines under the table that name runs which are not what they seem."""
-    found, alike = collections.defaultdict(list), collections.defaultdict(list)
+    found = collections.defaultdict(list)
     for run in evaluated:
-        mix, folder = run['mix'], run['folder']
-        asked = mix['token_budget'] * (mix['k'] if mix['constant_per_component'] else 1)
         if run['untrained'] and ckpt == 'best':
             found['untrained: the best step is 0, so learning_rate or data are wrong, and the table'
-                  ' has what they began with'].append(folder)
+                  ' has what they began with'].append(run['folder'])
+        mix = run['mix']
+        asked = mix['token_budget'] * (mix['k'] if mix['constant_per_component'] else 1)
         if mix['tokens'] < 0.999 * asked:  # the specialists read more
             found[f'K x block_size does not divide the budget: K = {mix["k"]} reads'
-                  f' {mix["tokens"]:,} of its {asked:,} tokens'].append(folder)
-        alike[identity(run, 'dtype', 'token_budget', 'tag', *SEEDS)].append(run)
-    for runs in alike.values():
-        if len({run['dtype'] for run in runs}) > 1:
-            found['these differ in dtype alone, so they are several settings, whose ΔXE and parts'
-                  ' are missing: train all with one, such as --dtype=float32'
-                  ] += [f'{run["folder"]} ({run["dtype"]})' for run in runs]
-    lines = [f'{what}: {", ".join(names)}' for what, names in found.items()]
-    return ['', *lines] if lines else []
+                  f' {mix["tokens"]:,} of its {asked:,} tokens'].append(run['folder'])
+    return [f'\n{what}: {", ".join(names)}' for what, names in found.items()]
 
 
 # -----------------------------------------------------------------------------
@@ -263,26 +231,19 @@ if __name__ == '__main__':
     device = choose_device(device)
     all_runs = read_runs(runs, split_names(eval_components), any_code, unfinished, ckpt)
     results_lock = lock(os.path.join(results_dir, '.lock'), results_dir, wait=True)
-    read_only = [run['folder'] for run in all_runs if not os.access(run['folder'], os.W_OK)]
-    if read_only:
-        print(f'folders that cannot be written, so losses are not kept: {", ".join(read_only)}')
 
     # the losses of every run on the windows of every component, and their curves
     curves = {}
-    with tqdm(total=sum(len(run['evaluated']) for run in all_runs), desc='evaluating',
-              leave=False, dynamic_ncols=True, miniters=0,
-              mininterval=0.1 if sys.stderr.isatty() else 10,
-              bar_format='{desc}{bar} {n}/{total} components [{elapsed}<{remaining}]') as bar:
-        for run in all_runs:
-            losses = run_losses(run, run['evaluated'], bar)
-            if losses is None:
-                why = why_other_code(run['code'][-1]['model.py'])
-                tqdm.write(f'left out: {run["folder"]} {why}; set model.py back to evaluate it')
-                continue
-            curves[run['folder']] = bootstrap(run, losses)
-            if dump:
-                write_dump(run, losses)
-    evaluated = [run for run in all_runs if run['folder'] in curves]
+    for run in tqdm(all_runs, 'evaluating', leave=False, unit=' runs', disable=None):
+        losses = run_losses(run, run['evaluated'])
+        if losses is None:
+            why = why_other_code(run['code'][-1]['model.py'])
+            tqdm.write(f'left out: {run["folder"]} {why}; set model.py back to evaluate it')
+            continue
+        curves[run['folder']] = bootstrap(run, losses)
+        if dump:
+            write_dump(run, losses)
+    evaluated = [run | {'split': split} for run in all_runs if run['folder'] in curves]
     if not evaluated:
         fail(f'--runs={runs}: no run that this model.py can evaluate')
     words = setting_words(evaluated)
@@ -294,27 +255,25 @@ if __name__ == '__main__':
     for run in evaluated:
         by_component = decompose(run, parts[run['folder']], curves)
         for c, quantities in by_component.items():
-            by_position, row = component_rows(run, c, split, run_windows(run, c), quantities)
+            by_position, row = component_rows(run, c, run_windows(run, c), quantities)
             rows['xe_by_position'] += by_position
             rows['xe_by_component'].append(row)
         if set(run['mix']['components']) <= by_component.keys():
             mean = average([by_component[c] for c in run['mix']['components']])
             means[run['folder']] = mean
-            rows['decomposition'] += decomposition_rows(run, split, by_component, mean)
-            groups.setdefault((run['dataset'], run['setting']), []).append(run)
+            rows['decomposition'] += decomposition_rows(run, by_component, mean)
+            groups.setdefault((run['dataset'], run['setting'], run['k']), []).append(run)
+    add_moves(means, [run for run in evaluated if run['folder'] in means])
 
     # rows of settings and K; settings of parts alone come last, without curves or `shown_as`
     parts_only = parts_alone(evaluated, parts)
-    shown = [key for key in sorted(groups) if {r['folder'] for r in groups[key]} - parts_only]
-    words = setting_words([groups[key][0] for key in shown])
-    for key in [*shown, *sorted(groups.keys() - shown)]:
-        for k in sorted({run['k'] for run in groups[key]}):
-            members = [run for run in groups[key] if run['k'] == k]
-            row, mean = summarise(members, split, means)
-            rows['xe_vs_k'].append(row | {
-                'moved_with_steps': moved_with_steps(members, evaluated, means) if k > 1 else '',
-                'shown_as': ', '.join(words.get(groups[key][0]['folder'], []))})
-            rows['curves'] += curve_rows(row, mean) if key in shown else []
+    shown = {key[:2] for key in groups if {r['folder'] for r in groups[key]} - parts_only}
+    words = setting_words([groups[key][0] for key in sorted(groups) if key[:2] in shown])
+    for key in sorted(groups, key=lambda key: (key[:2] not in shown, key)):
+        row, mean = summarise(groups[key], means)
+        shown_as = ', '.join(words.get(groups[key][0]['folder'], []))
+        rows['xe_vs_k'].append(row | {'shown_as': shown_as})
+        rows['curves'] += curve_rows(row, mean) if key[:2] in shown else []
     for run in evaluated:  # all was read of one state of the data
         sample_mix.check_unchanged(run['meta'])
 
@@ -324,10 +283,8 @@ if __name__ == '__main__':
     pictures = plot_xe.draw(results_dir)
     for line in missing_lines(evaluated, parts, runs):
         print(line)
-    text = '\n'.join([f'{split} split, {ckpt} checkpoint; XE in nats per token, with 95% intervals'
-                      ' of other test', 'documents, of other seeds on these components, or of'
-                      ' another draw of components',
-                      *plot_xe.table(results_dir), *notes(evaluated), ''])
+    about = f'{split} split, {ckpt} checkpoint; nats per token; docs/outputs.md has the columns'
+    text = '\n'.join([about, plot_xe.INTERVALS, *plot_xe.table(results_dir), *notes(evaluated), ''])
     replace_file(os.path.join(results_dir, 'table.txt'), text)
     print(f'{text}\n{results_dir}/ has this table, {len(COLUMNS)} CSV files and {len(pictures)}'
           ' pictures')

@@ -36,7 +36,7 @@ from tqdm import tqdm
 
 import eval_xe
 from configurator import fail, replace_file, safe_name
-from curves import average, by_set, ci_columns, set_of, setting_words
+from curves import average, by_set, ci_columns, cluster_bootstrap, set_of, setting_words
 from machine import choose_device
 from plot_xe import draw_curves, figure, plt
 from processes import loss_so_far, mixture_losses
@@ -59,20 +59,21 @@ def specialist_mixture(losses, i):
     return gap, np.concatenate(posterior)
 
 
-def mixture_curves(run, diluted, bar):
+def mixture_curves(run, diluted):
     """Returns {component: {quantity: Curve}} of a run on K components, given its specialists {c:
     run}; {} where another model.py than today's has trained them.
     """
     components, curves = run['mix']['components'], {}
-    by_model = [eval_xe.run_losses(diluted[c], components, bar) for c in components]
+    by_model = [eval_xe.run_losses(diluted[c], components) for c in components]
     if None in by_model:
-        bar.write(f'left out: the D_c of {run["folder"]} were trained with another model.py')
+        tqdm.write(f'left out: the D_c of {run["folder"]} were trained with another model.py')
         return {}
     for i, c in enumerate(components):
         losses = np.stack([losses[c] for losses in by_model]).astype(np.float64)  # (K, N, T)
         gap, posterior = specialist_mixture(losses, i)
-        curves[c] = {'specialist_gap': eval_xe.component_curve(run, c, gap),
-                     'posterior': eval_xe.component_curve(run, c, posterior)}
+        windows = eval_xe.run_windows(run, c)
+        curves[c] = {name: cluster_bootstrap(x, windows['document'], *windows['name'])
+                     for name, x in (('specialist_gap', gap), ('posterior', posterior))}
     return curves
 
 
@@ -114,14 +115,13 @@ if __name__ == '__main__':
         fail(f'--runs={runs}: no run of K > 1 that has all its D_c there (sweep.py --parts_of='
              ' trains them)')
     words, rows, groups = setting_words(mixtures), [], {}
-    with tqdm(total=sum(run['k']**2 for run in mixtures), desc='evaluating', leave=False) as bar:
-        for run in mixtures:
-            by_component = mixture_curves(run, parts[run['folder']], bar)
-            if by_component:
-                mean = average([*by_component.values()])
-                rows += run_rows(run, by_component, mean)
-                setting = run['dataset'], *words[run['folder']]
-                groups.setdefault(setting, {}).setdefault(run['k'], []).append((mean, set_of(run)))
+    for run in tqdm(mixtures, 'evaluating', leave=False):
+        by_component = mixture_curves(run, parts[run['folder']])
+        if by_component:
+            mean = average([*by_component.values()])
+            rows += run_rows(run, by_component, mean)
+            setting = run['dataset'], *words[run['folder']]
+            groups.setdefault(setting, {}).setdefault(run['k'], []).append((mean, set_of(run)))
     if not rows:
         fail(f'--runs={runs}: no run that this model.py can evaluate')
     os.makedirs(results_dir, exist_ok=True)
