@@ -34,6 +34,7 @@ import inspect
 import os
 import re
 import shlex
+import sys
 from contextlib import nullcontext
 
 import numpy as np
@@ -190,16 +191,16 @@ def decompose(run, parts, curves):
     return result
 
 
-def add_moves(means, runs):
-    """Adds to the means of a run, {folder: {quantity: Curve}}, by how much ΔXE and its terms move
-    to the same run with twice the steps, where that is among the runs."""
+def moves_with_steps(means, runs):
+    """Returns {folder: {'delta_moved': Curve ..}}: by how much ΔXE and its terms move from a run to
+    the same run with twice the steps, where that is there. means is {folder: {quantity: Curve}}."""
     def key(run, steps):
         return identity(run, 'max_iters', 'lr_decay_iters', 'eval_interval'), steps, set_of(run)
     by_steps = {key(run, run['max_iters']): means[run['folder']] for run in runs}
-    for run in runs:
-        mean, after = means[run['folder']], by_steps.get(key(run, 2 * run['max_iters']), {})
-        mean |= {f'{term}_moved': after[term] - mean[term]
-                 for term in MOVABLE if term in mean and term in after}
+    twins = {run['folder']: by_steps.get(key(run, 2 * run['max_iters']), {}) for run in runs}
+    return {folder: {f'{term}_moved': after[term] - means[folder][term]
+                     for term in MOVABLE if term in means[folder] and term in after}
+            for folder, after in twins.items()}
 
 
 def notes(evaluated):
@@ -214,6 +215,9 @@ def notes(evaluated):
         if mix['tokens'] < 0.999 * asked:  # the specialists read more
             found[f'K x block_size does not divide the budget: K = {mix["k"]} reads'
                   f' {mix["tokens"]:,} of its {asked:,} tokens'].append(run['folder'])
+    if any_code:
+        found["any_code, so by today's model.py; runs of other code are averaged with the others"
+              ] += [run['folder'] for run in evaluated]
     return [f'\n{what}: {", ".join(names)}' for what, names in found.items()]
 
 
@@ -234,7 +238,8 @@ if __name__ == '__main__':
 
     # the losses of every run on the windows of every component, and their curves
     curves = {}
-    for run in tqdm(all_runs, 'evaluating', leave=False, unit=' runs', disable=None):
+    for run in tqdm(all_runs, 'evaluating', leave=False, unit=' runs', miniters=0,
+                    mininterval=0.1 if sys.stderr.isatty() else 10):
         losses = run_losses(run, run['evaluated'])
         if losses is None:
             why = why_other_code(run['code'][-1]['model.py'])
@@ -263,7 +268,8 @@ if __name__ == '__main__':
             means[run['folder']] = mean
             rows['decomposition'] += decomposition_rows(run, by_component, mean)
             groups.setdefault((run['dataset'], run['setting'], run['k']), []).append(run)
-    add_moves(means, [run for run in evaluated if run['folder'] in means])
+    moves = moves_with_steps(means, [run for run in evaluated if run['folder'] in means])
+    means = {folder: mean | moves[folder] for folder, mean in means.items()}
 
     # rows of settings and K; settings of parts alone come last, without curves or `shown_as`
     parts_only = parts_alone(evaluated, parts)
@@ -283,8 +289,8 @@ if __name__ == '__main__':
     pictures = plot_xe.draw(results_dir)
     for line in missing_lines(evaluated, parts, runs):
         print(line)
-    about = f'{split} split, {ckpt} checkpoint; nats per token; docs/outputs.md has the columns'
-    text = '\n'.join([about, plot_xe.INTERVALS, *plot_xe.table(results_dir), *notes(evaluated), ''])
+    head = f'{split} split, {ckpt} checkpoint; nats per token; docs/outputs.md has the columns'
+    text = '\n'.join([head, plot_xe.INTERVALS, *plot_xe.table(results_dir), *notes(evaluated), ''])
     replace_file(os.path.join(results_dir, 'table.txt'), text)
     print(f'{text}\n{results_dir}/ has this table, {len(COLUMNS)} CSV files and {len(pictures)}'
           ' pictures')

@@ -29,9 +29,9 @@ import pandas as pd
 from configurator import fail, lock, looked_in, replace_file, safe_name
 
 # matplotlib's own font, then those that have other letters
-FONTS = ('DejaVu Sans', 'Noto Sans', 'Noto Sans CJK JP', 'Noto Sans Devanagari', 'Noto Sans Thai',
-         'WenQuanYi Zen Hei', 'PingFang SC', 'Microsoft YaHei', 'Malgun Gothic', 'Arial Unicode MS',
-         'Noto Emoji')
+FONTS = ('DejaVu Sans', 'Noto Sans', 'Noto Sans CJK JP', 'Noto Sans Arabic', 'Noto Sans Hebrew',
+         'Noto Sans Devanagari', 'Noto Sans Bengali', 'Noto Sans Thai', 'WenQuanYi Zen Hei',
+         'PingFang SC', 'Microsoft YaHei', 'Malgun Gothic', 'Arial Unicode MS', 'Noto Emoji')
 matplotlib.rcdefaults()  # the same pictures whatever a matplotlibrc says
 plt.rcParams.update({
     'font.family': FONTS, 'figure.constrained_layout.use': True, 'savefig.dpi': 160,
