@@ -213,27 +213,7 @@ def draw_parts(title, tables):
     return fig
 
 
-def draw_by_component(title, tables):
-    """ΔXE of each component against K: each run a mark with its interval. Returns the figure."""
-    rows = trained_on(tables['xe_by_component'])
-    rows = rows[rows['k'] > 1].dropna(subset=['delta_xe'])
-    if not len(rows):
-        return None
-    fig, (ax,) = figure(title, 'one mark a run; intervals: 95%, documents resampled')
-    by_component = rows.groupby('component')[['k', *with_ends('delta_xe')]]
-    n = len(by_component)
-    for i, (name, of_one) in enumerate(by_component):
-        k, *delta = of_one.to_numpy().T
-        draw_intervals(ax, k + 0.6 * (i + 0.5) / n - 0.3, *delta, fmt='osD^vPX*<>'[i % 10], ms=5,
-                       color=plt.cm.viridis(0.9 * i / max(1, n - 1)), capsize=2, label=plain(name))
-    label_k_axis(ax, rows['k'], PANELS['delta'][1])
-    ax.set_xlim(rows['k'].min() - 0.6, rows['k'].max() + 0.6)
-    ax.legend(ncols=2)
-    return fig
-
-
-PICTURES = {'xe_by_position': draw_by_position, 'xe_vs_k': draw_vs_k, 'parts': draw_parts,
-            'delta_by_component': draw_by_component}
+PICTURES = {'xe_by_position': draw_by_position, 'xe_vs_k': draw_vs_k, 'parts': draw_parts}
 
 
 def draw(folder):

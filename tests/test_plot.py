@@ -52,7 +52,7 @@ def write_results(folder, settings=('',), same_components=False, shuffled=False)
         pd.DataFrame(rows, columns=columns_of(name)).to_csv(f'{folder}/{name}.csv', index=False)
 
 
-KINDS = ['xe_by_position', 'xe_vs_k', 'parts', 'delta_by_component']
+KINDS = ['xe_by_position', 'xe_vs_k', 'parts']
 
 
 def test_pictures_are_drawn_without_torch_and_alike_everywhere(tmp_path):

@@ -303,7 +303,7 @@ def test_the_parts_of_delta_xe(tmp_path, monkeypatch, capsys):
     row, = [row for row in read_rows('xe_vs_k') if row['k'] == '2' and row['ambiguity']]
     assert float(row['efficiency']) == pytest.approx(
         float(row['bayes_ambiguity']) / float(row['ambiguity']))
-    assert {'parts.png', 'delta_by_component.png'} <= set(os.listdir('results'))
+    assert 'parts.png' in os.listdir('results')
 
     # the studies
     run('studies/posterior.py', '--compile=False')
