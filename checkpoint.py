@@ -87,7 +87,8 @@ def usual_folder(config, record):
              'tag')
     is_named = config['components'] or record['k'] == 1
     only = name_components(record['components'], record['tokens']) if is_named else ''
-    return os.path.join('out', run_name(*(config[key] for key in tells), only, record['shares']))
+    known = config | record
+    return os.path.join('out', run_name(*(known[key] for key in tells), only, record['shares']))
 
 
 def read_code():
