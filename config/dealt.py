@@ -7,6 +7,7 @@ import random
 from configurator import join_names, split_names
 
 assert candidates, 'a file before this one must name the candidates'
+sets = ''
 if isinstance(k, str):  # sweep.py's; the runs that it starts read this file too
     assert seeds.isdigit(), 'name one seed before this file, such as --seeds=0, and the k'
     _order = random.Random(int(seeds)).sample(split_names(candidates), len(split_names(candidates)))
