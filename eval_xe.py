@@ -14,7 +14,7 @@ runs = 'out/*'                # folders of runs, a pattern; several with commas 
 split = 'test'                # train, val or test
 ckpt = 'best'                 # best: lowest val_xe; last: the last step; step-000064: a snapshot
 windows_per_component = 4096  # evaluation windows of each component; 0 = all
-eval_components = ''          # evaluate on exactly these, comma separated; '' = each run's own
+eval_components = ''          # on exactly these, comma separated, or all; '' = each run's own
 results_dir = 'results'       # where the CSV files and pictures go
 dump = False                  # True: also write out/<run>/xe_windows.npz, the loss of every token
 batch_size = 256              # windows that go through the model at once, fewer where they are long

@@ -14,7 +14,7 @@ the share of j in the mixture S, 1 / K unless shares say otherwise, the law is, 
 
 Its three constants are fitted to the mixtures in the results, or taken from another fit. So a
 forecast takes the specialists alone, each evaluated on all components (eval_xe.py
---eval_components=..). LAWS has this law, others of its kind, and rivals; add yours there.
+--eval_components=all). LAWS has this law, others of its kind, and rivals; add yours there.
 
 Intervals are 90%: of a run, from the law's error in the fit; of constants and means, from the
 jackknife over components, as errors belong to components. docs/outputs.md has the CSV columns.
@@ -301,7 +301,7 @@ if __name__ == '__main__':
              f' --components={shlex.quote(join_names(lacking[:1]))} --token_budget={B}')
     if gaps.notna().to_numpy().sum() <= len(gaps):
         fail(f'{results} has no losses of specialists on others: name in --results too what python'
-             f" eval_xe.py --runs='<specialists>' --eval_components={join_names(gaps)} writes")
+             " eval_xe.py --runs='<specialists>' --eval_components=all writes")
 
     # the constants
     path = constants or ('' if len(measured) else f'{ROOT}/studies/law/constants.csv')

@@ -44,7 +44,9 @@ def read_run(folder, components=(), any_code=False):
     return config | {
         'folder': folder, 'run': os.path.basename(folder),
         'mix': mix, 'meta': meta,  # what its components gave, and its data set's meta.json
-        'evaluated': [*components] or mix['components'],  # the components that it is evaluated on
+        # the components that it is evaluated on
+        'evaluated': (sorted(meta['components']) if components == ['all'] else
+                      [*components] or mix['components']),
         # the components whose documents it read
         'known': sorted(meta['components']) if config['shuffle_components'] else mix['components'],
         'code': saved['code'],  # that trained it, [{file: text}], the last one last

@@ -171,7 +171,7 @@ def test_a_mistake_is_one_line(here, fails):
     alone, mixed = rows[rows['k'] == 1], rows[rows['k'] > 1]
     assert 'no such file' in fails('fit_law.py', '--results=y.csv')
     assert 'no losses of specialists on others' in line(make_rows('line', cross=False))
-    assert '--eval_components=a,b,c,d,e' in line(make_rows('line', cross=False))
+    assert '--eval_components=all' in line(make_rows('line', cross=False))
     assert '1 without a specialist on 84,000 tokens' in line(rows[
         (rows['k'] > 1) | (rows['components'] != 'b')])
     assert '--components=zz' in line(alone, '--forecast=a,zz')

@@ -369,6 +369,9 @@ def test_a_component_outside_the_mixture_is_marked(small, trained):
         '--results_dir=results5')
     marks = {r['component']: r['in_training'] for r in rows('results5/xe_by_component.csv')}
     assert marks == {'a': 'True', 'c': 'False'}
+    run('eval_xe.py', '--runs=out/small-k1-s0-a-*', '--eval_components=all',
+        '--results_dir=results5')
+    assert [r['component'] for r in rows('results5/xe_by_component.csv')] == ['a', 'b.B', 'c']
 
 
 def test_a_run_without_the_snapshot_asked_for_is_left_out(small, trained, capsys):
