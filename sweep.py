@@ -245,6 +245,9 @@ if __name__ == '__main__':
     for key, lowest in (('block_size', 2), ('jobs', 1)):
         if settings[key] < lowest:
             fail(f'--{key}={settings[key]}: at least {lowest}')
+    if ':' in settings['device']:
+        fail(f'--device={settings["device"]}: a sweep chooses the GPU of each run;'
+             ' CUDA_VISIBLE_DEVICES says which it may use')
     for key in ('k', 'seeds'):
         if not re.fullmatch(r'[\s,]*\d[\d\s,]*', settings[key]):
             fail(f'--{key}={settings[key]}: a list of whole numbers, such as 1 2 3')

@@ -197,6 +197,7 @@ def test_defaults_edited_in_train_change_the_steps(project, listed, monkeypatch)
     (['--k=4'], 'there are 3 candidates (a,b.B,c)'),
     (['--k=2', '--token_budget=50000'], 'the largest budget for these components is'),
     (['--k=2', '--shuffle_components=True'], 'shuffle_components of each run itself'),
+    (['--k=2', '--device=cuda:1'], 'CUDA_VISIBLE_DEVICES says which it may use'),
     (['--k=2', '--components=a,c'], 'components of each run itself'),
     (['--k=2', '--seed=1'], 'seed of each run itself: leave it out'),
     (['--k=2', '--max_iters=0', '--batch_size=800'], 'less than one step of 800'),
