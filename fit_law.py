@@ -9,7 +9,7 @@ the share of j in the mixture S, 1 / K unless shares say otherwise, the law is, 
 
     D_c(S) = XE_c(M_S) - XE_c(P_c)                               what S costs c
     exp(-D_c(S) / amplitude) = sum over j in S of h_j worth_cj,  worth_cc = 1
-    worth_cj = level - slope gap_cj                              what a token of j is worth to c
+    worth_cj = max(0, level - slope gap_cj)                      what a token of j is worth to c
     gap_cj = XE_c(P_j) - XE_c(P_c)                               what j's specialist lacks of c
 
 Its three constants are fitted to the mixtures in the results, or taken from another fit. So a
@@ -24,10 +24,10 @@ results = 'results/xe_by_component.csv'  # files of eval_xe.py, a pattern; sever
 results_dir = 'results'  # where the CSV files and pictures go
 tagged = False           # True: of mixtures those that are given the component
 budget = 0               # tokens an epoch of mixtures and specialists; 0 = the most there are
-law = 'line'             # of LAWS: what the pictures show and --forecast prints
+law = 'line cut at 0'    # of LAWS: what the pictures show and --forecast prints
 fit_k = 0                # constants are fitted to mixtures of so many components or fewer; 0 = all
 constants = ''           # a law_constants.csv whose constants are taken; '' = they are fitted, or
-#                          where there is no mixture those of studies/law/constants.csv
+#                          where there is no mixture those of studies/law/constants-32.csv
 forecast = ''            # mixtures to forecast: names with commas, shares=.., with ; between
 # -----------------------------------------------------------------------------
 from configurator import override
@@ -74,11 +74,11 @@ def cost(rows, amplitude, worth):
 
 
 LAWS = {  # {name: (law, where the search for its constants starts)}
-    'line': (lambda rows, amplitude, level, slope: cost(
-        rows, amplitude, level - slope * rows['gap']), (0.4, 0.7, 0.3)),
     # nobody does harm: components that share nothing cost amplitude x ln K
     'line cut at 0': (lambda rows, amplitude, level, slope: cost(
         rows, amplitude, np.maximum(0, level - slope * rows['gap'])), (0.4, 0.7, 0.3)),
+    'line': (lambda rows, amplitude, level, slope: cost(
+        rows, amplitude, level - slope * rows['gap']), (0.4, 0.7, 0.3)),
     # two constants, and no exception for c itself: D is a soft minimum of gaps
     'soft minimum': (lambda rows, amplitude, scale: cost(
         rows, amplitude, np.exp(-rows['gap'] / scale)), (0.5, 1.2)),
@@ -304,14 +304,14 @@ if __name__ == '__main__':
              " eval_xe.py --runs='<specialists>' --eval_components=all writes")
 
     # the constants
-    path = constants or ('' if len(measured) else f'{ROOT}/studies/law/constants.csv')
+    path = constants or ('' if len(measured) else f'{ROOT}/studies/law/constants-32.csv')
     known = gaps, xe, measured
     fits = read_constants(path) if path else {
         name: fit_law(name, law_rows(measured, *known), measured) for name in LAWS}
     fits = {name: fit for name, fit in fits.items() if len(fit)}
     if law not in fits:
         fail(f'{path or results} does not tell the constants of --law={law!r}, which takes mixtures'
-             ' of three components or more: --constants=studies/law/constants.csv has arXiv\'s')
+             ' of three components or more: --constants=studies/law/constants-32.csv has arXiv\'s')
     print(f'constants {f"of {os.path.relpath(path)}" if path else "fitted"}, {B:,} tokens an epoch')
     for name, fit in fits.items():
         print(f'{name:14} ' + ', '.join(

@@ -7,7 +7,7 @@ fit_law.py writes the CSV files and calls draw at its end.
 """
 # -----------------------------------------------------------------------------
 results_dir = 'results'  # where the CSV files are and the pictures go
-law = 'line'             # of LAWS of fit_law.py: the one with a band
+law = 'line cut at 0'    # of LAWS of fit_law.py: the one with a band
 # -----------------------------------------------------------------------------
 from configurator import override
 
@@ -41,7 +41,9 @@ def draw_vs_k(tables, law):
     half = 1.645 * measured['measured_se']
     draw_intervals(ax, measured['k'], measured['measured'], measured['measured'] - half,
                    measured['measured'] + half, fmt='o', color='black', ms=4, label='measured')
+    ax.set_xscale('log', base=2)
     label_k_axis(ax, [1, *rows['k']], 'ΔXE (nats per token)')
+    ax.xaxis.set_major_formatter('{x:.0f}')
     ax.legend()
     return fig
 
@@ -69,8 +71,7 @@ def draw_errors(tables, law):
 def draw_worth(tables, law):
     """What a token is worth against the gap: by the law, and by pairs that were trained."""
     rows = tables['worth'].sort_values('gap')
-    fig, (ax,) = figure(f'what a token of j is worth to c, by {law}', 'a mark: c in the pair'
-                        ' {c, j}, trained', width=5.5)
+    fig, (ax,) = figure(f'what a token of j is worth to c, by {law}', 'a mark: a pair, trained')
     pairs = rows.dropna(subset='worth_of_pair')
     if len(pairs) > 2:
         r = np.corrcoef(pairs['gap'], pairs['worth_of_pair'])[0, 1]
@@ -106,7 +107,7 @@ def draw(folder, law):
     tables = {name: read_csv(folder, f'law_{name}') for name in ('forecast', 'scores', 'worth')}
     if law not in set(tables['forecast']['law']):
         fail(f'--law={law}: {folder}/law_forecast.csv has it not')
-    names, paths = [*PICTURES] if len(tables['scores']) else ['law_worth', 'law_matrix'], []
+    names, paths = [*PICTURES][0 if len(tables['scores']) else 2:], []
     for name in names:
         fig = PICTURES[name](tables, law)
         paths.append(os.path.join(folder, f'{name}.png'))
