@@ -275,7 +275,7 @@ def test_the_parts_of_delta_xe(tmp_path, monkeypatch, capsys):
     run('train.py', '--dataset=s', '--candidates=', '--k=2', f'--token_budget={32 * 800}',
         '--block_size=32', '--n_layer=1', '--n_head=2', '--n_embd=32', '--dropout=0.0',
         '--device=cpu', '--dtype=float32', '--batch_size=32', '--epochs=4', '--warmup_iters=5',
-        '--learning_rate=1e-2', '--eval_interval=50')
+        '--learning_rate=1e-2', '--eval_interval=50', '--val_windows_per_component=64')
     run('eval_xe.py')
     assert "python sweep.py --parts_of='out/*'" in capsys.readouterr().out
     M = load_config('s-k2-s0')['command'][1:]
