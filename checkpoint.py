@@ -71,7 +71,7 @@ def run_name(dataset, k, seed, mix_seed, shuffled=False, constant=False, tag=Fal
     """Returns the name of a run's folder; `only` is name_components where they were named."""
     words = [dataset, f'k{k}', f's{seed}', f'm{mix_seed}' if mix_seed else '',
              'shuffled' if shuffled else '', 'constant' if constant else '', 'tag' if tag else '',
-             only, f'shares{shares.replace(",", "+")}' if shares else '']
+             only, safe_name(f'shares{shares.replace(",", "+")}') if shares else '']
     return '-'.join(word for word in words if word)
 
 

@@ -12,12 +12,11 @@ the share of j in the mixture S, 1 / K unless shares say otherwise, the law is, 
     worth_cj = max(0, level - slope gap_cj)                      what a token of j is worth to c
     gap_cj = XE_c(P_j) - XE_c(P_c)                               what j's specialist lacks of c
 
-Its three constants are fitted to the mixtures in the results, or taken from another fit. So a
-forecast takes the specialists alone, each evaluated on all components (eval_xe.py
---eval_components=all). LAWS has this law, others of its kind, and rivals; add yours there.
+Its three constants are fitted to the mixtures in the results, or taken from another fit: then
+specialists suffice, evaluated on all components. LAWS has this law, others and rivals; add yours.
 
 Intervals are 90%: of a run, from the law's error in the fit; of constants and means, from the
-jackknife over components, as errors belong to components. docs/outputs.md has the CSV columns.
+jackknife over components, whose errors they are. docs/outputs.md has the CSV columns.
 """
 # -----------------------------------------------------------------------------
 results = 'results/xe_by_component.csv'  # files of eval_xe.py, a pattern; several with commas
@@ -211,7 +210,8 @@ def read_constants(path):
     try:
         table = pd.read_csv(path, keep_default_na=False, dtype={'value': float})
         return {name: of_law.pivot(index='without', columns='constant', values='value')
-                for name, of_law in table.groupby('law', sort=False) if name in LAWS}
+                for name, of_law in table.groupby('law', sort=False)  # a law may have changed
+                if name in LAWS and {*constant_names(name), 'error'} == {*of_law['constant']}}
     except (OSError, ValueError, KeyError) as e:
         fail(f'--constants={path} cannot be read ({e}): it is law_constants.csv of fit_law.py')
 
@@ -227,6 +227,7 @@ def forecast_rows(name, rows, table, fit):
     table, found = table.assign(row=range(len(table)), xe=rows['xe']), []
     for mixture, of_set in table.groupby('mixture', sort=False):
         mean = of_set[['measured', 'n_runs', 'xe']].mean().to_dict()
+        is_unequal = len({h for _, h in mixture}) > 1
         for row, places in [*((row, [row['row']]) for row in of_set.to_dict('records')),
                             (mean | {'component': ''}, of_set['row'].to_list())]:
             value, *others = draws[:, places].mean(1)  # without a component the others
@@ -234,7 +235,8 @@ def forecast_rows(name, rows, table, fit):
                                       jackknife(np.array(others)))
             found.append(row | {
                 'law': name, 'k': len(mixture), 'components': '+'.join(c for c, _ in mixture),
-                'shares': ','.join(f'{h:.4g}' for _, h in mixture), 'forecast': value,
+                'shares': ','.join(f'{h:.4g}' for _, h in mixture) if is_unequal else '',
+                'forecast': value,
                 'low': value - half, 'high': value + half, 'error': value - row['measured'],
                 'covered': float(abs(value - row['measured']) <= half)})
     return pd.DataFrame(found, columns=FORECASTS)
@@ -255,15 +257,14 @@ def score(forecasts):
 
 
 def worth_rows(gaps, xe, measured, fit):
-    """Returns a DataFrame of what a token of a component is worth to another: by `law`, and by the
-    pair of them with the law's amplitude, where it was trained."""
+    """Returns a DataFrame of what a token of j is worth to c, by `law`, and by the pair of them."""
     cells = [(c, j) for c in gaps for j in gaps if c != j and np.isfinite(gaps.loc[c, j])]
     pairs = pd.DataFrame({'mixture': [((c, 0.5), (j, 0.5)) for c, j in cells],
                           'component': [c for c, _ in cells]})
     rows = law_rows(pairs, gaps, xe, measured)
     D = LAWS[law][0](rows, *fit.loc['', constant_names(law)])
     of_pair = np.where((rows['share'] > 0) & ~rows['is_own'], rows['pair'], 0).sum(1)
-    amplitude = fit.loc['', constant_names(law)[0]]
+    amplitude = fit['amplitude'][''] if 'amplitude' in fit else np.nan
     return pairs[['component']].assign(
         other=[j for _, j in cells], gap=[gaps.loc[cell] for cell in cells],
         worth=2 * np.exp(-D / amplitude) - 1, worth_of_pair=2 * np.exp(-of_pair / amplitude) - 1)
@@ -294,8 +295,7 @@ if __name__ == '__main__':
     table = parse_sets() if forecast else measured
     if not len(table):
         fail(f'{results} has no mixture on {B:,} tokens: name those to forecast by --forecast=')
-    lacking = sorted({c for mixture in [*table['mixture'], *measured['mixture']]
-                      for c, _ in mixture} - {*gaps})
+    lacking = sorted({c for S in [*table['mixture'], *measured['mixture']] for c, _ in S} - {*gaps})
     if lacking:
         fail(f'{len(lacking)} without a specialist on {B:,} tokens: python train.py <config>'
              f' --components={shlex.quote(join_names(lacking[:1]))} --token_budget={B}')
@@ -318,25 +318,25 @@ if __name__ == '__main__':
             f'{key} {fit[key][""]:.3f} ± {jackknife(fit[key].drop("").to_numpy()):.3f}'
             for key in constant_names(name)) + f'; error of a run {fit["error"][""]:.4f}')
 
-    # forecasts, the CSV files and pictures
+    # the CSV files and pictures; --forecast leaves those of a fit as they are
     forecasts = pd.concat([forecast_rows(name, law_rows(table, *known), table, fit)
                            for name, fit in fits.items()])
     scores = score(forecasts)
-    tables = {'forecast': forecasts, 'scores': scores, 'worth': worth_rows(*known, fits[law]),
-              'constants': pd.concat({name: fit.rename_axis(index='without', columns='constant')
-                                      .stack() for name, fit in fits.items()},
-                                     names=['law']).rename('value').reset_index()}
+    tables = {'asked': forecasts} if forecast else {
+        'forecast': forecasts, 'scores': scores, 'worth': worth_rows(*known, fits[law]),
+        'constants': pd.concat({name: fit.rename_axis(index='without', columns='constant').stack()
+                                for name, fit in fits.items()},
+                               names=['law']).rename('value').reset_index()}
     os.makedirs(results_dir, exist_ok=True)
     for name, of_name in tables.items():
         replace_file(os.path.join(results_dir, f'law_{name}.csv'),
                      of_name.to_csv(index=False, float_format='%.6g'))
-    pictures = plot_law.draw(results_dir, law)
+    pictures = [] if forecast else plot_law.draw(results_dir, law)
 
     # the table
     if forecast:
         shown = forecasts[forecasts['law'] == law].replace({'component': {'': 'mean'}})
-        shown = shown.assign(xe=shown['xe'] + shown['forecast'])
-        shown = shown['components shares component forecast low high xe'.split()]
+        shown = shown.assign(xe=shown['xe'] + shown['forecast'])[[*FORECASTS[2:8], 'xe']]
         print(f'\nΔXE in nats by {law}, with 90% intervals of a run, and XE\n'
               + shown.to_string(index=False, float_format='{:.4f}'.format))
     else:

@@ -102,14 +102,13 @@ PICTURES = {'law_vs_k': draw_vs_k, 'law_errors': draw_errors, 'law_worth': draw_
 
 
 def draw(folder, law):
-    """Draws the pictures from the CSV files in a folder. Returns their paths; without measured
-    mixtures, those alone that need none."""
+    """Draws the pictures from the CSV files in a folder. Returns their paths."""
     tables = {name: read_csv(folder, f'law_{name}') for name in ('forecast', 'scores', 'worth')}
     if law not in set(tables['forecast']['law']):
         fail(f'--law={law}: {folder}/law_forecast.csv has it not')
-    names, paths = [*PICTURES][0 if len(tables['scores']) else 2:], []
-    for name in names:
-        fig = PICTURES[name](tables, law)
+    paths = []
+    for name, plot in PICTURES.items():
+        fig = plot(tables, law)
         paths.append(os.path.join(folder, f'{name}.png'))
         replace_file(paths[-1], lambda f: fig.savefig(f, format='png'))
         plt.close(fig)

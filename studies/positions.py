@@ -38,16 +38,22 @@ from plot_xe import read_csv
 
 
 def costs_by_position(folder):
-    """Returns D in nats, a DataFrame with a row (k, run, component) and a column for each position:
-    the specialist is that of the same seeds. Controls and tagged runs are left out."""
-    rows = read_csv(folder, 'xe_by_position')
-    rows = rows[~rows['run'].str.contains('-tag|-shuffled|-constant')]
-    seeds = ['component', 'seed', 'mix_seed', 'position']
-    alone = rows[(rows['k'] == 1) & (rows['components'] == rows['component'])]
-    alone = alone.drop_duplicates(seeds).set_index(seeds)['xe'].rename('alone')
-    mixed = rows[(rows['k'] > 1) & rows['in_training']].join(alone, on=seeds)
+    """Returns D in nats, a DataFrame with a row (k, run, component, ..) and a column a position:
+    the specialist is that of the same setting, budget and seeds. Controls, tagged and unfinished
+    runs are left out. Fails where two runs of a name or two specialists cannot be told apart."""
+    run = ['run', 'component', 'seed', 'mix_seed', 'setting']
+    facts = read_csv(folder, 'xe_by_component').set_index(run)
+    switches = ['tag', 'shuffle_components', 'constant_per_component', 'unfinished']
+    facts = facts[~facts[switches].astype(bool).any(axis=1)][['setting_hash', 'token_budget']]
+    rows = read_csv(folder, 'xe_by_position').join(facts, on=run, how='inner')
+    same = ['component', 'seed', 'mix_seed', 'setting_hash', 'token_budget', 'position']
+    alone = rows[(rows['k'] == 1) & rows['in_training']].set_index(same)['xe'].rename('alone')
+    if not (facts.index.is_unique and alone.index.is_unique):
+        fail(f'{folder} has several runs of one name, or specialists of one budget and seed:'
+             ' evaluate the runs that are compared by themselves (eval_xe.py --runs=..)')
+    mixed = rows[(rows['k'] > 1) & rows['in_training']].join(alone, on=same)
     return mixed.assign(D=mixed['xe'] - mixed['alone']).pivot(
-        index=['k', 'run', 'component'], columns='position', values='D').dropna()
+        index=['k', *run[:-1]], columns='position', values='D').dropna()
 
 
 def bin_means(D, bins):

@@ -69,7 +69,7 @@ def here(tmp_path, monkeypatch):
 
 def read(name):
     rows = pd.read_csv(f'law/law_{name}.csv', dtype={'k': str})
-    return rows.fillna({key: '' for key in ('k', 'component', 'without') if key in rows})
+    return rows.fillna({key: '' for key in ('k', 'component', 'without', 'shares') if key in rows})
 
 
 def fit(*args, results='x.csv'):
@@ -108,7 +108,7 @@ def test_pairs_tell_what_larger_mixtures_cost(here, no_pictures):
     assert table['worth']['a', 'e'] == pytest.approx(LEVEL - SLOPE * 1.7, abs=1e-4)
 
 
-def test_constants_of_small_mixtures_forecast_large_ones(here, capsys):
+def test_constants_of_small_mixtures_forecast_large_ones(here, capsys, monkeypatch):
     """What --fit_k leaves out is forecast, so that its errors are not a fit's."""
     rows = make_rows('line', seeds=3, sd=0.01)
     write_rows(rows, 'x.csv')
@@ -125,13 +125,21 @@ def test_constants_of_small_mixtures_forecast_large_ones(here, capsys):
     args = ['--forecast=a,b,c; e,d shares=3,1', '--constants=law/law_constants.csv']
     before = read('forecast').query('law == "line" and components == "a+b+c"')['forecast']
     fit(*args, results='alone.csv')
-    after = read('forecast').query('law == "line"')
+    after = read('asked').query('law == "line"')
     assert np.allclose(before, after['forecast'][:4], atol=1e-5)
     assert [*after['component']] == ['a', 'b', 'c', '', 'd', 'e', '']
     truth = TRUTHS['line']((3, 4), np.array([0.25, 0.75]))
     assert np.allclose(after['forecast'][4:6], [truth[3], truth[4]], atol=0.02)
+    assert [*after['shares']] == 4 * [''] + 3 * ['0.25,0.75']  # of d, e
     fit(args[0], results='alone.csv')
     assert 'constants of' in capsys.readouterr().out
+    assert len(os.listdir('law')) == 9  # the fit's tables and pictures are as they were
+    assert read('forecast')['measured'].notna().all()
+
+    # a law that was changed since, so that its constants have another meaning
+    monkeypatch.setitem(fit_law.LAWS, 'line', (lambda rows, amplitude, bend: rows['xe'], (1, 1)))
+    found = fit_law.read_constants('law/law_constants.csv')
+    assert 'line' not in found and 'line cut at 0' in found
 
 
 def test_a_run_is_compared_with_the_specialist_of_its_seed(here, no_pictures):

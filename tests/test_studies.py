@@ -2,12 +2,13 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from curves import Curve, cluster_bootstrap, log_bins
 from processes import build_processes, component_losses, sample_process
 from studies.decay import fit_columns, fit_decay, fold_means, holm, p_values
-from studies.positions import bin_means, held_out_errors, shape
+from studies.positions import bin_means, costs_by_position, held_out_errors, shape
 from studies.posterior import specialist_mixture
 
 
@@ -125,6 +126,29 @@ def test_the_specialists_mixture_loses_at_most_ln_K_in_every_window():
     losses = rng.exponential(size=(4, 1000, 20))
     gaps = [specialist_mixture(losses, i)[0].sum(1) for i in range(4)]
     assert np.max(gaps) <= math.log(4) + 1e-9 and np.mean(gaps) < math.log(4)
+
+
+def test_costs_by_position_go_by_what_runs_are_not_by_their_names(tmp_path, capsys):
+    """A mixture called -tag counts, a tagged one does not; P_c has the budget of M, D_c has not."""
+    runs = [('my-tag', 'a+b', 100, False, 3.0), ('other', 'a+b', 100, True, 9.0),
+            ('Pa', 'a', 100, False, 2.5), ('Pb', 'b', 100, False, 2.0), ('Da', 'a', 50, False, 7.0)]
+    facts = pd.DataFrame([{
+        'run': run, 'k': len(names.split('+')), 'components': names, 'component': c, 'seed': 0,
+        'mix_seed': 0, 'dataset': 'd', 'setting': '', 'setting_hash': 'h', 'token_budget': budget,
+        'tag': tag, 'shuffle_components': False, 'constant_per_component': False,
+        'unfinished': False, 'in_training': True, 'xe': xe}
+        for run, names, budget, tag, xe in runs for c in names.split('+')])
+    columns = 'run dataset k components component seed mix_seed setting in_training xe'.split()
+    by_position = pd.concat([facts[columns].assign(position=t) for t in (0, 1)])
+    for name, rows in (('xe_by_component', facts), ('xe_by_position', by_position)):
+        rows.to_csv(tmp_path / f'{name}.csv', index=False)
+    D = costs_by_position(tmp_path)
+    assert [*D.index.get_level_values('run')] == ['my-tag', 'my-tag']
+    np.testing.assert_allclose(D, [[0.5, 0.5], [1.0, 1.0]])
+    pd.concat([facts, facts]).to_csv(tmp_path / 'xe_by_component.csv', index=False)
+    with pytest.raises(SystemExit):
+        costs_by_position(tmp_path)
+    assert 'evaluate the runs that are compared' in capsys.readouterr().err
 
 
 def test_one_shape_over_positions_is_told_from_two():
