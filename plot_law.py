@@ -71,8 +71,9 @@ def draw_errors(tables, law):
 def draw_worth(tables, law):
     """What a token is worth against the gap: by the law, and by pairs that were trained."""
     rows = tables['worth'].sort_values('gap')
-    fig, (ax,) = figure(f'what a token of j is worth to c, by {law}', 'a mark: a pair, trained')
     pairs = rows.dropna(subset='worth_of_pair')
+    note = f'{len(pairs)} marks: c in the pair of c and j, where it was trained'
+    fig, (ax,) = figure(f'what a token of j is worth to c, by {law}', note)
     if len(pairs) > 2:
         r = np.corrcoef(pairs['gap'], pairs['worth_of_pair'])[0, 1]
         ax.plot(pairs['gap'], pairs['worth_of_pair'], 'o', ms=3, alpha=0.7, color='black',
