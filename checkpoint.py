@@ -123,9 +123,8 @@ def tidy_folder(folder, is_new):
 
 
 def write_checkpoint(folder, name, state, tensors):
-    """Writes a checkpoint, whole or not at all: `state`, a dict of plain Python, under a seal, and
-    `tensors` beside it. With ckpt.pt go best.pt, config.json and mix.json, for people and others.
-    """
+    """Writes a checkpoint: `state`, a dict of plain Python, under a seal, and `tensors` beside it.
+    With ckpt.pt go best.pt, config.json and mix.json, for people and other tools."""
     def write(name, state, tensors):
         plain = sealed(state)
         replace_file(os.path.join(folder, name),
@@ -218,10 +217,9 @@ def why_another(checkpoint, config, components, mix=None, may_change=frozenset()
 
 
 def find_checkpoint(folder, config, components, mix, script):
-    """Returns the checkpoint that train.py with the settings `config` goes on from, or None where
-    it starts anew. Fails where that would replace a run without overwrite, or go on with another
-    one; the program ends where there is nothing left to train. components and mix as in
-    why_another."""
+    """Returns the checkpoint that train.py goes on from, or None where it starts anew. Fails where
+    that would replace a run without overwrite, or go on with another one; the program ends where
+    there is nothing left to train. config, components and mix are those of why_another."""
     init_from, overwrite = config['init_from'], config['overwrite']
     checkpoint = None if init_from == 'scratch' else read_checkpoint(folder, mmap=False)
     there = [name for name in ('ckpt.pt', 'best.pt') if os.path.exists(os.path.join(folder, name))]

@@ -30,9 +30,7 @@ SCRIPTS = ('prepare.py', 'sample_mix.py', 'sweep.py', 'eval_xe.py', 'plot_xe.py'
            'train.py')  # whose defaults hold where several scripts have a key
 END_OF_SETTINGS = '\nfrom configurator import override\n'
 
-# -----------------------------------------------------------------------------
-# settings
-
+# ---- settings ----------------------------------------------------------------
 
 def read_settings(path):
     """Returns {key: (default, comment)} of a script: what it assigns above its call of override.
@@ -146,12 +144,10 @@ def override(script, shared=()):
 @functools.cache
 def code_of(source):
     """Returns the code in a script's text as Python prints it: without comments, docstrings and
-    line breaks, and without the defaults of settings, which a run records by themselves."""
-    head, end, _ = source.partition(END_OF_SETTINGS)
-    tree, last = ast.parse(source), head.count('\n') + 1 if end else 0  # line of the head
-    assignments = ast.Assign, ast.AnnAssign, ast.AugAssign
-    tree.body = [node for node in tree.body if node.lineno > last  # or no setting
-                 or not isinstance(node, assignments) or ast.unparse(node)[0] == '_']
+    line breaks, and without its settings, which a run records by themselves."""
+    head, _, rest = source.rpartition(END_OF_SETTINGS)
+    tree = ast.parse(rest)
+    tree.body[:0] = [node for node in ast.parse(head).body if ast.unparse(node)[0] == '_']
     for node in ast.walk(tree):
         has_docstring = isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef))
         if has_docstring and ast.get_docstring(node) is not None:
@@ -159,9 +155,7 @@ def code_of(source):
     return ast.unparse(tree)
 
 
-# -----------------------------------------------------------------------------
-# how a script ends
-
+# ---- how a script ends -------------------------------------------------------
 
 class Output(io.FileIO):
     """Standard output, which ends the program where it cannot be written, without a word where
@@ -235,22 +229,13 @@ def report_error(kind, error, trace):
     sys.__excepthook__(kind, error, trace)
 
 
-def flush_output():
-    """Writes what print has kept."""
-    if sys.stdout:  # not closed from the start
-        sys.stdout.flush()
-
-
 sys.excepthook = report_error
 
-# -----------------------------------------------------------------------------
-# files and names
-
+# ---- files and names ---------------------------------------------------------
 
 def replace_file(path, content):
-    """Writes content, a string or a function that writes to the binary file it is given. A file of
-    that name is always whole: it is written under another name, synced and renamed. Fails where
-    that cannot be done (a full disk, say); what was at path then stays."""
+    """Writes content, a string or a function that writes to the binary file it is given, by one
+    rename: a file of that name is always whole. Fails on a full disk, say; the old one stays."""
     temporary = f'{path}.{os.getpid()}.tmp'
     try:
         with open(temporary, 'wb') as f:
@@ -266,8 +251,8 @@ def replace_file(path, content):
 
 
 def lock(path, what, wait=False):
-    """Holds a lock file until the process ends, however it ends: a kill releases it. Returns the
-    lock, which must be kept. Where another process holds it, this one waits, or fails."""
+    """Returns a lock on a file, which must be kept. It ends with the process, by a kill too. Where
+    another process holds it, this one waits, or fails."""
     import filelock
     os.makedirs(os.path.dirname(path), exist_ok=True)
     open(path, 'a').close()  # what is refused from here on is a lock, not a file
@@ -346,9 +331,8 @@ def join_names(names):
 
 
 def safe_name(name):
-    """Returns a name for a file or folder, which no shell, path or pattern reads otherwise: the
-    name itself if it has letters, digits and . _ + - = alone. Else other characters become _, and
-    six digits of a hash tell apart what then looks alike. It fits any file system."""
+    """Returns a name for a file or folder, of letters, digits and . _ + - = alone: the name itself,
+    or with _ for other characters, and six digits of a hash."""
     safe = re.sub(r'[^\w.+=-]', '_', name).lstrip('.-').encode()[:100].decode(errors='ignore')
     digest = hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()
     return safe if safe == name != '' else f'{safe or "_"}-{digest[:6]}'

@@ -93,11 +93,10 @@ def by_set(values, sets):
 
 
 def mean_over_runs(numbers, sets):
-    """Returns (mean, (low, high), kind) of one number per run, each a Curve, and the set of
-    components of each run, a tuple. Every set weighs the same. The 95% interval is, by kind, for
-    another draw of components ('draws'), for other seeds of these, as for K = 1, whose runs are no
-    draws of one thing ('seeds'), or for other documents, where no set has two runs ('documents').
-    """
+    """Returns (mean, (low, high), kind) of a number, a Curve of each run, whose components are in
+    sets. Every set weighs the same. The 95% interval is, by kind, for another draw of components
+    ('draws'), for other seeds of these, as for K = 1, whose runs are no draws of one thing
+    ('seeds'), or for other documents, where no set has two runs ('documents')."""
     groups = by_set([number.mean for number in numbers], sets)
     means, n = [np.mean(group) for group in groups], np.array([len(group) for group in groups])
     mean, df = np.mean(means), n.sum() - len(groups)
@@ -116,14 +115,12 @@ def log_bins(T, per_doubling=1):
     return np.append(0, 1 + np.floor(per_doubling * log2)).astype(int)
 
 
-# -----------------------------------------------------------------------------
-# the CSV files: their columns, and their rows
+# ---- the CSV files: their columns, and their rows ----------------------------
 
 # what ΔXE is made of (README: What is measured), each one curve minus another
 TERMS = {'dilution': ('diluted', 'specialist'), 'transfer': ('tagged', 'diluted'),
          'ambiguity': ('xe', 'tagged')}
 DIFFERENCES = {'delta': ('xe', 'specialist'), 'excess': ('xe', 'bayes'), **TERMS}
-MOVABLE = ('delta', *TERMS)  # with the steps
 QUANTITIES = ('xe', 'bayes', *DIFFERENCES, 'bayes_ambiguity')
 # settings with a column each in xe_by_component.csv, whose setting_hash is that of all others
 OWN_COLUMNS = 'token_budget', 'shares', 'tag', 'shuffle_components', 'constant_per_component'
@@ -139,7 +136,7 @@ COLUMNS = {  # of the CSV files; name+ stands for name, name_ci_low and name_ci_
     'xe_vs_k': f'dataset k n_runs n_sets xe ci_low ci_high {DELTA} dilution+ transfer+ ambiguity+'
                ' bayes_ambiguity+ efficiency+ icl_score icl_ci_low icl_ci_high interval setting'
                ' bayes_xe excess+ worst_bin_excess bayes_icl_score entropy_rate unigram_xe'
-               ' moved_with_steps token_budget shuffle_components unfinished shown_as',
+               ' token_budget shuffle_components unfinished shown_as',
     'decomposition': f'{RUN_COLUMNS} position {DELTA} dilution+ transfer+ ambiguity+'
                      ' bayes_ambiguity+ setting',
     'curves': 'dataset setting k n_runs quantity position mean band_low band_high'}
@@ -221,7 +218,7 @@ def decomposition_rows(run, curves, mean):
     rows = []
     for c, t, quantities in cells:
         rows.append(run_columns(run, c) | {'position': t})
-        for name in {*MOVABLE, 'bayes_ambiguity'} & quantities.keys():
+        for name in {'delta', *TERMS, 'bayes_ambiguity'} & quantities.keys():
             curve = quantities[name]
             rows[-1] |= ci_columns(name, [curve.over_positions() if t == '' else curve.at(t)])
     return rows
@@ -233,9 +230,8 @@ def set_of(run):
 
 
 def summarise(members, means):
-    """Returns (row of xe_vs_k.csv, {quantity: Curve} averaged over runs) of runs that agree in
-    setting and K. means is {folder: {quantity: Curve}} of each run, averaged over its components.
-    """
+    """Returns (row of xe_vs_k.csv, {quantity: Curve} averaged over runs) of runs of one setting and
+    K. means is {folder: {quantity: Curve}} of each run, averaged over its components."""
     run, curves = members[0], [means[run['folder']] for run in members]
     sets = [set_of(run) for run in members]
     mean = average([average(of_set) for of_set in by_set(curves, sets)])
@@ -247,15 +243,6 @@ def summarise(members, means):
         'unfinished': sum(run['unfinished'] for run in members), **ci_columns('icl', icl, sets)}
     for quantity in mean if run['k'] > 1 else mean.keys() & {'xe', 'delta', 'excess'}:
         row |= ci_columns(quantity, [c[quantity].over_positions() for c in curves], sets)
-    # which terms move with twice the steps, in the runs that have a twin
-    moves = {}
-    for term in MOVABLE if run['k'] > 1 else ():
-        twins = [(c[f'{term}_moved'].over_positions(), of) for c, of in zip(curves, sets)
-                 if f'{term}_moved' in c]
-        if twins:
-            low, high = mean_over_runs(*zip(*twins))[1]
-            moves[term] = low > 0 or high < 0
-    row['moved_with_steps'] = ' '.join(filter(moves.get, moves)) or 'none' * bool(moves)
     # efficiency is undefined unless the ambiguity is significantly above zero
     if row.get('ambiguity_ci_low', 0) > 0 and row.get('bayes_ambiguity', 0) > 1e-9:
         row |= ci_columns('efficiency', [c['bayes_ambiguity'].over_positions()

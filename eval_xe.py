@@ -29,13 +29,13 @@ from configurator import override
 override(globals())
 
 import collections
+import contextlib
 import functools
 import inspect
 import os
 import re
 import shlex
 import sys
-from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -45,15 +45,14 @@ import plot_xe
 import sample_mix
 from checkpoint import WEIGHTS, load_model, read_code, why_other_code
 from configurator import code_of, fail, file_hash, lock, replace_file, short_hash, split_names
-from curves import (COLUMNS, DIFFERENCES, MOVABLE, average, cluster_bootstrap, component_rows,
-                    curve_rows, decomposition_rows, set_of, setting_words, summarise, write_csv)
+from curves import (COLUMNS, DIFFERENCES, average, cluster_bootstrap, component_rows, curve_rows,
+                    decomposition_rows, setting_words, summarise, write_csv)
 from machine import choose_device, choose_dtype, compile_model
 from model import GPT
 from processes import optimal_losses
-from runs import identity, match_parts, missing_lines, parts_alone, read_runs
+from runs import match_parts, missing_lines, parts_alone, read_runs
 
-# -----------------------------------------------------------------------------
-# losses
+# ---- losses ------------------------------------------------------------------
 
 WINDOWS = {}  # of run_windows: runs share them
 
@@ -80,18 +79,13 @@ def get_model(**model_args):
     return model
 
 
-def windows_at_once(T):
-    """Returns how many windows of T tokens go through the model at once."""
-    # a CPU holds a score of attention for each pair of tokens
-    return max(1, min(batch_size, 25_600 // T, 2**24 // T**2))
-
-
 @torch.no_grad()
-def window_losses(model, tokens, first, autocast=nullcontext()):
+def window_losses(model, tokens, first, autocast=contextlib.nullcontext()):
     """Returns the loss of every token in nats, float32 (N, T): [:, t] is -ln p(w_t | first, w_0 ..
     w_{t-1}). tokens is (N, T), integers; first is the id that each window begins with, (N,)."""
     (N, T), device = tokens.shape, model.lm_head.weight.device
-    losses, n = np.empty((N, T), dtype=np.float32), windows_at_once(T)
+    losses = np.empty((N, T), dtype=np.float32)
+    n = max(1, min(batch_size, 25_600 // T, 2**24 // T**2))  # a CPU holds T x T scores of each
     for i in range(0, N, n):
         batch = np.column_stack((first[i:i + n], tokens[i:i + n]))
         padding = (0, n - len(batch)), (0, 0)  # a compiled model knows one shape
@@ -99,18 +93,6 @@ def window_losses(model, tokens, first, autocast=nullcontext()):
         with autocast:
             losses[i:i + n] = model(inputs[:, :-1], inputs[:, 1:])[:len(batch)].cpu().numpy()
     return losses
-
-
-def read_cache(path, components):
-    """Returns {component: losses} of a file of run_losses; None without it, or if it is damaged."""
-    if not os.path.exists(path):
-        return None
-    try:
-        with np.load(path) as f:  # a zip file, which knows its content's checksums
-            return {c: f[c] for c in components}
-    except Exception:  # numpy and zipfile each raise their own types
-        tqdm.write(f'{path} is damaged: its losses are computed anew')
-        return None
 
 
 def run_losses(run, components):
@@ -126,11 +108,12 @@ def run_losses(run, components):
                       inspect.getsource(window_losses), split, ckpt, windows_per_component, kind,
                       components])
     path = os.path.join(run['folder'], f'losses-{key}.npz')
-    losses = read_cache(path, components)
-    if losses or model_code != code_of(today['model.py']):
-        return losses
+    with contextlib.suppress(Exception), np.load(path) as f:  # it is not there, or damaged
+        return {c: f[c] for c in components}
 
     # by its model
+    if model_code != code_of(today['model.py']):
+        return None
     loaded, checkpoint = load_model(run['folder'], ckpt)
     if (checkpoint['mix'], checkpoint['config']['seed']) != (run['mix'], run['seed']):
         fail(f'{run["folder"]}/{ckpt}.pt is of another run than ckpt.pt: delete it')
@@ -160,9 +143,7 @@ def write_dump(run, losses):
                  lambda f: np.savez(f, names=[*losses], **arrays))
 
 
-# -----------------------------------------------------------------------------
-# curves, and those that ΔXE is made of (README: What is measured)
-
+# ---- curves, and those that ΔXE is made of (README: What is measured) --------
 
 def bootstrap(run, losses):
     """Returns {component: {quantity: Curve}} of a run's losses: xe, and what theory knows."""
@@ -191,18 +172,6 @@ def decompose(run, parts, curves):
     return result
 
 
-def moves_with_steps(means, runs):
-    """Returns {folder: {'delta_moved': Curve ..}}: by how much ΔXE and its terms move from a run to
-    the same run with twice the steps, where that is there. means is {folder: {quantity: Curve}}."""
-    def key(run, steps):
-        return identity(run, 'max_iters', 'lr_decay_iters', 'eval_interval'), steps, set_of(run)
-    by_steps = {key(run, run['max_iters']): means[run['folder']] for run in runs}
-    twins = {run['folder']: by_steps.get(key(run, 2 * run['max_iters']), {}) for run in runs}
-    return {folder: {f'{term}_moved': after[term] - means[folder][term]
-                     for term in MOVABLE if term in means[folder] and term in after}
-            for folder, after in twins.items()}
-
-
 def notes(evaluated):
     """Returns the lines under the table that name runs which are not what they seem."""
     found = collections.defaultdict(list)
@@ -221,9 +190,7 @@ def notes(evaluated):
     return [f'\n{what}: {", ".join(names)}' for what, names in found.items()]
 
 
-# -----------------------------------------------------------------------------
-# the work in its order
-
+# ---- the work in its order ---------------------------------------------------
 
 if __name__ == '__main__':
     if split not in ('train', 'val', 'test'):
@@ -268,8 +235,6 @@ if __name__ == '__main__':
             means[run['folder']] = mean
             rows['decomposition'] += decomposition_rows(run, by_component, mean)
             groups.setdefault((run['dataset'], run['setting'], run['k']), []).append(run)
-    moves = moves_with_steps(means, [run for run in evaluated if run['folder'] in means])
-    means = {folder: mean | moves[folder] for folder, mean in means.items()}
 
     # rows of settings and K; settings of parts alone come last, without curves or `shown_as`
     parts_only = parts_alone(evaluated, parts)

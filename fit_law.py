@@ -56,8 +56,9 @@ FORECASTS = ('law k components shares component forecast low high measured sd n_
 SCORES = 'law k n measured measured_se mae bias bias_se coverage'.split()
 WIDTH = 1.645  # standard errors on each side of a 90% interval
 
-# -----------------------------------------------------------------------------
-# laws: what mixtures cost, D (N,) in nats, from constants and `rows`, a dict of
+# ---- laws --------------------------------------------------------------------
+
+# what mixtures cost, D (N,) in nats, from constants and `rows`, a dict of
 #     share    (N, C)  h_j of each component j in the mixture, 0 where it is not in it
 #     is_own   (N, C)  True where j is c, the component that pays
 #     gap      (N, C)  gap_cj in nats
@@ -95,9 +96,7 @@ def constant_names(name):
     return [*inspect.signature(LAWS[name][0]).parameters][1:]
 
 
-# -----------------------------------------------------------------------------
-# results
-
+# ---- results -----------------------------------------------------------------
 
 def read_results(patterns):
     """Returns the runs' losses, a DataFrame with the columns mixture, a sorted tuple of (component,
@@ -176,9 +175,7 @@ def law_rows(table, gaps, xe, measured):
             'gap': gaps.to_numpy()[c], 'xe': xe[table['component']].to_numpy()}
 
 
-# -----------------------------------------------------------------------------
-# constants
-
+# ---- constants ---------------------------------------------------------------
 
 def jackknife(values):
     """Returns the standard error of a number from its values, each without one component, along the
@@ -216,9 +213,7 @@ def read_constants(path):
         fail(f'--constants={path} cannot be read ({e}): it is law_constants.csv of fit_law.py')
 
 
-# -----------------------------------------------------------------------------
-# forecasts
-
+# ---- forecasts ---------------------------------------------------------------
 
 def forecast_rows(name, rows, table, fit):
     """Returns a DataFrame of a law's forecasts of the rows of a table, and of what was measured.
@@ -281,9 +276,7 @@ def parse_sets():
     return pd.DataFrame(rows, columns=['mixture', 'component', 'n_runs', 'measured', 'sd'])
 
 
-# -----------------------------------------------------------------------------
-# the work in its order
-
+# ---- the work in its order ---------------------------------------------------
 
 if __name__ == '__main__':
     if law not in LAWS:

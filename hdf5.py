@@ -15,9 +15,7 @@ from tokenizer import read_tokenizer
 
 ARRAYS = ('token_chunks', 'category_for_chunk', 'doc_idx_for_chunk')
 
-# -----------------------------------------------------------------------------
-# reading
-
+# ---- reading -----------------------------------------------------------------
 
 def open_hdf5(source):
     """Returns {split: iterator over (component, tokens of a document as bytes, uint16)} of a file,
@@ -76,9 +74,7 @@ def byte_counter(tok):
     return count_bytes
 
 
-# -----------------------------------------------------------------------------
-# writing
-
+# ---- writing -----------------------------------------------------------------
 
 def write_hdf5(folder, meta, T):
     """Writes the windows of T tokens of the documents in a data set's folder, from each one's

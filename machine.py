@@ -3,7 +3,6 @@ import ctypes
 import glob
 import os
 import re
-import tempfile
 import warnings
 from contextlib import nullcontext
 
@@ -14,10 +13,7 @@ from configurator import cpu_cores, fail, say
 
 def find_ranks():
     """Returns (rank, number of processes) as torchrun sets them; (0, 1) without WORLD_SIZE > 1,
-    whatever RANK a platform sets. Fails where they cannot be so."""
-    for name in ('WORLD_SIZE', 'RANK', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE'):
-        if not os.environ.get(name, '1').isdigit():
-            fail(f'{name}={os.environ[name]} in the environment is no number: unset it')
+    whatever RANK a platform sets."""
     world_size = int(os.environ.get('WORLD_SIZE', 1))
     if world_size < 2:
         return 0, 1
@@ -28,11 +24,10 @@ def find_ranks():
 
 
 def choose_device(device=''):
-    """Returns the device asked for, or where none is, the best there is: 'cpu', 'mps', or 'cuda:0'
-    with its number, which becomes the current one. Of several processes each takes the GPU of its
-    LOCAL_RANK, or the only one that it sees. Fails where the device is not on this machine, and
-    where there is an NVIDIA GPU that torch cannot use, unless it was hidden or the CPU asked for.
-    """
+    """Returns the device asked for, or the best there is: 'cpu', 'mps', or 'cuda:0' with its
+    number, which becomes the current one: of several processes that of LOCAL_RANK, or the only one
+    in sight. Fails where the device is not here, and where there is an NVIDIA GPU that torch cannot
+    use, unless it was hidden or the CPU asked for."""
     has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     is_hidden = os.environ.get('CUDA_VISIBLE_DEVICES', '0') in ('', '-1')
     if device[:4] in ('', 'cuda') and not (has_cuda or is_hidden) and (
@@ -93,18 +88,6 @@ def choose_dtype(dtype, device):
     return dtype, torch.autocast(kind, torch.bfloat16) if dtype == 'bfloat16' else nullcontext()
 
 
-def check_compiler_cache():
-    """Goes on without TORCHINDUCTOR_CACHE_DIR where it cannot be written: torch would not."""
-    folder = os.environ.get('TORCHINDUCTOR_CACHE_DIR', '')
-    try:
-        if folder:
-            os.makedirs(folder, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-    except OSError as e:
-        say(f'TORCHINDUCTOR_CACHE_DIR={folder} cannot be written ({e.strerror}): going on without')
-        del os.environ['TORCHINDUCTOR_CACHE_DIR']
-
-
 def try_compiler(device):
     """Compiles and runs something small on the device; raises what that raises."""
     torch.compile(torch.exp)(torch.zeros(64, device=device))  # by vector instructions
@@ -116,7 +99,6 @@ def compile_model(model, device, mode='default'):
     which one line says; on a GPU, where a run would take days, it fails and names the remedy."""
     if device == 'mps':  # whose compiler lacks operations of the model
         return
-    check_compiler_cache()
     threads = cpu_cores() // int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # of each process here
     if not os.environ.get('TORCHINDUCTOR_COMPILE_THREADS', '').isdigit():  # torch fails at ''
         os.environ['TORCHINDUCTOR_COMPILE_THREADS'] = str(max(1, min(32, threads)))

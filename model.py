@@ -136,9 +136,8 @@ class GPT(nn.Module):
 
     def forward(self, idx, targets):
         """Returns the cross entropy of each target in nats, (B, T) float32: losses[b, t] is
-        -ln p(targets[b, t] | idx[b, 0..t]). idx and targets are integer token ids, (B, T),
-        T <= block_size. The logits of a large batch, (B * T, V), never exist as a whole: TokenXE.
-        """
+        -ln p(targets[b, t] | idx[b, 0..t]). idx and targets are token ids, (B, T), T <= block_size.
+        The logits of a large batch, (B * T, V), never exist as a whole: TokenXE."""
         h = self.hidden(idx).flatten(0, 1)  # (B * T, C)
         y = targets.flatten().long()  # (B * T,)
         kind, is_compiled, trains = (

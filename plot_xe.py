@@ -75,9 +75,7 @@ def read_settings_shown(folder):
     return shown
 
 
-# -----------------------------------------------------------------------------
-# pictures
-
+# ---- pictures ----------------------------------------------------------------
 
 def plain(name):
     """Returns a name as matplotlib draws it: $ begins no formula."""
@@ -259,9 +257,7 @@ def draw_documents(folder, meta, T):
     plt.close(fig)
 
 
-# -----------------------------------------------------------------------------
-# the table
-
+# ---- the table ---------------------------------------------------------------
 
 # columns of xe_vs_k.csv that stand beside one another: docs/outputs.md says what they are
 TABLES = {'n_runs n_sets xe delta_xe interval icl_score': '',
@@ -293,18 +289,15 @@ def setting_lines(rows):
         if len(cells):
             lines += ['', *filter(None, [title]), cells.to_string(index=False)]
     for row in rows:
-        start, moved = f'K = {row["k"]}:', row['moved_with_steps']
-        if row.get('unfinished', 0) > 0:
-            lines.append(f'{start} {row["unfinished"]} of {row["n_runs"]} runs not finished')
+        if row['unfinished'] > 0:
+            lines.append(f'K = {row["k"]}: {row["unfinished"]} of {row["n_runs"]} runs not'
+                         ' finished')
         if str(row['shuffle_components']) == 'True' and pd.notna(row['ambiguity']):
             holds = row['ambiguity_ci_low'] <= 0 <= row['ambiguity_ci_high']
-            lines.append(f'{start} the shuffled control {"holds" if holds else "does not hold"}:'
-                         f' ambiguity {format_number(row, "ambiguity")}'
+            lines.append(f'K = {row["k"]}: the shuffled control'
+                         f' {"holds" if holds else "does not hold"}: ambiguity'
+                         f' {format_number(row, "ambiguity")}'
                          + ', so the parts measure training' * (not holds))
-        if pd.notna(moved):
-            terms = 'no term' if moved == 'none' else ', '.join(moved.split())
-            lines.append(f'{start} with twice the steps {terms} moves beyond its interval'
-                         + ': these runs were undertrained' * (moved != 'none'))
     return lines
 
 

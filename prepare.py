@@ -73,9 +73,7 @@ BATCH_BYTES = 4_000_000  # documents are read and encoded so many bytes at a tim
 # progress bars go when done, and need a terminal
 BAR = {'leave': False, 'disable': None, 'unit_scale': True}
 
-# -----------------------------------------------------------------------------
-# documents by component and split
-
+# ---- documents by component and split ----------------------------------------
 
 def split_path(folder, component, split):
     """Returns where a component's split lies in a folder: the path less the ending of a file."""
@@ -176,9 +174,7 @@ def sample_texts(path, staged):
                 break
 
 
-# -----------------------------------------------------------------------------
-# what is written
-
+# ---- what is written ---------------------------------------------------------
 
 def save_array(path, values):
     """Writes a .npy file; np.save itself does not say why it cannot."""
@@ -265,8 +261,7 @@ def prepare_synthetic(folder):
             'vocab_size': n_vocab, 'bos_id': n_vocab - 1, 'components': components}
 
 
-# -----------------------------------------------------------------------------
-# the data set's folder, whole or not there
+# ---- the data set's folder, whole or not there -------------------------------
 
 if __name__ == '__main__':
     if T < 2 or document_length < 2 or documents_per_process < 10 or num_proc < 0:

@@ -17,9 +17,7 @@ from sample_mix import held_windows, list_documents, read_meta
 SEEDS = ('seed', 'mix_seed')
 KINDS = ('specialist', 'diluted', 'tagged')  # of parts
 
-# -----------------------------------------------------------------------------
-# runs
-
+# ---- runs --------------------------------------------------------------------
 
 def code_hash(code):
     """Returns a hash of the code of a run, or of several in a row, lists of {file: text}."""
@@ -27,9 +25,8 @@ def code_hash(code):
 
 
 def read_run(folder, components=(), any_code=False):
-    """Returns a run as a dict: the config of its ckpt.pt, where a key that it lacks has train.py's
-    default, and what is said of it below. Returns None where there is no run. Fails where its data
-    are not the data there are now."""
+    """Returns a run as a dict, or None where there is none: the config of its ckpt.pt, in which a
+    key that it lacks has train.py's default, and more. Fails where its data are others now."""
     saved = read_checkpoint(folder)
     if saved is None:
         return None
@@ -94,9 +91,7 @@ def read_runs(patterns, components=(), any_code=False, unfinished=False, which='
     return [*chosen.values()]
 
 
-# -----------------------------------------------------------------------------
-# parts: what a run is compared with
-
+# ---- parts: what a run is compared with --------------------------------------
 
 def parts_of(run_folder, record, settings):
     """Returns the runs that a run M is compared with, {(part, component): (folder, keys)}: P_c is

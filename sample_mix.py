@@ -43,9 +43,7 @@ from configurator import (fail, file_hash, is_sealed, join_names, lock_holder, l
 AGAIN = 'prepare the data set again with --overwrite=True'
 THOUSANDS = '{:,.0f}'.format
 
-# -----------------------------------------------------------------------------
-# data on disk
-
+# ---- data on disk ------------------------------------------------------------
 
 def data_path(dataset, *names):
     """Returns the path of a data set, or of a file in it; fails on a name that is no folder's."""
@@ -100,10 +98,8 @@ def check_hashes(meta, components, splits):
 def list_documents(meta, component, split, shuffle_components=False):
     """Returns the documents of one component as a structured array with the fields source (index
     into sorted(meta['components']): whose .bin it lies in), doc (index into that .bin's idx.npy),
-    start and length (tokens, in that .bin). Fails where the files are not what meta.json says.
-
-    With shuffle_components each component gets as many documents, but of all at random, the same
-    deal for every run."""
+    start and length (tokens, in that .bin). With shuffle_components they are as many, but of all
+    components at random, dealt alike for every run. Fails where files are not as meta.json says."""
     names = sorted(meta['components'])
     if component not in names:
         fail(f'component {component!r} is not in data/{meta["dataset"]}; it has {join_names(names)}'
@@ -189,9 +185,7 @@ def data_table(meta, block_size):
             f'the same for every K, whichever the components: {held[-1]:,}']
 
 
-# -----------------------------------------------------------------------------
-# mixture
-
+# ---- mixture -----------------------------------------------------------------
 
 def choose_components(meta, k, candidates, components, mix_seed):
     """Returns (the mixture's components, those that set an automatic budget), lists of names. These
@@ -354,17 +348,13 @@ def with_first(windows, first):
     return inputs
 
 
-# -----------------------------------------------------------------------------
-# evaluation windows
-
+# ---- evaluation windows ------------------------------------------------------
 
 def eval_windows(meta, component, split, block_size, cap=0, shuffle_components=False):
     """Returns the evaluation windows of one component: tokens (N, T) uint16, and source, doc and
-    start (N,) int64 as in list_documents (start is that of w_0 in the source's .bin).
-
-    They are cut from each document's start without overlap, one window of every document before a
-    second of any, in an order that depends on data set, split and component alone; a cap > 0 keeps
-    the first so many."""
+    start (N,) int64 as in list_documents, start that of w_0. They are cut from each document's
+    start on without overlap, one of every document before a second of any, in an order that depends
+    on data set, split and component alone; a cap > 0 keeps the first so many."""
     T, docs = block_size, list_documents(meta, component, split, shuffle_components)
     rank = random_stream('evaluation', meta['dataset'], split, component).permutation(len(docs))
     doc, nth = number_windows(docs['length'] // T)
@@ -378,9 +368,7 @@ def eval_windows(meta, component, split, block_size, cap=0, shuffle_components=F
             **{key: chosen[key] for key in ('source', 'doc', 'start')}}
 
 
-# -----------------------------------------------------------------------------
-# a mixture shown
-
+# ---- a mixture shown ---------------------------------------------------------
 
 if __name__ == '__main__':
     import pandas as pd

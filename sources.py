@@ -29,9 +29,7 @@ SPLIT_OF = {word: split for split, words in SPLITS.items() for word in words.spl
 LONGEST = 1 << 25  # characters of a field: more is an open quotation
 csv.field_size_limit(LONGEST)
 
-# -----------------------------------------------------------------------------
-# files
-
+# ---- files -------------------------------------------------------------------
 
 def zipped_files(path):
     """Returns the names of the files in an archive, hidden ones aside."""
@@ -93,8 +91,9 @@ def by_split(source, names, split_of, read):
             for split in splits if splits[split]}
 
 
-# -----------------------------------------------------------------------------
-# rows: a reader returns an iterator over (place in the file, row as it is there), and a parser of
+# ---- rows --------------------------------------------------------------------
+
+# A reader returns an iterator over (place in the file, row as it is there), and a parser of
 # such a row, which returns the values of the columns or raises ValueError
 
 
@@ -200,9 +199,7 @@ READERS = {'.parquet': read_parquet, '.csv': read_delimited, '.tsv': read_delimi
            '.json': read_json, '.jsonl': read_json, '.ndjson': read_json}
 
 
-# -----------------------------------------------------------------------------
-# documents
-
+# ---- documents ---------------------------------------------------------------
 
 def fail_on_source(name, error, where='', also=''):
     """Fails with a library's message (datasets, pyarrow and the network raise many types)."""
@@ -273,9 +270,7 @@ def read_file(path, columns, separator, quotes, name='', names=()):
         fail_on_source(name, e, where)
 
 
-# -----------------------------------------------------------------------------
-# sources
-
+# ---- sources -----------------------------------------------------------------
 
 def open_text(source, config, columns, separator='', quotes=True):
     """Returns {split: iterator over (component, document in bytes)} of a source of text: a file, a

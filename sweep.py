@@ -69,9 +69,7 @@ SET_BY_SWEEP = {'components', 'seed', 'mix_seed', 'init_from', *SETS_MAY_HAVE} -
 OF_NO_RUN = checkpoint.NOT_PART_OF_A_SETTING - {'out_dir', 'init_from', 'epochs'}
 ALWAYS_SHOWN = ('components', 'token_budget', 'seed', 'mix_seed', 'max_iters')  # in a command
 
-# -----------------------------------------------------------------------------
-# the runs: {folder: keys of train.py}
-
+# ---- the runs: {folder: keys of train.py} ------------------------------------
 
 def list_runs(meta, ks, seeds, control, budget):
     """Returns {folder: keys}, the sweep's runs in order, each with the keys that are its own. The
@@ -173,8 +171,7 @@ def read_state(folder, config):
     return (0, '', why) if why else (share, saved['config']['dtype'], '')
 
 
-# -----------------------------------------------------------------------------
-# running them
+# ---- running them ------------------------------------------------------------
 
 # What a run is started by. It leaves a process beside the run that reads a pipe of the sweep's. A
 # line comes when the run has ended. The pipe's end comes when the sweep has ended, by a kill too:

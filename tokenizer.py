@@ -62,8 +62,7 @@ def read_tokenizer(path):
 
 def open_tokenizer(name, texts, vocab_size):
     """Returns (tokenizers.Tokenizer or None, tiktoken.Encoding or None, number of tokens, id of the
-    end-of-text token) of --tokenizer: bpe, trained on texts, gpt2, or the path of a tokenizer.json.
-    """
+    end-of-text token) of bpe, trained on texts, of gpt2, or of a tokenizer.json's path."""
     if name == 'gpt2':
         encoding = open_gpt2()
         return None, encoding, encoding.n_vocab, encoding.eot_token
@@ -140,9 +139,8 @@ def describe_loss(text, back):
 
 def encoder(tok, encoding=None, num_proc=0, lossy=False):
     """Returns a function from a list of documents (UTF-8, bytes) to the list of their tokens
-    (uint16 arrays): by `encoding`, a tiktoken.Encoding, in num_proc threads, or where it is None by
-    tok, a tokenizers.Tokenizer. Fails on a document that does not come back from tok's tokens
-    letter by letter, unless lossy is True."""
+    (uint16 arrays), by a tiktoken.Encoding in num_proc threads, or without one by tok, a
+    tokenizers.Tokenizer: it fails on a document that does not come back, unless lossy is True."""
     def by_tokenizers(docs):
         texts = [doc.decode() for doc in docs]
         try:
@@ -169,9 +167,8 @@ def encoder(tok, encoding=None, num_proc=0, lossy=False):
 
 
 def decoder(name, path):
-    """Returns a function from token ids to text, of a data set whose meta.json says that its
-    tokenizer is `name` and whose tokenizer.json is at path. A synthetic process's symbols are
-    numbers."""
+    """Returns a function from token ids to text, of a data set with the tokenizer `name` (none: a
+    process's symbols are numbers), whose tokenizer.json is at path."""
     if name == 'none':
         return lambda ids: ' '.join(map(str, ids))
     if name == 'gpt2':

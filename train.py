@@ -201,9 +201,7 @@ if world_size > 1:
     dist.init_process_group(backend, device_id=torch.device(device) if backend == 'nccl' else None)
     net = DistributedDataParallel(model)  # averages the gradient over processes
 
-# -----------------------------------------------------------------------------
-# what the loop calls
-
+# ---- what the loop calls -----------------------------------------------------
 
 def get_lr(it):
     """The learning rate of step it = 0, 1, ..: linear warm-up, then a cosine down to min_lr."""
@@ -304,8 +302,7 @@ def end_on_error(kind, error, trace):
     configurator.report_error(kind, error, trace)
 
 
-# -----------------------------------------------------------------------------
-# the run's folder, with log.csv up to the checkpoint
+# ---- the run's folder, with log.csv up to the checkpoint ---------------------
 
 if master:
     checkpoint.tidy_folder(out_dir, is_new=not saved)
@@ -328,8 +325,7 @@ if master:
     call_wandb('init', project=wandb_project, config=config | metadata,
                name=wandb_run_name or os.path.basename(os.path.normpath(out_dir)))
 
-# -----------------------------------------------------------------------------
-# training
+# ---- training ----------------------------------------------------------------
 
 stop_signal, stop_reason = 0, ''
 sys.excepthook = end_on_error
@@ -439,12 +435,12 @@ if master:
     print(f'{stop_reason} after step {iter_num:,} of {max_iters:,}, and saved; the same command'
           f' with --init_from=resume goes on | {out_dir}/ckpt.pt' if status else
           f'best val_xe {best_val_loss:.4f} nats at step {best_iter:,} of {iter_num:,},'
-          f' {rows[-1]["tokens"]:,} tokens in {rows[-1]["seconds"]:.0f} s | {out_dir}/best.pt')
+          f' {rows[-1]["tokens"]:,} tokens in {rows[-1]["seconds"]:.0f} s | {out_dir}/best.pt',
+          flush=True)
     call_wandb('finish')
 if world_size > 1:
     # All is written. gloo's threads were seen to abort the interpreter's shutdown (LOG.md): none.
     dist.barrier()
-    configurator.flush_output()
     os._exit(status)
 if status:
     sys.exit(status)

@@ -37,7 +37,7 @@ def script(words, folder, output, largest_file=None):
         sys.excepthook(*sys.exc_info())
         sys.exit(1)
     finally:
-        sys.modules['configurator'].flush_output()
+        sys.stdout.flush()
 
 
 def start(*words, output='output.txt', **more):

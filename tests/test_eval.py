@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -366,32 +367,33 @@ def test_a_budget_that_k_does_not_divide_is_said_beside_the_table(one_run, capsy
     assert line in capsys.readouterr().out
 
 
-def test_losses_that_are_damaged_are_computed_anew(one_run, capsys):
-    """A bit that has turned, anywhere, or a cut file: one line, and the same results."""
+def test_losses_that_are_damaged_are_computed_anew(one_run):
+    """A bit that has turned, or a cut file: the same results."""
     _, before = evaluate()
     path, = glob.glob('out/first/losses-*.npz')
     with open(path, 'rb') as f:
         whole = f.read()
-    right, rng = eval_xe.read_cache(path, ['a'])['a'], np.random.default_rng(0)
-    capsys.readouterr()
-    for n, i in enumerate([*rng.integers(len(whole), size=60), 0, len(whole) - 1]):
-        damaged = bytearray(whole)
-        damaged[i] ^= 1 << n % 8
+    for damaged in (whole[:100], whole[:500] + bytes([whole[500] ^ 1]) + whole[501:]):
         with open(path, 'wb') as f:
             f.write(damaged)
-        found = eval_xe.read_cache(path, ['a'])  # what is no loss, such as a date, may differ
-        assert ('is damaged' in capsys.readouterr().out) is (not found)
-        assert not found or np.array_equal(found['a'], right)
-    os.truncate(path, 100)
-    for says in (f'{path} is damaged: its losses are computed anew', ''):
-        _, after = evaluate()
-        out = capsys.readouterr().out
-        assert after == before and says in out and ('damaged' in out) is bool(says)
+        assert evaluate()[1] == before
+        with open(path, 'rb') as f:
+            assert f.read() != damaged
 
 
 def test_long_windows_go_through_the_model_a_few_at_a_time():
     """At 1,024 tokens 256 windows took over 6 GB on a CPU."""
-    assert [eval_xe.windows_at_once(T) for T in (16, 100, 1024, 10**5)] == [256, 256, 16, 1]
+    at_once = []
+
+    class Model:
+        lm_head = SimpleNamespace(weight=torch.zeros(1))
+
+        def __call__(self, idx, targets):
+            at_once.append(len(idx))
+            return torch.zeros(idx.shape)
+    for T in (16, 100, 1024, 10**5):
+        eval_xe.window_losses(Model(), np.zeros((1, T), dtype=int), np.zeros(1, dtype=int))
+    assert at_once == [256, 256, 16, 1]
 
 
 def test_a_folder_that_cannot_be_written_is_evaluated(one_run, monkeypatch):

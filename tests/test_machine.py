@@ -28,9 +28,7 @@ def test_a_rank_without_a_world_is_a_process_like_any_other(small, monkeypatch, 
 
 @pytest.mark.parametrize('environment, says', [
     ({'WORLD_SIZE': '4'}, 'no RANK or MASTER_ADDR: start it by torchrun, or unset WORLD_SIZE'),
-    ({'WORLD_SIZE': '4', 'RANK': '0'}, 'no RANK or MASTER_ADDR'),
-    ({'WORLD_SIZE': 'four'}, 'WORLD_SIZE=four in the environment is no number'),
-    ({'RANK': ''}, 'RANK= in the environment is no number')])
+    ({'WORLD_SIZE': '4', 'RANK': '0'}, 'no RANK or MASTER_ADDR')])
 def test_a_world_that_cannot_be_is_named(small, monkeypatch, fails, environment, says):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -199,19 +199,6 @@ def test_a_switch_that_is_off_is_in_no_name(tmp_path, one_kind):
     assert 'shuffle_components=False' in plot_xe.table(str(tmp_path))
 
 
-@pytest.mark.parametrize('moved, says', [
-    ('none', 'K = 2: with twice the steps no term moves'), ('', ''),
-    ('delta dilution', 'K = 2: with twice the steps delta, dilution moves beyond its interval:'
-     ' these runs were undertrained')])
-def test_the_table_says_whether_runs_were_undertrained(tmp_path, moved, says):
-    write_results(str(tmp_path))
-    frame = plot_xe.read_csv(str(tmp_path), 'xe_vs_k')
-    frame['moved_with_steps'] = np.where(frame['k'] == 2, moved, '')
-    frame.to_csv(tmp_path / 'xe_vs_k.csv', index=False)
-    text = '\n'.join(plot_xe.table(str(tmp_path)))
-    assert says in text and text.count('twice the steps') == bool(moved)
-
-
 def test_a_full_disk_leaves_the_old_pictures(tmp_path, monkeypatch, capsys):
     folder = str(tmp_path)
     write_results(folder)
