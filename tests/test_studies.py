@@ -1,4 +1,5 @@
 """Studies that the product does not need: fits of XE(n) and their tests, the posterior of D_c."""
+import itertools
 import math
 
 import numpy as np
@@ -7,7 +8,10 @@ import pytest
 
 from curves import Curve, cluster_bootstrap, log_bins
 from processes import build_processes, component_losses, sample_process
+from studies import manpages
+from studies.amplitudes import compare
 from studies.decay import fit_columns, fit_decay, fold_means, holm, p_values
+from studies.manpages import documents
 from studies.positions import bin_means, costs_by_position, held_out_errors, shape
 from studies.posterior import specialist_mixture
 
@@ -164,3 +168,32 @@ def test_one_shape_over_positions_is_told_from_two():
     np.testing.assert_allclose(shape(one, weight), g / (g @ weight / 100), rtol=1e-9)
     np.testing.assert_allclose(bin_means(np.arange(8.0)[None], np.array([0, 1, 1, 2, 2, 2, 2, 2])),
                                [[0, 1.5, 5]])
+
+
+def test_the_form_of_the_amplitude_is_found():
+    """Of costs made with amplitudes in proportion to the slopes the other forms are off."""
+    names, B, rng = 'abcdef', 1000, np.random.default_rng(0)
+    xe, slope = rng.uniform(3, 5, 6), rng.uniform(0.2, 1.5, 6)
+    gap = rng.uniform(0.3, 1.5, (6, 6)) * (1 - np.eye(6))
+    rows = [((names[c],), B // 2, names[c], xe[c] + math.log(2) * slope[c]) for c in range(6)]
+    rows += [((names[j],), B, names[c], xe[c] + gap[c, j]) for c in range(6) for j in range(6)]
+    for K in (2, 4):
+        for S in itertools.combinations(range(6), K):
+            for c in S:
+                worth = np.where(np.eye(6, dtype=bool)[c], 1, 0.7 - 0.3 * gap[c])[[*S]]
+                cost = -0.9 * slope[c] * np.log(worth.mean())
+                rows.append((tuple(names[j] for j in S), B, names[c], xe[c] + cost))
+    rows = pd.DataFrame(rows, columns=['mixture', 'tokens', 'component', 'xe'])
+    rows['mixture'] = [tuple((c, 1 / len(S)) for c in S) for S in rows['mixture']]
+    found = compare(rows.assign(seed=0, mix_seed=0)).set_index(['b', 'worth'])
+    mae = found['K > 2 mae'].xs('line cut at 0', level='worth')
+    assert mae['slope'] < 1e-6 and mae['free'] < 1e-6 and min(mae['one'], mae['xe']) > 0.05
+    assert found.loc[('slope', 'line cut at 0'), 'fitted to pairs'] == '0.900 0.700 0.300'
+
+
+def test_a_manual_page_becomes_text_without_troff(monkeypatch):
+    page = ('.TH LS 1\n.SH NAAM\nls \\- toon de \\fBinhoud\\fP\n.PP\n.BR ls (1)\n'
+            '.B "twee  woorden"\n.EX\nprintf("code");\n.EE\n.SH ANDERS\n.\\" niets\n')
+    assert [*documents(page)] == ['ls - toon de inhoud\nls(1)\ntwee  woorden\n']
+    monkeypatch.setattr(manpages, 'SHORTEST', 10)
+    assert [*documents(page)] == ['ls - toon de inhoud\n', 'ls(1)\ntwee  woorden\n']

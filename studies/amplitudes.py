@@ -1,0 +1,107 @@
+"""Which form has the law's amplitude? One for all components, or one of each: in proportion to the
+slope of c's own learning curve, to its XE, or free.
+
+    python studies/amplitudes.py results/languages/xe_by_component.csv
+
+The files are eval_xe.py's, commas between: mixtures and specialists of B tokens an epoch, the
+specialists evaluated on all components, and specialists of B / 2. With fit_law.py's law,
+
+    D_c(S) = -b_c ln(sum over j in S of h_j worth_cj)
+    one      b_c = b
+    slope    b_c = b s_c,  s_c = (XE_c(P_c) at B / 2 - XE_c(P_c) at B) / ln 2, nats
+    xe       b_c = b XE_c(P_c)
+    free     b_c, one for each component
+
+Constants are fitted to the pairs, and larger mixtures forecast by them; then all are fitted. Prints
+for each form and worth: constants, and of the forecasts the mean absolute error, the bias and its
+standard error over components, in nats. LOG.md has what came out.
+"""
+import itertools
+import math
+import os
+import sys
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import least_squares
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from fit_law import cost, law_rows, measure, read_results
+
+FORMS = ('one', 'slope', 'xe', 'free')
+WORTHS = {'line cut at 0': (lambda gap, level, slope: np.maximum(0, level - slope * gap),
+                            (0.7, 0.3)),
+          'soft minimum': (lambda gap, scale: np.exp(-gap / scale), (1.2,))}
+
+
+def slopes(rows, B):
+    """Returns the slope of each component's own learning curve from B / 2 to B tokens, a Series in
+    nats for a factor e; nan where one of its specialists is not there."""
+    own = rows[[S == ((c, 1.0),) for S, c in zip(rows['mixture'], rows['component'])]]
+    xe = own.pivot_table('xe', 'component', 'tokens').reindex(columns=[B // 2, B])
+    return (xe[B // 2] - xe[B]) / math.log(2)
+
+
+def n_amplitudes(form, slope):
+    """Returns how many constants the amplitudes of components have, whose slopes are (C,)."""
+    return len(slope) if form == 'free' else 1
+
+
+def predict(x, form, worth, rows, c, slope):
+    """Returns D (N,) in nats from constants x, of law_rows' rows of the components c (N,), which
+    are numbers; slope is (C,). The first constants are those of the amplitude."""
+    n = n_amplitudes(form, slope)
+    scale = {'slope': slope[c], 'xe': rows['xe']}.get(form, 1)
+    b = scale * (x[c] if form == 'free' else x[0])  # (N,)
+    return cost(rows, b, WORTHS[worth][0](rows['gap'], *x[n:]))
+
+
+def fit(form, worth, rows, c, slope, measured):
+    """Returns the constants, (n,), that fit D of components c best by least squares."""
+    start = [0.4] * n_amplitudes(form, slope)
+    return least_squares(lambda x: predict(x, form, worth, rows, c, slope) - measured,
+                         [*start, *WORTHS[worth][1]]).x
+
+
+def compare(rows):
+    """Returns a DataFrame with a row for each form and worth, of read_results' rows: its constants
+    by pairs, how it forecasts larger mixtures by them, and the rmse of a fit to all."""
+    B = int(rows['tokens'][rows['mixture'].map(len) > 1].max())
+    gaps, xe, table = measure(rows[rows['tokens'] == B])
+    table = table.sort_values('component').reset_index(drop=True)
+    slope = slopes(rows, B).reindex(gaps.index).to_numpy()
+    c = table['component'].map({name: i for i, name in enumerate(gaps)}).to_numpy()
+    of_all, D = law_rows(table, gaps, xe, table), table['measured'].to_numpy()
+    K = table['mixture'].map(len).to_numpy()
+    is_pair, found = K == 2, []
+    of_pairs = {key: value[is_pair] for key, value in of_all.items()}
+    forms = [form for form in FORMS if form != 'slope' or np.isfinite(slope).all()]
+    for form, worth in itertools.product(forms, WORTHS):
+        x = fit(form, worth, of_pairs, c[is_pair], slope, D[is_pair])
+        error = predict(x, form, worth, of_all, c, slope) - D
+        best = predict(fit(form, worth, of_all, c, slope, D), form, worth, of_all, c, slope)
+        means = pd.Series(error[~is_pair]).groupby(c[~is_pair]).mean()
+        n = n_amplitudes(form, slope)
+        found.append({
+            'b': form, 'worth': worth, 'constants': len(x),
+            'fitted to pairs': ' '.join(f'{v:.3f}' for v in (x[:n].mean(), *x[n:])),
+            'pairs rmse': math.sqrt(np.mean(error[is_pair]**2)),
+            'K > 2 mae': abs(error[~is_pair]).mean(), 'bias': means.mean(),
+            'se': means.std() / math.sqrt(len(means)),
+            **{f'K = {k}': error[K == k].mean() for k in sorted({*K} - {2})},
+            'all rmse': math.sqrt(np.mean((best - D)**2))})
+    return pd.DataFrame(found)
+
+
+if __name__ == '__main__':
+    rows = read_results(sys.argv[1])
+    B = int(rows['tokens'][rows['mixture'].map(len) > 1].max())
+    gaps, xe, table = measure(rows[rows['tokens'] == B])
+    costs = table.assign(K=table['mixture'].map(len)).groupby(['component', 'K'])['measured'].mean()
+    others = gaps.where(~np.eye(len(gaps), dtype=bool))
+    own = pd.DataFrame({'XE of P_c': xe, 'slope': slopes(rows, B), 'least gap': others.min(axis=1),
+                        'mean gap': others.mean(axis=1)})
+    own = own.join(costs.unstack().add_prefix('D at K = '))
+    print(f'{B:,} tokens an epoch, nats a token\n{own.to_string(float_format="{:.3f}".format)}\n')
+    print(compare(rows).to_string(index=False, float_format='{:.4f}'.format))

@@ -1,0 +1,78 @@
+"""Manual pages in several languages as a source for prepare.py: other kinds of text for the law.
+
+    apt-get download manpages-{de,fr,es,pl,pt-br,it,nl,ru}    # Debian 12: version 4.18.1-1
+    python studies/manpages.py languages manpages-*.deb
+    python prepare.py --source=languages --dataset=languages --vocab_size=1024
+
+A document is some paragraphs of a page, without troff's requests, examples (programs are in
+English everywhere) and tables. All of a page, in all languages, is in one split: a hash of the
+page's name deals three twentieths each to val and test. Writes languages/{train,val,test}.jsonl
+with the columns text and label.
+"""
+import gzip
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+
+LETTERS = {'-': '-', 'e': '\\', ' ': ' ', '(aq': "'", '(dq': '"', '(bu': '-', '(em': '-',
+           '(en': '-', '(lq': '"', '(rq': '"', '(oq': "'", '(cq': "'", '(ti': '~', '(ha': '^'}
+ESCAPE = re.compile(r'\\(f\[[^]]*\]|f\(..|f.|s[-+]?\d+|m\[[^]]*\]|\*?\(..|\*?\[[^]]*\]|".*|.)')
+TEXT_MACROS = {'B', 'I', 'SB', 'SM', 'BR', 'RB', 'BI', 'IB', 'RI', 'IR', 'SS', 'Nm', 'Fl', 'Ar'}
+SHORTEST = 1000  # letters of a document, but for the last of a section
+NO_TEXT = re.compile(r"(?ms)^\.\s*(EX|nf|TS)\b.*?^\.\s*(EE|fi|TE)\b.*?\n|^['.]\\\".*?\n")
+
+
+def plain(line):
+    """Returns a line of troff as text: a macro of fonts gives its arguments, another request ''."""
+    if match := re.match(r"[.']\s*(\w*)\s*(.*)", line):
+        macro, words = match.groups()
+        if macro not in TEXT_MACROS:
+            return ''
+        words = [a or b for a, b in re.findall(r'"([^"]*)"|((?:\\.|\S)+)', words)]
+        line = ('' if len(macro) == 2 and macro not in ('SB', 'SM', 'SS') else ' ').join(words)
+    return ESCAPE.sub(lambda match: LETTERS.get(match[1], ''), line)
+
+
+def documents(page):
+    """Yields the documents of a manual page: paragraphs of a section that have SHORTEST letters
+    together, or what is left of it at its end."""
+    for section in re.split(r'(?m)^\.\s*(?:SH|Sh)\b.*\n', NO_TEXT.sub('', page))[1:]:
+        text = ''
+        for paragraph in re.split(r'(?m)^\.\s*(?:PP|P|LP|TP|IP|Pp|SS|It)\b.*\n', section):
+            lines = (plain(line).rstrip() for line in paragraph.split('\n'))
+            text += '\n'.join(filter(None, lines)) + '\n'
+            if len(text) >= SHORTEST:
+                yield text
+                text = ''
+        if text.strip():
+            yield text
+
+
+def read_pages(path):
+    """Yields (language, name of the page, its text) of a Debian package of manual pages."""
+    with subprocess.Popen(['dpkg-deb', '--fsys-tarfile', path], stdout=subprocess.PIPE) as process:
+        with tarfile.open(fileobj=process.stdout, mode='r|') as archive:
+            for member in archive:
+                match = re.search(r'/man/(\w+)/man\w+/(.*)\.gz$', member.name)
+                if match and member.isfile():
+                    text = gzip.decompress(archive.extractfile(member).read())
+                    yield match[1], match[2], text.decode()
+
+
+if __name__ == '__main__':
+    folder, *packages = sys.argv[1:]
+    os.makedirs(folder, exist_ok=True)
+    rows = {split: [] for split in ('train', 'val', 'test')}
+    for path in packages:
+        for language, name, page in read_pages(path):
+            digit = int.from_bytes(hashlib.sha256(name.encode()).digest(), 'big') % 20
+            rows['val' if digit < 3 else 'test' if digit < 6 else 'train'] += [
+                {'text': text, 'label': language} for text in documents(page)]
+    for split in rows:
+        with open(os.path.join(folder, f'{split}.jsonl'), 'w', encoding='utf-8') as f:
+            f.writelines(json.dumps(row, ensure_ascii=False) + '\n' for row in rows[split])
+    print(f'{folder}/: {", ".join(f"{len(rows[split]):,} {split}" for split in rows)} documents')
