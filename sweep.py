@@ -158,17 +158,17 @@ def run_words(folder, config, base, passed_on):
 
 
 def read_state(folder, config):
-    """Returns (the share of its steps that a run has taken, 1 where it is done; its number type; in
-    what its folder holds another run than that of `config`, '' where it does not)."""
+    """Returns (the share of its steps that a run has taken, 1 where it is done; in what its folder
+    holds another run than that of `config`, '' where it does not)."""
     saved = checkpoint.read_checkpoint(folder)
     if not saved:
-        return 0, '', ''
+        return 0, ''
     why = checkpoint.why_another(saved, config, split_names(config['components']))
     if saved['mix']['data'] != sample_mix.read_meta(config['dataset'])['seal']:
         why = f'was trained on other data than data/{config["dataset"]} holds now'
     is_done = checkpoint.run_state(saved) != 'unfinished'
     share = 1 if is_done else saved['iter_num'] / config['max_iters']
-    return (0, '', why) if why else (share, saved['config']['dtype'], '')
+    return (0, why) if why else (share, '')
 
 
 # ---- running them ------------------------------------------------------------
@@ -282,16 +282,16 @@ if __name__ == '__main__':
             print(shlex.join(['python', *run_words(folder, config, base, passed_on)]))
         sys.exit()
 
-    # what is there already, and the number type: that of a run that is there, or the machine's
+    # the number type, that of a run that is there or the machine's, and what is there already
     gpus = list_gpus()
     device = 'cuda' if gpus[0] else choose_device(settings['device'])
-    states = {folder: read_state(folder, config) for folder, config in wanted.items()}
     if not settings['dtype'] and not parts_of:
-        there = [dtype for _, dtype, _ in states.values() if dtype]
+        there = [saved['config']['dtype']
+                 for saved in map(checkpoint.read_checkpoint, wanted) if saved]
         dtype = there[0] if there else choose_dtype('', device)[0]
         wanted = {folder: config | {'dtype': dtype} for folder, config in wanted.items()}
-        states = {folder: read_state(folder, config) for folder, config in wanted.items()}
-    others = [f'{folder} {why}' for folder, (_, _, why) in states.items() if why]
+    states = {folder: read_state(folder, config) for folder, config in wanted.items()}
+    others = [f'{folder} {why}' for folder, (_, why) in states.items() if why]
     if others and not settings['overwrite']:
         fail(f'{len(others)} of {len(wanted)} folders hold another run: {others[0]}. Set that back,'
              ' move these folders away, or replace their runs by --overwrite=True')
@@ -300,7 +300,7 @@ if __name__ == '__main__':
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has SIGHUP
             signal.signal(number, lambda number, frame: signals.append(number))
-    shares = {folder: share for folder, (share, _, _) in states.items()}
+    shares = {folder: share for folder, (share, _) in states.items()}
     pending = [folder for folder in wanted if shares[folder] < 1]
     running, failed, stop_signal, is_compiled = {}, {}, 0, not settings['compile']
     bar = tqdm(total=len(wanted), initial=sum(shares.values()), disable=not pending, smoothing=0,
@@ -315,7 +315,7 @@ if __name__ == '__main__':
             if lock_holder(os.path.join(folder, 'lock')):
                 continue
             pending.remove(folder)
-            shares[folder], *_ = read_state(folder, wanted[folder])
+            shares[folder], _ = read_state(folder, wanted[folder])
             if shares[folder] < 1:  # nor has another sweep done it meanwhile
                 gpu = min(gpus, key=[gpu for _, gpu, _ in running.values()].count)
                 words = run_words(folder, wanted[folder], base, passed_on)
@@ -335,7 +335,7 @@ if __name__ == '__main__':
                 continue
             process.communicate(b'\n')  # what LAUNCHER has left ends too
             del running[folder]
-            shares[folder], _, difference = read_state(folder, wanted[folder])
+            shares[folder], difference = read_state(folder, wanted[folder])
             if shares[folder] == 1 or stop_signal:
                 continue
             if lock_holder(os.path.join(folder, 'lock')):  # another process was faster

@@ -1,10 +1,10 @@
 """Which form has the law's amplitude? One for all components, or one of each: in proportion to the
 slope of c's own learning curve, to its XE, or free.
 
-    python studies/amplitudes.py results/languages/xe_by_component.csv
+    python studies/amplitudes.py 'studies/law/languages*.csv.gz' 2
 
-The files are eval_xe.py's, commas between: mixtures and specialists of B tokens an epoch, the
-specialists evaluated on all components, and specialists of B / 2. With fit_law.py's law,
+The files are eval_xe.py's, patterns with commas between: mixtures and specialists of B tokens an
+epoch, the specialists evaluated on all components, and specialists of B / 2. With the law
 
     D_c(S) = -b_c ln(sum over j in S of h_j worth_cj)
     one      b_c = b
@@ -12,8 +12,9 @@ specialists evaluated on all components, and specialists of B / 2. With fit_law.
     xe       b_c = b XE_c(P_c)
     free     b_c, one for each component
 
-Constants are fitted to the pairs, and larger mixtures forecast by them; then all are fitted. Prints
-for each form and worth: constants, and of the forecasts the mean absolute error, the bias and its
+Constants are fitted to mixtures of so many components or fewer (2 above; 4 where it is not named),
+and larger ones forecast by them; then all are fitted. Prints for each form and worth: constants
+(the mean of free amplitudes), and of the forecasts the mean absolute error, the bias and its
 standard error over components, in nats. LOG.md has what came out.
 """
 import itertools
@@ -64,9 +65,9 @@ def fit(form, worth, rows, c, slope, measured):
                          [*start, *WORTHS[worth][1]]).x
 
 
-def compare(rows):
+def compare(rows, fit_k):
     """Returns a DataFrame with a row for each form and worth, of read_results' rows: its constants
-    by pairs, how it forecasts larger mixtures by them, and the rmse of a fit to all."""
+    by mixtures of fit_k or fewer, how it forecasts larger ones, and the rmse of a fit to all."""
     B = int(rows['tokens'][rows['mixture'].map(len) > 1].max())
     gaps, xe, table = measure(rows[rows['tokens'] == B])
     table = table.sort_values('component').reset_index(drop=True)
@@ -74,22 +75,22 @@ def compare(rows):
     c = table['component'].map({name: i for i, name in enumerate(gaps)}).to_numpy()
     of_all, D = law_rows(table, gaps, xe, table), table['measured'].to_numpy()
     K = table['mixture'].map(len).to_numpy()
-    is_pair, found = K == 2, []
-    of_pairs = {key: value[is_pair] for key, value in of_all.items()}
+    is_small, found = K <= fit_k, []
+    of_small = {key: value[is_small] for key, value in of_all.items()}
     forms = [form for form in FORMS if form != 'slope' or np.isfinite(slope).all()]
     for form, worth in itertools.product(forms, WORTHS):
-        x = fit(form, worth, of_pairs, c[is_pair], slope, D[is_pair])
+        x = fit(form, worth, of_small, c[is_small], slope, D[is_small])
         error = predict(x, form, worth, of_all, c, slope) - D
         best = predict(fit(form, worth, of_all, c, slope, D), form, worth, of_all, c, slope)
-        means = pd.Series(error[~is_pair]).groupby(c[~is_pair]).mean()
+        means = pd.Series(error[~is_small]).groupby(c[~is_small]).mean()
         n = n_amplitudes(form, slope)
         found.append({
             'b': form, 'worth': worth, 'constants': len(x),
-            'fitted to pairs': ' '.join(f'{v:.3f}' for v in (x[:n].mean(), *x[n:])),
-            'pairs rmse': math.sqrt(np.mean(error[is_pair]**2)),
-            'K > 2 mae': abs(error[~is_pair]).mean(), 'bias': means.mean(),
+            'fitted': ' '.join(f'{v:.3f}' for v in (x[:n].mean(), *x[n:])),
+            'rmse': math.sqrt(np.mean(error[is_small]**2)),
+            'mae above': abs(error[~is_small]).mean(), 'bias': means.mean(),
             'se': means.std() / math.sqrt(len(means)),
-            **{f'K = {k}': error[K == k].mean() for k in sorted({*K} - {2})},
+            **{f'K = {k}': error[K == k].mean() for k in sorted({*K[~is_small]})},
             'all rmse': math.sqrt(np.mean((best - D)**2))})
     return pd.DataFrame(found)
 
@@ -104,4 +105,6 @@ if __name__ == '__main__':
                         'mean gap': others.mean(axis=1)})
     own = own.join(costs.unstack().add_prefix('D at K = '))
     print(f'{B:,} tokens an epoch, nats a token\n{own.to_string(float_format="{:.3f}".format)}\n')
-    print(compare(rows).to_string(index=False, float_format='{:.4f}'.format))
+    fit_k = int(sys.argv[2]) if len(sys.argv) > 2 else 4
+    print(f'constants from K <= {fit_k}')
+    print(compare(rows, fit_k).to_string(index=False, float_format='{:.4f}'.format))

@@ -185,10 +185,10 @@ def test_the_form_of_the_amplitude_is_found():
                 rows.append((tuple(names[j] for j in S), B, names[c], xe[c] + cost))
     rows = pd.DataFrame(rows, columns=['mixture', 'tokens', 'component', 'xe'])
     rows['mixture'] = [tuple((c, 1 / len(S)) for c in S) for S in rows['mixture']]
-    found = compare(rows.assign(seed=0, mix_seed=0)).set_index(['b', 'worth'])
-    mae = found['K > 2 mae'].xs('line cut at 0', level='worth')
+    found = compare(rows.assign(seed=0, mix_seed=0), 2).set_index(['b', 'worth'])
+    mae = found['mae above'].xs('line cut at 0', level='worth')
     assert mae['slope'] < 1e-6 and mae['free'] < 1e-6 and min(mae['one'], mae['xe']) > 0.05
-    assert found.loc[('slope', 'line cut at 0'), 'fitted to pairs'] == '0.900 0.700 0.300'
+    assert found.loc[('slope', 'line cut at 0'), 'fitted'] == '0.900 0.700 0.300'
 
 
 def test_a_manual_page_becomes_text_without_troff(monkeypatch):
