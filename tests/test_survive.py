@@ -219,8 +219,6 @@ def test_a_folder_has_one_writer(small, fails):
     for more in ('--init_from=auto', '--init_from=resume', '--overwrite=True'):
         said = fails('train.py', *args, more)
         assert f'{folder} is being written by process {first.pid} on' in said
-    two = subprocess.run([*BY_TWO, *args, '--overwrite=True'], capture_output=True, text=True)
-    assert two.returncode != 0 and two.stderr.count(f'written by process {first.pid} on') == 1
     assert contents(folder) == before
     first.kill()
     first.join()
@@ -352,15 +350,13 @@ def test_an_error_of_the_machine_is_one_line_and_a_bug_is_not(tmp_path, code, sh
         assert done.stderr.count('\n') == (says > '')
 
 
-def test_memory_that_is_not_there_and_ctrl_c_while_torch_is_imported(small, tmp_path):
-    train = [sys.executable, os.path.join(ROOT, 'train.py'), *TRAIN, '--k=2']
-    done = subprocess.run([*train, '--n_embd=1000000000000', '--n_head=1', '--out_dir=large'],
-                          capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.count('\n') == 1, done.stderr
-    assert 'train.py: out of memory (' in done.stderr and 'lower --batch_size' in done.stderr
+def test_memory_that_is_not_there_and_ctrl_c_while_torch_is_imported(small, tmp_path, fails):
+    said = fails('train.py', *TRAIN, '--k=2', '--n_embd=1000000000000', '--n_head=1',
+                 '--out_dir=large')
+    assert 'train.py: out of memory (' in said and 'lower --batch_size' in said
     (tmp_path / 'torch.py').write_text('raise KeyboardInterrupt')
-    done = subprocess.run(train, capture_output=True, text=True,
-                          env=os.environ | {'PYTHONPATH': str(tmp_path)})
+    done = subprocess.run([sys.executable, os.path.join(ROOT, 'train.py')], capture_output=True,
+                          text=True, env=os.environ | {'PYTHONPATH': str(tmp_path)})
     assert (done.returncode, done.stderr) == (130, 'train.py: interrupted\n')
 
 
@@ -390,12 +386,11 @@ def test_a_signal_that_breaks_a_step_is_named_and_not_what_it_broke(small, monke
 
 
 def test_a_full_disk_under_stderr_takes_the_bar_and_not_the_run(whole):
-    for where in ('2> /dev/full', '2>&-'):
-        done = subprocess.run(
-            f'{sys.executable} {ROOT}/train.py {" ".join(ARGS)} --out_dir=survive/no-bar'
-            f' --overwrite=True {where}', shell=True, capture_output=True, text=True)
-        assert done.returncode == 0 and 'best val_xe' in done.stdout, done.stdout
-        assert differences(whole, 'survive/no-bar') == []
+    done = subprocess.run(
+        f'{sys.executable} {ROOT}/train.py {" ".join(ARGS)} --out_dir=survive/no-bar 2> /dev/full',
+        shell=True, capture_output=True, text=True)
+    assert done.returncode == 0 and 'best val_xe' in done.stdout, done.stdout
+    assert differences(whole, 'survive/no-bar') == []
 
 
 # ---- a gradient that is not finite
@@ -704,7 +699,7 @@ def test_the_keys_that_are_held_small_or_left_out_are_keys():
     assert {*SIZES, *ELSEWHERE} <= {key for script in FIXED for key in keys_of(script)}
 
 
-@settings(max_examples=int(os.environ.get('EXAMPLES', 24)), deadline=None,
+@settings(max_examples=int(os.environ.get('EXAMPLES', 12)), deadline=None,
           derandomize='EXAMPLES' not in os.environ, database=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())

@@ -87,6 +87,8 @@ def test_a_sweep_lists_all_that_the_decomposition_needs(listed, capsys):
     folders = [value_of('out_dir', args) for args in lines]
     # of each seed: 3 P_c, M, M_tag and 2 D_c, and on shuffled documents M, M_tag, 2 D_c and 2 P_c
     assert len(set(folders)) == len(lines) == 2 * (3 + 2 + 2 + 2 + 2 + 2)
+    lines = [args for args in lines if value_of('seed', args) == '0']
+    folders = [value_of('out_dir', args) for args in lines]
     for args in lines:
         run('train.py', *args)
     assert {json.load(open(f'{folder}/config.json'))['max_iters'] for folder in folders} == {4}
@@ -287,6 +289,23 @@ def end(process, output='sweep.txt'):
         return process.exitcode, f.read()
 
 
+def stand_in(monkeypatch, train):
+    """Has train(folder, gpu), which returns a status, stand in for the runs that a sweep starts in
+    this process, and nothing for its evaluation. Returns the list of commands, as they come.
+    """
+    started = []
+
+    def begun(self, command, env, **more):  # Popen's
+        started.append(command)
+        folder = value_of('out_dir', command)
+        self.returncode = train(folder, env['CUDA_VISIBLE_DEVICES']) if folder else 0
+    for name, method in (('__init__', begun), ('poll', lambda self: self.returncode),
+                         ('communicate', lambda self, text=None: None),
+                         ('__del__', lambda self: None)):
+        monkeypatch.setattr(subprocess.Popen, name, method)
+    return started
+
+
 def runs_alive():
     """The processes that train in the current folder, as the kernel knows them."""
     alive = []
@@ -314,44 +333,38 @@ def test_a_sweep_goes_on_past_a_failure_and_the_same_command_mends_it(project, f
     with open('results/tiny/xe_vs_k.csv') as f:
         assert next(csv.DictReader(f))['n_runs'] == '1'
 
-    # what is done is left; other settings are refused before anything starts
+    # other settings are refused before anything starts, or such runs are replaced
     os.remove(bad)
     before = os.stat(f'{good}/ckpt.pt').st_mtime_ns
-    status, output = end(begin(*mixtures))
-    assert status == 0, output
-    assert torch.load(f'{bad}/ckpt.pt')['iter_num'] == 4
     assert 'max_iters=4, not 6' in fails('sweep.py', *RUN, *mixtures, '--max_iters=6')
-    assert os.stat(f'{good}/ckpt.pt').st_mtime_ns == before
-
-    # or such runs are replaced
-    status, output = end(begin(*mixtures, '--seeds=0', '--max_iters=6', '--overwrite=True'))
-    assert status == 0 and torch.load(f'{good}/ckpt.pt')['iter_num'] == 6, output
+    assert os.stat(f'{good}/ckpt.pt').st_mtime_ns == before and not os.path.exists(bad)
+    status, output = end(begin(*mixtures, '--max_iters=6', '--overwrite=True'))
+    assert status == 0, output
+    for folder in (good, bad):
+        assert torch.load(f'{folder}/ckpt.pt')['iter_num'] == 6
 
 
 def test_two_sweeps_at_once_share_the_runs(project):
-    args = ['--k=2', '--parts=False', '--seeds=0 1', '--max_iters=40']
+    args = ['--k=2', '--parts=False', '--seeds=0', '--max_iters=40']
     sweeps = {name: begin(*args, output=name) for name in ('one.txt', 'two.txt')}
     for name, process in sweeps.items():
         status, output = end(process, name)
         assert status == 0 or 'being trained by another process' in output, output
-    logs = glob.glob('out/*.log')
-    assert len(logs) == 2
-    for path in logs:
-        with open(path) as f:
-            assert f.read().count('best val_xe') == 1  # the line that ends a training
+    path, = glob.glob('out/*.log')
+    with open(path) as f:
+        assert f.read().count('best val_xe') == 1  # the line that ends a training
 
 
-@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
-def test_no_run_goes_on_without_its_sweep(project, number):
-    """However the sweep ends, each run gets one SIGTERM: at a second one it would not save."""
+def test_no_run_goes_on_without_its_sweep(project):
+    """A sweep is killed: each run gets one SIGTERM. At a second one it would not save."""
     process = subprocess.Popen([sys.executable, os.path.join(ROOT, 'sweep.py'), *RUN, '--k=2',
                                 '--parts=False', '--seeds=0 1', '--max_iters=1000000'])
     folders = ['out/small-k2-s0', 'out/small-k2-s1-m1']
     while not all(os.path.exists(f'{folder}/best.pt') for folder in folders):
         assert process.poll() is None
         time.sleep(0.1)
-    process.send_signal(number)
-    assert process.wait() == (-number if number == signal.SIGKILL else 128 + number)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
     for _ in range(300):
         if runs_alive():
             time.sleep(0.1)
@@ -361,13 +374,11 @@ def test_no_run_goes_on_without_its_sweep(project, number):
             assert 'interrupted by SIGTERM after step' in f.read()  # it has saved
 
 
-def test_a_sweep_that_is_killed_at_random_goes_on_bit_for_bit(project):
-    """The same command ends as an undisturbed sweep does. KILLS=20 kills it 20 times."""
+def test_a_sweep_that_is_killed_at_random_goes_on_bit_for_bit(listed):
+    """The same command ends as its runs do by themselves. KILLS=20 kills it 20 times."""
     args, rng = ['--k=2', '--seeds=0 1', '--parts=False', '--max_iters=300'], random.Random(0)
-    began = time.monotonic()
-    status, output = end(begin(*args))
-    assert status == 0, output
-    seconds = time.monotonic() - began
+    for line in listed(*args, '--control=0'):
+        run('train.py', *line)
     undisturbed = {folder: state(folder) for folder in glob.glob('out/*/')}
     assert len(undisturbed) == 2
     signals = signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP
@@ -377,8 +388,10 @@ def test_a_sweep_that_is_killed_at_random_goes_on_bit_for_bit(project):
         status = None
         while status != 0:  # until it is through
             process, number = begin(*args), signals[kills % 4]
+            while kills % 2 and process.is_alive() and not glob.glob('out/*/ckpt.pt'):
+                time.sleep(0.1)  # in training, or any time
             if kills:
-                time.sleep(rng.uniform(0, 0.9) * seconds)
+                time.sleep(rng.uniform(0, 5))
             if kills and process.is_alive():
                 os.kill(process.pid, number)
                 kills -= 1
@@ -392,14 +405,16 @@ def test_a_sweep_that_is_killed_at_random_goes_on_bit_for_bit(project):
             assert equal(state(folder), undisturbed[folder]), folder
 
 
-def test_the_runs_have_the_number_type_of_those_that_are_there(project):
+def test_the_runs_have_the_number_type_of_those_that_are_there(project, monkeypatch):
     """Another machine would choose another, and runs of two types are not compared."""
     other, = {'bfloat16', 'float32'} - {choose_dtype('', 'cpu')[0]}
     run('train.py', 'tiny.py', '--k=2', f'--dtype={other}')
-    before = os.stat('out/small-k2-s0/ckpt.pt').st_mtime_ns
-    status, output = end(begin('--k=2', '--parts=False', '--seeds=0 1', '--dtype='))
-    assert status == 0 and os.stat('out/small-k2-s0/ckpt.pt').st_mtime_ns == before, output
-    assert torch.load('out/small-k2-s1-m1/ckpt.pt')['config']['dtype'] == other
+    started = stand_in(monkeypatch, lambda folder, gpu: 1)  # each run fails
+    with pytest.raises(SystemExit):
+        run('sweep.py', *RUN, '--k=2', '--parts=False', '--seeds=0 1', '--dtype=')
+    ours = [words for words in started if 'train.py' in ' '.join(words)]
+    assert [value_of('out_dir', words) for words in ours] == ['out/small-k2-s1-m1']
+    assert value_of('dtype', ours[0]) == other
 
 
 # ---- what runs lack
@@ -430,7 +445,9 @@ def test_what_a_run_lacks_is_trained_and_evaluated_with_it(project, capsys, monk
     assert [value_of('out_dir', args) for args in both] == [
         *(value_of('out_dir', args) for args in lines[:-1]), 'out/elsewhere']
 
-    process = start('sweep.py', '--parts_of=out/wider,out/else*', '--jobs=2', '--compile=False',
+    for args in lines[:3]:
+        run('train.py', *args)
+    process = start('sweep.py', '--parts_of=out/*/', '--jobs=2', '--compile=False',
                     output='sweep.txt')
     status, output = end(process)
     assert status == 0, output
@@ -550,22 +567,15 @@ def test_a_gpu_whose_run_ends_without_a_step_gets_no_other(project, monkeypatch,
     A GPU that fails ends its runs in seconds, and would swallow the sweep. And a sweep with a
     folder of its own has results of its own: it would replace those of the one in out/.
     """
-    given, evaluated = [], []
+    given = []
 
-    def begun(self, command, env, stdout, **more):  # as Popen: on GPU 1 a run dies at once
-        self.returncode = 0
-        evaluated.extend(word for word in command if word.startswith('--results_dir='))
-        for folder in [word[10:] for word in command if word.startswith('--out_dir=')]:
-            given.append(env['CUDA_VISIBLE_DEVICES'])
-            if given[-1] == '0':
-                shutil.copytree('done', folder, dirs_exist_ok=True)
-            else:
-                self.returncode = 1
+    def train(folder, gpu):  # on GPU 1 a run dies at once
+        given.append(gpu)
+        if gpu == '0':
+            shutil.copytree('done', folder, dirs_exist_ok=True)
+        return int(gpu)
     run('train.py', 'tiny.py', '--k=2', '--out_dir=done', '--seed=0')
-    monkeypatch.setattr(subprocess.Popen, '__init__', begun)
-    monkeypatch.setattr(subprocess.Popen, 'poll', lambda self: self.returncode)
-    monkeypatch.setattr(subprocess.Popen, 'communicate', lambda self, text=None: None)
-    monkeypatch.setattr(subprocess.Popen, '__del__', lambda self: None)
+    started = stand_in(monkeypatch, train)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(checkpoint, 'why_another', lambda *args: '')
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '0,1')
@@ -574,4 +584,4 @@ def test_a_gpu_whose_run_ends_without_a_step_gets_no_other(project, monkeypatch,
             '--control=0', '--dtype=float32', '--out_dir=wide')
     assert e.value.code and sorted(given).count('1') == 1 and given.count('0') == 5, given
     assert 'failed on GPU 1 (status 1)' in capsys.readouterr().err
-    assert evaluated == ['--results_dir=results/tiny-wide']
+    assert value_of('results_dir', started[-1]) == 'results/tiny-wide'
