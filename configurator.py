@@ -144,10 +144,11 @@ def override(script, shared=()):
 @functools.cache
 def code_of(source):
     """Returns the code in a script's text as Python prints it: without comments, docstrings and
-    line breaks, and without its settings, which a run records by themselves."""
+    line breaks, and without the defaults of settings, which a run records by themselves."""
     head, _, rest = source.rpartition(END_OF_SETTINGS)
-    tree = ast.parse(rest)
-    tree.body[:0] = [node for node in ast.parse(head).body if ast.unparse(node)[0] == '_']
+    tree, assignments = ast.parse(rest), (ast.Assign, ast.AnnAssign, ast.AugAssign)
+    tree.body[:0] = [node for node in ast.parse(head).body  # what is no setting
+                     if not isinstance(node, assignments) or ast.unparse(node)[0] == '_']
     for node in ast.walk(tree):
         has_docstring = isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef))
         if has_docstring and ast.get_docstring(node) is not None:

@@ -188,14 +188,18 @@ def jackknife(values):
 def fit_law(name, rows, table):
     """Fits a law to measure's table by least squares; each (S, c) weighs the same. Returns a
     DataFrame of its constants and `error`, the root mean square error of a run in nats. The row ''
-    is the fit; others leave out what a component pays. None is there with fewer than three."""
+    is the fit; others leave out what a component pays. None is there with fewer than three, or
+    where no constant moves the law, as with pairs alone that of `pairs` does not."""
     law, start = LAWS[name]
     known = np.isfinite(law(rows, *start)) & (table['mixture'].map(len) <= (fit_k or np.inf))
     paying, found = sorted({*table['component'][known]}), {}
     for without in ['', *paying] if len(paying) > 2 else []:
         chosen = (known & (table['component'] != without)).to_numpy()
         part, of_part = {key: x[chosen] for key, x in rows.items()}, table[chosen]
-        x = scipy.optimize.least_squares(lambda x: law(part, *x) - of_part['measured'], start).x
+        best = scipy.optimize.least_squares(lambda x: law(part, *x) - of_part['measured'], start)
+        x = best.x
+        if abs(best.jac).max() < 1e-6:
+            return pd.DataFrame()
         n, residual = of_part['n_runs'], law(part, *x) - of_part['measured']
         variance = residual**2 + (n - 1) / n * of_part['sd'].fillna(0)**2  # of a run
         found[without] = [*x, math.sqrt(variance.mean())]

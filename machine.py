@@ -3,6 +3,7 @@ import ctypes
 import glob
 import os
 import re
+import tempfile
 import warnings
 from contextlib import nullcontext
 
@@ -13,7 +14,7 @@ from configurator import cpu_cores, fail, say
 
 def find_ranks():
     """Returns (rank, number of processes) as torchrun sets them; (0, 1) without WORLD_SIZE > 1,
-    whatever RANK a platform sets."""
+    whatever RANK a platform sets. Fails without RANK or MASTER_ADDR where there are several."""
     world_size = int(os.environ.get('WORLD_SIZE', 1))
     if world_size < 2:
         return 0, 1
@@ -88,6 +89,18 @@ def choose_dtype(dtype, device):
     return dtype, torch.autocast(kind, torch.bfloat16) if dtype == 'bfloat16' else nullcontext()
 
 
+def check_compiler_cache():
+    """Goes on without TORCHINDUCTOR_CACHE_DIR where it cannot be written: torch would not."""
+    folder = os.environ.get('TORCHINDUCTOR_CACHE_DIR', '')
+    try:
+        if folder:
+            os.makedirs(folder, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+    except OSError as e:
+        say(f'TORCHINDUCTOR_CACHE_DIR={folder} cannot be written ({e.strerror}): going on without')
+        del os.environ['TORCHINDUCTOR_CACHE_DIR']
+
+
 def try_compiler(device):
     """Compiles and runs something small on the device; raises what that raises."""
     torch.compile(torch.exp)(torch.zeros(64, device=device))  # by vector instructions
@@ -99,6 +112,7 @@ def compile_model(model, device, mode='default'):
     which one line says; on a GPU, where a run would take days, it fails and names the remedy."""
     if device == 'mps':  # whose compiler lacks operations of the model
         return
+    check_compiler_cache()
     threads = cpu_cores() // int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # of each process here
     if not os.environ.get('TORCHINDUCTOR_COMPILE_THREADS', '').isdigit():  # torch fails at ''
         os.environ['TORCHINDUCTOR_COMPILE_THREADS'] = str(max(1, min(32, threads)))

@@ -7,8 +7,8 @@
 source = 'arxiv32/'
 labels = ','.join((
     'cond-mat.quant-gas,cs.CE,cs.CG,cs.CL,cs.CR,cs.DB,cs.DC,cs.DS,cs.GT,cs.HC,cs.LO,cs.NE,cs.PL',
-    'cs.RO,cs.SE,cs.SI,cs.SY,math.AC,math.CA,math.GR,math.GT,math.LO,math.QA,math.RT,math.ST,nlin.CD',
-    'physics.bio-ph,physics.plasm-ph,q-bio.NC,q-bio.PE,stat.AP,stat.ME'))
+    'cs.RO,cs.SE,cs.SI,cs.SY,math.AC,math.CA,math.GR,math.GT,math.LO,math.QA,math.RT,math.ST',
+    'nlin.CD,physics.bio-ph,physics.plasm-ph,q-bio.NC,q-bio.PE,stat.AP,stat.ME'))
 dataset = 'arxiv32'
 candidates = labels
 token_budget = 96_000

@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT, TRAIN, run
 
 import configurator
+import machine
 from checkpoint import read_checkpoint
 from configurator import SCRIPTS, code_of, read_settings
 
@@ -109,7 +110,9 @@ def test_the_code_of_a_script_is_its_code_alone(edit):
     edit('train.py', 'iter_num == max_iters:', 'iter_num == max_iters + 1:')
     changed = code()
     edit('train.py', 'bias = False ', '_scale = 3\nbias = False ')  # no setting, so it is code
-    assert len({before, changed, code()}) == 3
+    private = code()
+    edit('train.py', '_scale = 3', '_scale = 3\ndef half(x): return x / 2')  # nor is this
+    assert len({before, changed, private, code()}) == 4
 
 
 def test_a_default_that_is_no_plain_value_is_named(edit, fails):
@@ -213,3 +216,14 @@ def test_the_folder_that_was_looked_in_is_named(here, tmp_path, monkeypatch, fai
         os.makedirs(project / name)
     (project / 'results/curves.csv').write_text('')
     assert f' is there: cd {project} first)' in fails(script, *args)
+
+
+def test_a_compiler_cache_that_cannot_be_written_is_passed_over(tmp_path, monkeypatch, capsys):
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setenv('TORCHINDUCTOR_CACHE_DIR', f'{tmp_path}/file/cache')
+    monkeypatch.setattr('sys.argv', ['train.py'])
+    machine.check_compiler_cache()
+    assert capsys.readouterr().err == (
+        f'train.py: TORCHINDUCTOR_CACHE_DIR={tmp_path}/file/cache cannot be written (Not a'
+        ' directory): going on without\n')
+    assert 'TORCHINDUCTOR_CACHE_DIR' not in os.environ

@@ -106,6 +106,7 @@ def test_pairs_tell_what_larger_mixtures_cost(here, no_pictures):
     table = read('worth').set_index(['component', 'other'])
     assert np.allclose(table['worth'], table['worth_of_pair'], atol=1e-4)
     assert table['worth']['a', 'e'] == pytest.approx(LEVEL - SLOPE * 1.7, abs=1e-4)
+    assert 'pairs' not in fit('--fit_k=2')  # which pairs do not tell
 
 
 def test_constants_of_small_mixtures_forecast_large_ones(here, capsys, monkeypatch):
