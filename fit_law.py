@@ -344,4 +344,5 @@ if __name__ == '__main__':
               + by_k[by_k['law'] == law][['k', 'measured', 'measured_se']].to_string(index=False)
               + '\n\nForecast less measured, in nats; the last columns are the bias at K\n'
               + shown.sort_values('mae').to_string(float_format='{:.4f}'.format))
-    print(f'\n{results_dir}/ has law_*.csv of {", ".join(tables)}, and {len(pictures)} pictures')
+    print(f'\n{results_dir}/ has law_*.csv of {", ".join(tables)}'
+          + f', and {len(pictures)} pictures' * bool(pictures))
