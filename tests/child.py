@@ -8,6 +8,7 @@ import os
 import resource
 import runpy
 import signal
+import socket
 import sys
 
 import torch
@@ -17,8 +18,11 @@ server = multiprocessing.get_context('forkserver')
 server.set_forkserver_preload(['torch.nn.parallel', 'pandas', 'tokenizers', 'tiktoken', 'child'])
 
 
-def script(words, folder, output, largest_file=None):
-    """What the child does: the script in the folder, no file longer than largest_file bytes."""
+def script(words, folder, output, largest_file=None, env=()):
+    """What the child does: the script in the folder, with `env` in its environment, no file longer
+    than largest_file bytes.
+    """
+    os.environ.update(env)
     os.chdir(folder)
     os.setpgid(0, 0)  # signals reach it alone
     multiprocessing.current_process().daemon = False  # it may start processes
@@ -52,3 +56,12 @@ def start(*words, output='output.txt', **more):
                            kwargs=more)
     child.start()
     return child
+
+
+def start_two(*args, outputs=('output.txt', 'output1.txt')):
+    """Starts the two processes of train.py that torchrun would; returns them."""
+    with socket.create_server(('127.0.0.1', 0)) as free:
+        port = free.getsockname()[1]
+    env = {'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port)}
+    return [start('train.py', *args, output=output, env=env | {'RANK': str(rank)})
+            for rank, output in enumerate(outputs)]

@@ -23,6 +23,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & has it i
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 import configurator  # noqa: E402
+import plot_xe  # noqa: E402
 
 SMALL = ['--dataset=small', '--candidates=', '--block_size=16']
 MODEL = ['--n_layer=1', '--n_head=2', '--n_embd=16', '--dropout=0.0', '--device=cpu',
@@ -118,3 +119,16 @@ def small(prepared, monkeypatch):
     """Works in the folder that has data/small."""
     monkeypatch.chdir(prepared)
     return prepared
+
+
+@pytest.fixture
+def all_pictures():
+    """For a test that looks at pictures: all are drawn, as a user gets them."""
+
+
+@pytest.fixture(autouse=True)
+def few_pictures(request, monkeypatch):
+    """Elsewhere one of each setting, without a layout: most of an evaluation's time is pictures."""
+    if 'all_pictures' not in request.fixturenames:
+        monkeypatch.setattr(plot_xe, 'PICTURES', {'xe_vs_k': plot_xe.draw_vs_k})
+        monkeypatch.setitem(plot_xe.plt.rcParams, 'figure.constrained_layout.use', False)

@@ -3,12 +3,12 @@ import builtins
 import errno
 import io
 import os
-import subprocess
 
 import filelock
 import pytest
 import torch
-from conftest import BY_TWO, SMALL, TRAIN, run
+from child import start_two
+from conftest import SMALL, TRAIN, run
 from filelock import _unix
 from test_scripts import rows
 
@@ -49,11 +49,13 @@ def test_a_process_that_fails_alone_says_why_once(small, tmp_path):
     """A mistake that only rank 1 makes, as a GPU that only it lacks."""
     (tmp_path / 'mine.py').write_text(
         "import os\nbatch_size = 'x' if os.environ['RANK'] == '1' else 8\n")
-    done = subprocess.run([*BY_TWO, *ONE, f'{tmp_path}/mine.py', '--out_dir=machine/alone'],
-                          capture_output=True, text=True)
-    assert done.returncode != 0
-    line, = [line for line in done.stderr.splitlines() if line.startswith('train.py: ')]
-    assert line.startswith(f'train.py: process 1: {tmp_path}/mine.py: batch_'), done.stderr
+    first, second = start_two(*ONE, f'{tmp_path}/mine.py', '--out_dir=machine/alone')
+    second.join()
+    first.kill()  # as torchrun does
+    with open('output1.txt') as f:
+        said = f.read()
+    assert second.exitcode == 2 and said.startswith(
+        f'train.py: process 1: {tmp_path}/mine.py: batch_') and said.count('\n') == 1, said
 
 
 def test_python_h_that_is_missing_is_named(monkeypatch, fails, capsys):

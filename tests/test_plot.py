@@ -55,7 +55,7 @@ def write_results(folder, settings=('',), same_components=False, shuffled=False)
 KINDS = ['xe_by_position', 'xe_vs_k', 'parts']
 
 
-def test_pictures_are_drawn_without_torch_and_alike_everywhere(tmp_path):
+def test_pictures_are_drawn_without_torch_and_alike_everywhere(tmp_path, all_pictures):
     """In a notebook, with a matplotlibrc, on a terminal that has no Δ."""
     for name in ('results', 'here'):
         write_results(tmp_path / name)
@@ -76,7 +76,7 @@ def test_pictures_are_drawn_without_torch_and_alike_everywhere(tmp_path):
     assert '2.0000 [1.9000, 2.1000]' in done.stdout and '\\u0394XE' in done.stdout
 
 
-def test_letters_that_no_font_has_are_boxes_without_a_word(tmp_path, one_kind, capfd, recwarn):
+def test_letters_that_no_font_has_are_boxes_without_a_word(tmp_path, capfd, recwarn):
     """Fonts that are not on this machine are named nowhere either."""
     write_results(str(tmp_path))
     frame = plot_xe.read_csv(str(tmp_path), 'xe_by_component')
@@ -93,7 +93,7 @@ def test_letters_that_no_font_has_are_boxes_without_a_word(tmp_path, one_kind, c
     assert capfd.readouterr().err == '' and not recwarn.list
 
 
-def test_what_is_there_stays(tmp_path, one_kind):
+def test_what_is_there_stays(tmp_path):
     """A user's files, and pictures of settings that are gone: nothing is removed."""
     folder = str(tmp_path)
     mine = ['parts_poster.png', 'xe_vs_k-1.png', 'pictures.json', 'notes.txt']
@@ -108,12 +108,6 @@ def test_what_is_there_stays(tmp_path, one_kind):
     assert all(os.path.exists(path) for path in drawn)
 
 
-@pytest.fixture
-def one_kind(monkeypatch):
-    """One picture of each setting is enough, in a second less."""
-    monkeypatch.setattr(plot_xe, 'PICTURES', {'xe_vs_k': plot_xe.draw_vs_k})
-
-
 @pytest.mark.parametrize('same', [True, False])
 def test_xe_of_other_components_is_not_joined(tmp_path, same):
     """The mean over runs is joined by a line over K only where every K has the same components."""
@@ -126,7 +120,7 @@ def test_xe_of_other_components_is_not_joined(tmp_path, same):
     assert ('XE at different K is of different components' in fig._suptitle.get_text()) is not same
 
 
-def test_a_title_is_not_cut_off_where_there_is_one_panel(tmp_path):
+def test_a_title_is_not_cut_off_where_there_is_one_panel(tmp_path, all_pictures):
     write_results(str(tmp_path))
     (_, tables), = plot_xe.read_settings_shown(str(tmp_path)).values()
     tables['xe_vs_k'] = tables['xe_vs_k'].assign(delta_xe=np.nan, excess=np.nan)
@@ -150,7 +144,7 @@ def test_the_table_says_whether_the_control_holds(tmp_path, shuffled, low, says)
     assert 'icl_score' in text and 'excess' in text and '+0.2000 [+0.1000, +0.3000]' in text
 
 
-def test_data_sets_stand_apart(tmp_path, one_kind):
+def test_data_sets_stand_apart(tmp_path):
     write_results(str(tmp_path), ['dropout=0.0'])
     for name in ('xe_vs_k', 'curves', 'xe_by_component'):
         frame = plot_xe.read_csv(str(tmp_path), name)
@@ -165,7 +159,7 @@ def test_data_sets_stand_apart(tmp_path, one_kind):
 
 @pytest.mark.parametrize('dataset, names', [('$\\frac$', ('$\\bad$', 'C++', "it's")),
                                             ('2024', ('007', 'nan', '100%'))])
-def test_any_label_is_drawn(tmp_path, dataset, names):
+def test_any_label_is_drawn(tmp_path, all_pictures, dataset, names):
     """No formula or number is made of a label; components are counted by K, not by a + in one."""
     write_results(str(tmp_path))
     frame = plot_xe.read_csv(str(tmp_path), 'xe_by_component')
@@ -183,7 +177,7 @@ def test_any_label_is_drawn(tmp_path, dataset, names):
     assert len(dots.get_offsets()) == 2 * len(KS)
 
 
-def test_settings_of_any_value_are_told_apart(tmp_path, one_kind):
+def test_settings_of_any_value_are_told_apart(tmp_path):
     values = ['a b', 'a_b', "it's x=1", '[0.9, 0.95]', '', 'x' * 300]
     write_results(str(tmp_path), [f'note={value}, k2=1' for value in values])
     words = [words for words, _ in plot_xe.read_settings_shown(str(tmp_path)).values()]
@@ -191,7 +185,7 @@ def test_settings_of_any_value_are_told_apart(tmp_path, one_kind):
     assert len(set(plot_xe.draw(str(tmp_path)))) == len(values)
 
 
-def test_a_switch_that_is_off_is_in_no_name(tmp_path, one_kind):
+def test_a_switch_that_is_off_is_in_no_name(tmp_path):
     """So a sweep's picture is xe_vs_k.png, and its control's has a longer name."""
     write_results(str(tmp_path), [f'shuffle_components={on}' for on in (False, True)])
     assert plot_xe.draw(str(tmp_path)) == [f'{tmp_path}/xe_vs_k.png',
@@ -199,7 +193,7 @@ def test_a_switch_that_is_off_is_in_no_name(tmp_path, one_kind):
     assert 'shuffle_components=False' in plot_xe.table(str(tmp_path))
 
 
-def test_a_full_disk_leaves_the_old_pictures(tmp_path, monkeypatch, capsys):
+def test_a_full_disk_leaves_the_old_pictures(tmp_path, all_pictures, monkeypatch, capsys):
     folder = str(tmp_path)
     write_results(folder)
     before = {path: os.path.getmtime(path) for path in plot_xe.draw(folder)}

@@ -263,7 +263,7 @@ def test_markov_reaches_its_rate(synthetic):
     assert np.mean(xe[1:]) == pytest.approx(1.75 * math.log(2), abs=0.02)
 
 
-def test_the_parts_of_delta_xe(tmp_path, monkeypatch, capsys):
+def test_the_parts_of_delta_xe(tmp_path, monkeypatch, capsys, all_pictures):
     """Trains a mixture of two chains, then what it is compared with. The parts add up to ΔXE in the
     CSV, the least possible ambiguity is theory's, the specialist mixture starts from 1/2 and finds
     the component, fits and tests are there, and no run is missing any more.
