@@ -20,7 +20,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from child import start
+from child import start, start_two
 from conftest import BY_TWO, ROOT, SMALL, TRAIN, run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -564,32 +564,18 @@ def test_what_is_damaged_is_named_in_one_line(copied, fails, what):
 
 # ---- several processes
 
-def start_two(*args):
-    """Starts torchrun with two processes of train.py; returns its Popen."""
-    shutil.rmtree('survive/ranks', ignore_errors=True)
-    return subprocess.Popen([*BY_TWO, *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            text=True, env=os.environ | {'OMP_NUM_THREADS': '1'})
-
-
-def is_second(pid, parent):
-    """Whether pid is rank 1 among the children of parent."""
-    try:
-        status, environ = (open(f'/proc/{pid}/{name}').read() for name in ('status', 'environ'))
-    except OSError:
-        return False
-    return f'PPid:\t{parent}\n' in status and '\0RANK=1\0' in '\0' + environ
-
-
 def test_a_dead_process_ends_the_run_which_goes_on_with_another_number(whole):
     args = [*ARGS, '--out_dir=survive/ranks', '--max_iters=4000', '--lr_decay_iters=47',
             '--eval_interval=20', '--dropout=0.0']
-    torchrun = start_two(*args)
-    while not os.path.exists('survive/ranks/ckpt.pt') and torchrun.poll() is None:
+    shutil.rmtree('survive/ranks', ignore_errors=True)
+    first, second = start_two(*args)
+    while not os.path.exists('survive/ranks/ckpt.pt') and first.is_alive():
         time.sleep(0.1)
-    second, = [pid for pid in os.listdir('/proc') if pid.isdigit() and is_second(pid, torchrun.pid)]
-    os.kill(int(second), signal.SIGKILL)
-    said, _ = torchrun.communicate(timeout=60)
-    assert torchrun.returncode != 0 and 'cannot go on' in said, said
+    second.kill()
+    first.join(60)
+    with open('output.txt') as f:
+        said = f.read()
+    assert first.exitcode == 1 and 'process 0 of 2 cannot go on' in said, said
     assert 'goes on by --init_from=auto, with any number of processes' in said, said
     step = load('survive/ranks/ckpt.pt')['iter_num']
     run('train.py', *args, '--init_from=resume', f'--max_iters={step + 20}')
@@ -598,8 +584,10 @@ def test_a_dead_process_ends_the_run_which_goes_on_with_another_number(whole):
 
 def test_sigterm_to_torchrun_saves_too(whole):
     log = 'survive/ranks/log.csv'
-    torchrun = start_two(*ARGS, '--out_dir=survive/ranks', '--max_iters=100000',
-                         '--lr_decay_iters=47', '--eval_interval=20000')
+    shutil.rmtree('survive/ranks', ignore_errors=True)
+    torchrun = subprocess.Popen(
+        [*BY_TWO, *ARGS, '--out_dir=survive/ranks', '--max_iters=100000', '--lr_decay_iters=47',
+         '--eval_interval=20000'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     while torchrun.poll() is None and not (os.path.exists(log) and len(rows(log)) > 3):
         time.sleep(0.1)
     torchrun.terminate()
