@@ -8,7 +8,7 @@ import pytest
 
 from curves import Curve, cluster_bootstrap, log_bins
 from processes import build_processes, component_losses, sample_process
-from studies import manpages
+from studies import budgets, manpages
 from studies.amplitudes import compare
 from studies.decay import fit_columns, fit_decay, fold_means, holm, p_values
 from studies.manpages import documents
@@ -189,6 +189,21 @@ def test_the_form_of_the_amplitude_is_found():
     mae = found['mae above'].xs('line cut at 0', level='worth')
     assert mae['slope'] < 1e-6 and mae['free'] < 1e-6 and min(mae['one'], mae['xe']) > 0.05
     assert found.loc[('slope', 'line cut at 0'), 'fitted'] == '0.900 0.700 0.300'
+
+
+def test_the_form_that_made_the_amplitudes_forecasts_larger_budgets():
+    rng, table = np.random.default_rng(0), []
+    for B in (24_000, 48_000, 96_000, 384_000):
+        xe = rng.uniform(3, 5, 6) * (B / 96_000)**-0.1
+        table += [(B, K, c, xe[c], K / 4 + 0.1 * c) for K in (2, 5) for c in range(6)]
+    table = pd.DataFrame(table, columns=['B', 'K', 'component', 'xe', 'unit'])
+    made = table.assign(D=0.1 * table['xe']**1.5 * table['unit'])
+    found = budgets.compare(made, 96_000).set_index('amplitude')
+    assert found.loc['between', 'constants'] == '0.100 1.500'
+    assert found.loc['between', 'mae above'] < 1e-4 < 0.01 < found['mae above'].nsmallest(2).iloc[1]
+    assert found.loc['between', '384,000, K = 5'].startswith(('+0.0000', '-0.0000'))
+    made = table.assign(D=0.4 * (table['B'] / 96_000)**-0.2 * table['unit'])
+    assert budgets.compare(made, 96_000).set_index('amplitude').loc['power', 'mae above'] < 1e-4
 
 
 def test_a_manual_page_becomes_text_without_troff(monkeypatch):

@@ -1,0 +1,96 @@
+"""How does the law's amplitude change with the budget B? It takes worths from another fit, fits
+the amplitude to the smaller budgets, and forecasts the larger ones from their specialists.
+
+    python studies/budgets.py 'studies/law/budgets*.csv.gz' 96000
+
+The files are eval_xe.py's, patterns with commas between: at each budget mixtures, and specialists
+that were evaluated on each other's components. Level and slope of the line cut at 0 are those of
+studies/law/constants-32.csv, and the amplitude in D_c(S) = -amplitude ln(sum of h_j worth_cj) is
+
+    constant   b                     what another text costs does not depend on B
+    ratio      b XE_c(P_c)           D is a share of the specialist's XE
+    between    b XE_c(P_c)^p
+    power      b (B / 96,000)^p
+
+fitted by least squares to all (S, c) of the budgets up to the one that is named. Prints the mean D
+at each budget and K, the amplitude of each budget by itself, and of each form its constants, the
+mean absolute error over (S, c) of the larger budgets, and the bias at each budget and K with its
+standard error over components, all in nats.
+"""
+import math
+import os
+import sys
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import least_squares
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+
+from configurator import fail
+from fit_law import LAWS, law_rows, measure, read_constants, read_results
+
+LAW = 'line cut at 0'
+FORMS = {  # {name: (amplitude from constants, XE_c(P_c) in nats and B, where the search starts)}
+    'constant': (lambda xe, B, b: b + 0 * xe, (0.4,)),
+    'ratio': (lambda xe, B, b: b * xe, (0.1,)),
+    'between': (lambda xe, B, b, p: b * xe**p, (0.2, 0.5)),
+    'power': (lambda xe, B, b, p: b * (B / 96_000)**p, (0.4, 0.0))}
+
+
+def costs(rows, level, slope):
+    """Returns a DataFrame of what mixtures cost at all budgets of read_results' rows: B, K,
+    component, D (nats), xe (XE_c(P_c), nats) and `unit`, D by the law for an amplitude of 1. Left
+    out is what a gap is not known of."""
+    found = []
+    for B in sorted({*rows['tokens'][rows['mixture'].map(len) > 1]}):
+        gaps, xe, table = measure(rows[rows['tokens'] == B])
+        of_law = law_rows(table, gaps, xe, table)
+        found.append(pd.DataFrame({
+            'B': B, 'K': table['mixture'].map(len), 'component': table['component'],
+            'D': table['measured'], 'xe': of_law['xe'],
+            'unit': LAWS[LAW][0](of_law, 1.0, level, slope)}))
+    return pd.concat(found, ignore_index=True).dropna()
+
+
+def predict(form, x, table):
+    """Returns D (N,) in nats of costs' rows, by a form with the constants x."""
+    return FORMS[form][0](table['xe'], table['B'], *x) * table['unit']
+
+
+def fit(form, table):
+    """Returns the constants of a form that fit costs' rows best by least squares."""
+    return least_squares(lambda x: predict(form, x, table) - table['D'], FORMS[form][1]).x
+
+
+def compare(table, largest):
+    """Returns a DataFrame with a row for each form: its constants from budgets up to `largest`, and
+    how it forecasts what is larger."""
+    small, large, found = table[table['B'] <= largest], table[table['B'] > largest], []
+    for form in FORMS:
+        x = fit(form, small)
+        error = predict(form, x, large) - large['D']
+        row = {'amplitude': form, 'constants': ' '.join(f'{v:.3f}' for v in x),
+               'rmse below': math.sqrt(((predict(form, x, small) - small['D'])**2).mean()),
+               'mae above': error.abs().mean()}
+        for (B, K), errors in error.groupby([large['B'], large['K']]):
+            means = errors.groupby(large['component']).mean()
+            row[f'{B:,.0f}, K = {K}'] = f'{means.mean():+.4f} ± {means.sem():.4f}'
+        found.append(row)
+    return pd.DataFrame(found)
+
+
+if __name__ == '__main__':
+    constants = read_constants(f'{ROOT}/studies/law/constants-32.csv')[LAW]
+    table = costs(read_results(sys.argv[1]), *constants.loc['', ['level', 'slope']])
+    means = table.pivot_table('D', 'B', 'K').add_prefix('D at K = ')
+    means['XE of P_c'] = table.groupby('B')['xe'].mean()
+    means['amplitude'] = [fit('constant', of_budget)[0] for _, of_budget in table.groupby('B')]
+    print(f'nats a token, by tokens an epoch\n{means.to_string(float_format="{:.4f}".format)}\n')
+    largest = int(sys.argv[2]) if len(sys.argv) > 2 else int(np.median(means.index))
+    if not (table['B'] <= largest).any():
+        fail(f'{sys.argv[1]} has no mixture on {largest:,} tokens or fewer, with its specialists')
+    if (table['B'] > largest).any():
+        print(f'constants from {largest:,} tokens and fewer; forecast less measured at more')
+        print(compare(table, largest).to_string(index=False, float_format='{:.4f}'.format))
