@@ -71,7 +71,7 @@ help:
 	@sed -n '/^$$/q; s/^# //p' Makefile
 
 .venv/installed: requirements.txt
-	python3 -m venv .venv
+	[ -x .venv/bin/python ] || python3 -m venv .venv
 	.venv/bin/pip install -q -r requirements.txt
 	touch $@
 
