@@ -44,8 +44,7 @@ def read_settings(path):
                 if key[0] != '_' and not hasattr(value, '__name__')}  # no module or function
     for key, (value, _) in settings.items():
         if not isinstance(value, (bool, int, float, str, tuple, list, type(None))):
-            fail(f'{path}: {key} is no plain value, as a setting must be: assign it below'
-                 ' override(globals())')
+            fail(f'{path}: {key} is no plain value: assign it below override(globals())')
     return settings
 
 

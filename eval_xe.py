@@ -50,7 +50,7 @@ from curves import (COLUMNS, DIFFERENCES, average, cluster_bootstrap, component_
 from machine import choose_device, choose_dtype, compile_model
 from model import GPT
 from processes import optimal_losses
-from runs import match_parts, missing_lines, parts_alone, read_runs
+from runs import match_parts, missing_parts, parts_alone, read_runs
 
 # ---- losses ------------------------------------------------------------------
 
@@ -163,9 +163,8 @@ def decompose(run, parts, curves):
     result = {}
     for c, quantities in curves[run['folder']].items():
         known = dict(quantities)
-        for part, of_part in parts.items():
-            other = of_part.get('' if part == 'tagged' else c)
-            if other and c in curves[other['folder']]:
+        for (part, of), other in parts.items():
+            if of in ('', c) and c in curves[other['folder']]:
                 known[part] = curves[other['folder']][c]['xe']
         result[c] = known | {name: known[a] - known[b] for name, (a, b) in DIFFERENCES.items()
                              if a in known and b in known}
@@ -252,8 +251,13 @@ if __name__ == '__main__':
     for name in COLUMNS:
         write_csv(results_dir, name, rows[name])
     pictures = plot_xe.draw(results_dir)
-    for line in missing_lines(evaluated, parts, runs):
-        print(line)
+    missing = {folder: part for run in evaluated for (part, _), (folder, _)
+               in missing_parts(run, parts[run['folder']]).items()}
+    if missing:  # parts that are begun under names of their own are found among --runs
+        counts = collections.Counter(missing.values()).items()
+        print('ΔXE and its parts (specialist: ΔXE; diluted, tagged: the decomposition) lack'
+              f' {", ".join(f"{n} {part}" for part, n in counts)} run(s), which python sweep.py'
+              f" --parts_of='{runs}' trains")
     head = f'{split} split, {ckpt} checkpoint; nats per token; docs/outputs.md has the columns'
     text = '\n'.join([head, plot_xe.INTERVALS, *plot_xe.table(results_dir), *notes(evaluated), ''])
     replace_file(os.path.join(results_dir, 'table.txt'), text)

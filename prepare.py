@@ -9,13 +9,9 @@ data/<dataset>/<component>/<split>.bin, <split>.idx.npy and meta.json.
     python prepare.py config/demo.py       # eight Markov chains, whose exact XE is known
     python prepare.py --dataset=mess3 --source=synthetic --processes=mess3:4
 
-A source of text (sources.py) has a text column, a label column that names each document's
-component, and splits; a hash of the text deals a tenth of train's documents to each of val and test
-that is missing. A text is kept once, in test or val rather than in train. The documents are staged
-on disk, a tokenizer is trained on train, and they are encoded: a few megabytes at a time, and some
-120 bytes for each document. data/<dataset> takes its place in one step, when it is whole.
-
-A synthetic process is an array T[v, i, j] (see processes.py), saved beside its tokens.
+Documents of a source of text (sources.py) are staged on disk, a tokenizer is trained on train, and
+they are encoded: a few megabytes at a time, and some 120 bytes for each document. Processes are in
+processes.py. docs/outputs.md (Sources and tokenizers) has what is read, and how.
 """
 # -----------------------------------------------------------------------------
 source = 'ccdv/arxiv-classification'  # a data set on the hub, a local folder or file, or synthetic
@@ -74,11 +70,6 @@ BATCH_BYTES = 4_000_000  # documents are read and encoded so many bytes at a tim
 BAR = {'leave': False, 'disable': None, 'unit_scale': True}
 
 # ---- documents by component and split ----------------------------------------
-
-def split_path(folder, component, split):
-    """Returns where a component's split lies in a folder: the path less the ending of a file."""
-    return os.path.join(folder, safe_name(component), split)
-
 
 def check_labels(labels):
     """Fails where a label cannot be a component, or may be taken for another: their letters look
@@ -188,7 +179,7 @@ def write_tokens(folder, component, split, batches, encode, bar, count_bytes=len
     """Encodes lists of documents (bytes, or arrays of tokens) to <split>.bin (uint16, end to end)
     and <split>.idx.npy (int64, where each begins, and the end). encode maps such a list to a list
     of uint16 arrays. Returns {'docs', 'tokens', 'bytes', 'sha256'} as meta.json has them."""
-    path = split_path(folder, component, split)
+    path = os.path.join(folder, safe_name(component), split)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     lengths, n_bytes, digest = array.array('q', [0]), 0, hashlib.sha256()
     with open(path + '.bin', 'xb') as f:
@@ -255,7 +246,7 @@ def prepare_synthetic(folder):
             components[component][split] = write_tokens(folder, component, split,
                                                         [docs.astype('<u2')], list, bar)
     for component, process in tensors.items():
-        save_array(split_path(folder, component, 'process.npy'), process)
+        save_array(os.path.join(folder, safe_name(component), 'process.npy'), process)
     n_vocab = 1 + max(len(process) for process in tensors.values())
     return {'processes': processes, 'data_seed': data_seed, 'tokenizer': 'none',
             'vocab_size': n_vocab, 'bos_id': n_vocab - 1, 'components': components}

@@ -1,8 +1,5 @@
 """The runs in out/: what each is, which share a setting, and what a mixture is compared with.
-
-M is a mixture of K components with budget B. P_c is the specialist of component c, trained on c
-alone with budget B. D_c is diluted: trained on c alone with what c gives to M, B / K. M_tag is
-tagged: M whose windows begin with the name of their component.
+The parts of a mixture M are P_c, D_c and M_tag of README.md (What is measured).
 """
 import collections
 import glob
@@ -15,7 +12,6 @@ from configurator import (code_of, fail, join_names, lock_holder, looked_in, sho
 from sample_mix import held_windows, list_documents, read_meta
 
 SEEDS = ('seed', 'mix_seed')
-KINDS = ('specialist', 'diluted', 'tagged')  # of parts
 
 # ---- runs --------------------------------------------------------------------
 
@@ -98,9 +94,7 @@ def parts_of(run_folder, record, settings):
     ('specialist', c), D_c ('diluted', c), M_tag ('tagged', ''). They have the settings, seeds and
     steps of M but for keys, {key: value}. A component may hold too few tokens for its P_c or D_c. A
     run on one component is its own P_c and has no parts; with tags, it has P_c, as M_tag has.
-
-    record is what draw_mix says of M. settings has M's dataset, seed, mix_seed, block_size,
-    token_budget, shuffle_components and constant_per_component, and tag where that may be True."""
+    record is draw_mix's, and settings are M's, among them tag where that may be True."""
     parent, M = os.path.split(os.path.normpath(run_folder))
     components, K, T = record['components'], len(record['components']), settings['block_size']
     constant, tag = settings['constant_per_component'], settings.get('tag', False)
@@ -131,9 +125,9 @@ def parts_of(run_folder, record, settings):
 
 
 def match_parts(runs):
-    """Returns {folder: {'specialist': {c: run}, 'diluted': {c: run}, 'tagged': {'': run}}}: what
-    each run is compared with, as far as it is among the runs. They agree with it in setting, steps
-    and seeds. The specialists are of the components that it is evaluated on."""
+    """Returns {folder: {(part, component): run}}, the keys of parts_of: what each run is compared
+    with, as far as it is among the runs. They agree with it in setting, steps and seeds. The
+    specialists are of the components that it is evaluated on."""
     def key(run, gives, tag=False):
         free = 'token_budget', 'tag', 'constant_per_component', 'shares'
         return identity(run, *free), tag, *sorted(gives.items())
@@ -147,17 +141,15 @@ def match_parts(runs):
         wanted = {(part, c): key(run, {c: n} if c else tokens_of_each(mix), tag=not c)
                   for (part, c), n in tokens.items() if part != 'specialist'}
         wanted |= {('specialist', c): key(run, {c: budget}) for c in run['evaluated']}
-        result[run['folder']] = {kind: {c: trained[k] for (part, c), k in wanted.items()
-                                        if part == kind and k in trained} for kind in KINDS}
+        result[run['folder']] = {name: trained[k] for name, k in wanted.items() if k in trained}
     return result
 
 
 def parts_alone(runs, parts):
     """Returns the folders of runs that are a D_c or M_tag of others and nothing else, a set."""
-    folders = {part: {other['folder'] for run in runs if run['k'] > 1 and not run['tag']
-                      for other in parts[run['folder']][part].values()}
-               for part in KINDS}
-    return (folders['diluted'] | folders['tagged']) - folders['specialist']
+    used = {(part, other['folder']) for run in runs if run['k'] > 1 and not run['tag']
+            for (part, _), other in parts[run['folder']].items()}
+    return {folder for part, folder in used if ('specialist', folder) not in used}
 
 
 def missing_parts(run, parts):
@@ -166,20 +158,10 @@ def missing_parts(run, parts):
     A part that is begun has its folder. `sweep.py --parts_of` trains them."""
     missing, T = {}, run['block_size']
     for (part, c), (folder, keys) in parts_of(run['folder'], run['mix'], run).items():
-        there = parts[part].get(c, {'unfinished': True, 'folder': folder})
+        there = parts.get((part, c), {'unfinished': True, 'folder': folder})
         if not there['unfinished'] or part == 'specialist' and c not in run['evaluated']:
             continue
         docs = list_documents(run['meta'], c, 'train', run['shuffle_components']) if c else None
         if not c or held_windows(docs, T) >= keys['token_budget'] // T:
             missing[part, c] = there['folder'], keys
     return missing
-
-
-def missing_lines(runs, parts, patterns):
-    """Returns a line that says how many runs ΔXE and its terms lack, and what trains them: parts
-    that are begun under names of their own are found among the runs of the patterns. Or none."""
-    missing = {folder: part for run in runs for (part, _), (folder, _)
-               in missing_parts(run, parts[run['folder']]).items()}
-    counts = ', '.join(f'{n} {part}' for part, n in collections.Counter(missing.values()).items())
-    return [f'ΔXE and its parts (specialist: ΔXE; diluted, tagged: the decomposition) lack {counts}'
-            f" run(s), which python sweep.py --parts_of='{patterns}' trains"] if missing else []

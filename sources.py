@@ -207,13 +207,6 @@ def fail_on_source(name, error, where='', also=''):
     fail(f'{name}{f", {where}" if where else " cannot be loaded"}: {line[:300]}{also}')
 
 
-def class_names(path, column):
-    """Returns the names of a column's classes (datasets' ClassLabel) in a parquet file, or []."""
-    metadata = pyarrow.parquet.read_schema(path).metadata or {}
-    info = json.loads(metadata.get(b'huggingface', '{}')).get('info', {})
-    return info.get('features', {}).get(column, {}).get('names', [])
-
-
 def to_document(texts, label, by_number, by_name):
     """Returns (component, document in bytes): several texts are joined by an empty line. A label is
     its component, or where there are classes, {number or name: name}, the one that it says."""
@@ -250,7 +243,9 @@ def read_file(path, columns, separator, quotes, name='', names=()):
             text, folder = open_letters(path, name).read(), os.path.dirname(path)
             rows, parse = [('', (text, os.path.basename(folder)))], list
         elif kind == '.parquet':
-            names = names or class_names(path, columns[-1])
+            metadata = pyarrow.parquet.read_schema(path).metadata or {}  # of datasets' ClassLabel
+            info = json.loads(metadata.get(b'huggingface', '{}')).get('info', {})
+            names = names or info.get('features', {}).get(columns[-1], {}).get('names', [])
             rows, parse = read_parquet(path, columns)
         elif kind in READERS:
             rows, parse = READERS[kind](open_letters(path, name), columns, separator, quotes)

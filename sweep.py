@@ -17,11 +17,7 @@ With --sets the runs are those alone, for each seed: components with commas betw
 tells a run apart, of token_budget, shares, tag, shuffle_components and constant_per_component. A
 config file may reckon them: see config/pairs.py. With --parts_of they are what the runs named there
 lack, in folders beside them, with the settings, budget, steps and seeds that they must have.
-
-The same command goes on where it was stopped: what is done is left, what is begun is resumed. A run
-is done when its ckpt.pt says so, for these settings, data and code. Runs of other settings in the
-same folders end the sweep before it begins, or are replaced by --overwrite=True. Ctrl-C and SIGTERM
-reach the runs, which save. Two sweeps at once share the runs: none is trained twice.
+The same command goes on where it was stopped (docs/outputs.md: Runs that are cut short).
 """
 # -----------------------------------------------------------------------------
 k = '1 2 3 4 5'          # K of the mixtures; 1 = the specialists of all candidates
@@ -243,8 +239,7 @@ if __name__ == '__main__':
         if settings[key] < lowest:
             fail(f'--{key}={settings[key]}: at least {lowest}')
     if ':' in settings['device']:
-        fail(f'--device={settings["device"]}: a sweep chooses the GPU of each run;'
-             ' CUDA_VISIBLE_DEVICES says which it may use')
+        fail(f'--device={settings["device"]}: CUDA_VISIBLE_DEVICES says which it may use')
     for key in ('k', 'seeds'):
         if not re.fullmatch(r'[\s,]*\d[\d\s,]*', settings[key]):
             fail(f'--{key}={settings[key]}: a list of whole numbers, such as 1 2 3')

@@ -7,13 +7,7 @@ people and other tools read of it: best.pt, config.json, mix.json, log.csv.
     torchrun --standalone --nproc_per_node=4 train.py config/k2.py
     python train.py config/cpu.py config/k2.py --init_from=resume    # go on with that run
 
-A run can be killed at any instant: ckpt.pt is always whole, and a run that is resumed equals one
-that was never stopped, bit for bit with one process on the CPU. SIGTERM and SIGINT (Ctrl-C) end it
-after the step under way, torchrun's processes at the next row of log.csv, with a checkpoint (status
-143 and 130). A resume may change the number of steps, eval_interval, patience, logging and the
-machine; any other key that differs is refused by name, and so is another model.py. A folder has one
-writer. With --init_from=auto one command starts a run, goes on with it or leaves it as it is.
-
+A run can be killed at any instant and goes on as if it had not been: docs/outputs.md has the rules.
 A step reads gradient_accumulation_steps x batch_size windows of block_size tokens, however many
 processes share them. The number of steps follows from the budget: epochs x windows in the budget /
 windows in a step, rounded down. A key that you add below counts as part of the run's setting.

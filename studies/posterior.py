@@ -109,7 +109,8 @@ def draw(title, by_k):
 if __name__ == '__main__':
     vars(eval_xe).update(settings, device=choose_device(device))
     all_runs = read_runs(runs, which=ckpt)
-    parts = {folder: found['diluted'] for folder, found in match_parts(all_runs).items()}
+    parts = {folder: {c: run for (part, c), run in found.items() if part == 'diluted'}
+             for folder, found in match_parts(all_runs).items()}
     mixtures = [run for run in all_runs if run['k'] > 1 and len(parts[run['folder']]) == run['k']]
     if not mixtures:
         fail(f'--runs={runs}: no run of K > 1 that has all its D_c there (sweep.py --parts_of='

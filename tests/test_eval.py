@@ -159,9 +159,9 @@ def test_parts_on_known_predictors():
             'bayes_ambiguity': cluster_bootstrap(mixture - losses[i], unit, 'p')}
         summed.append((mixture - losses[i]).sum(1))
     specialist, components = {'folder': 'P'}, list(curves['M'])
-    parts = {part: dict.fromkeys(components, specialist) for part in ('specialist', 'diluted')}
+    parts = {(part, c): specialist for part in ('specialist', 'diluted') for c in components}
     mixture = {'folder': 'M', 'mix': {'components': components}}
-    by_component = eval_xe.decompose(mixture, parts | {'tagged': {'': specialist}}, curves)
+    by_component = eval_xe.decompose(mixture, parts | {('tagged', ''): specialist}, curves)
     mean = average(list(by_component.values()))
     assert not mean['dilution'].mean.any() and not mean['transfer'].mean.any()
     np.testing.assert_allclose(mean['ambiguity'].mean, mean['bayes_ambiguity'].mean, atol=1e-12)
