@@ -181,7 +181,7 @@ def test_a_mistake_in_training_writes_nothing(small, trained, fails, args, says)
 
 # ---- eval_xe.py and sample_mix.py
 
-def test_evaluation_writes_what_the_design_says(small, trained):
+def test_evaluation_writes_what_the_design_says(small, trained, all_pictures):
     run('eval_xe.py', '--runs=out/small-k?-s0,out/small-k1-s0-[abc]*', '--dump=True')
     by_position, by_component, vs_k = (rows(f'results/xe_{name}.csv')
                                        for name in ('by_position', 'by_component', 'vs_k'))
