@@ -34,7 +34,7 @@ import model
 import sample_mix
 from checkpoint import run_state
 
-KILLS = int(os.environ.get('KILLS', 4))  # `make torture` sets it higher
+KILLS = int(os.environ.get('KILLS', 2))  # `make torture` sets it higher
 ARGS = [*TRAIN, '--k=2', '--dropout=0.1', '--max_iters=47', '--log_interval=4', '--eval_interval=9',
         '--compile=False']
 
