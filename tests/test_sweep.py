@@ -368,27 +368,37 @@ def test_a_sweep_goes_on_past_a_failure_and_the_same_command_mends_it(project, f
         assert torch.load(f'{folder}/ckpt.pt')['iter_num'] == 6
 
 
-def test_two_sweeps_at_once_share_the_runs(project):
-    args = ['--k=2', '--parts=False', '--seeds=0', '--max_iters=40']
-    sweeps = {name: begin(*args, output=name) for name in ('one.txt', 'two.txt')}
-    for name, process in sweeps.items():
-        status, output = end(process, name)
-        assert status == 0 or 'being trained by another process' in output, output
-    path, = glob.glob('out/*.log')
-    with open(path) as f:
-        assert f.read().count('best val_xe') == 1  # the line that ends a training
+def test_a_run_that_another_process_trains_is_left_to_it(listed, capsys, monkeypatch):
+    args = ['--k=2', '--parts=False', '--seeds=0 1', '--max_iters=1000000']
+    words, _ = listed(*args, '--control=0')
+    other = start('train.py', *words)
+    while not os.path.exists('out/small-k2-s0/ckpt.pt'):
+        assert other.is_alive()
+        time.sleep(0.1)
+    started = stand_in(monkeypatch, lambda words, **more: 1)
+
+    def trained():
+        started.clear()
+        with pytest.raises(SystemExit):
+            run('sweep.py', *RUN, *args)
+        return {value_of('out_dir', words) for words in started}
+    assert trained() == {'out/small-k2-s1-m1'}
+    said = '1 of 2 runs are being trained by another process, such as out/small-k2-s0: '
+    assert said in capsys.readouterr().err
+    other.terminate()
+    other.join()
+    assert trained() == {'out/small-k2-s0', 'out/small-k2-s1-m1'}
 
 
 def test_no_run_goes_on_without_its_sweep(project):
     """A sweep is killed: each run gets one SIGTERM. At a second one it would not save."""
-    process = subprocess.Popen([sys.executable, os.path.join(ROOT, 'sweep.py'), *RUN, '--k=2',
-                                '--parts=False', '--seeds=0 1', '--max_iters=1000000'])
+    process = begin('--k=2', '--parts=False', '--seeds=0 1', '--max_iters=1000000')
     folders = ['out/small-k2-s0', 'out/small-k2-s1-m1']
     while not all(os.path.exists(f'{folder}/best.pt') for folder in folders):
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.1)
     process.kill()
-    assert process.wait() == -signal.SIGKILL
+    assert end(process)[0] == -signal.SIGKILL
     for _ in range(300):
         if runs_alive():
             time.sleep(0.1)
@@ -402,7 +412,7 @@ def test_a_sweep_that_is_killed_at_random_goes_on_bit_for_bit(listed):
     """The same command ends as its runs do by themselves. KILLS=20 kills it 20 times."""
     kills, rng = int(os.environ.get('KILLS', 1)), random.Random(0)
     seeds = '0 1' if kills > 1 else '0'
-    args = ['--k=2', f'--seeds={seeds}', '--parts=False', '--max_iters=300']
+    args = ['--k=2', f'--seeds={seeds}', '--parts=False', '--max_iters=150']
     for line in listed(*args, '--control=0'):
         run('train.py', *line)
     undisturbed = {folder: state(folder) for folder in glob.glob('out/*/')}
@@ -416,7 +426,7 @@ def test_a_sweep_that_is_killed_at_random_goes_on_bit_for_bit(listed):
             while kills % 2 and process.is_alive() and not glob.glob('out/*/ckpt.pt'):
                 time.sleep(0.1)  # in training, or any time
             if kills:
-                time.sleep(rng.uniform(0, 5))
+                time.sleep(rng.uniform(0, 2))
             if kills and process.is_alive():
                 os.kill(process.pid, number)
                 kills -= 1
