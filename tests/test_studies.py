@@ -11,6 +11,7 @@ from processes import build_processes, component_losses, sample_process
 from studies import budgets, manpages
 from studies.amplitudes import compare
 from studies.decay import fit_columns, fit_decay, fold_means, holm, p_values
+from studies.known_answer import summarise
 from studies.manpages import documents
 from studies.positions import bin_means, costs_by_position, held_out_errors, shape
 from studies.posterior import specialist_mixture
@@ -212,3 +213,17 @@ def test_a_manual_page_becomes_text_without_troff(monkeypatch):
     assert [*documents(page)] == ['ls - toon de inhoud\nls(1)\ntwee  woorden\n']
     monkeypatch.setattr(manpages, 'SHORTEST', 10)
     assert [*documents(page)] == ['ls - toon de inhoud\n', 'ls(1)\ntwee  woorden\n']
+
+
+def test_how_far_runs_are_from_the_known_answer(tmp_path):
+    """Two runs on two components: one is .03 above the optimum at positions 2 and 3 alone."""
+    rows = [{'dataset': 'd', 'k': 2, 'run': run, 'component': c, 'position': t, 'bayes_xe': 1.0,
+             'xe': 1.0 + run * 0.03 * (t in (2, 3)) + 0.005 * (-1)**c}  # which cancels
+            for run in (0, 1) for c in (0, 1) for t in range(8)]
+    pd.DataFrame(rows).to_csv(tmp_path / 'xe_by_position.csv')
+    pd.DataFrame([{'dataset': 'd', 'k': 2, 'unigram_xe': 1.5, 'entropy_rate': 0.5}]).to_csv(
+        tmp_path / 'xe_vs_k.csv')
+    row, = summarise(str(tmp_path)).reset_index().to_dict('records')
+    assert (row['k'], row['runs'], row['worst bin']) == (2, 2, pytest.approx(0.03))
+    assert row['excess'] == pytest.approx(0.03 * 2 / 8 / 2)
+    assert row['percent'] == pytest.approx(100 * row['excess'])

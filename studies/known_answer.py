@@ -1,0 +1,49 @@
+"""How near do runs on synthetic processes come to the least possible XE? The table of
+docs/results.md, and a check: exit status 1 where a run is too far from it somewhere.
+
+    make known-answer
+    python studies/known_answer.py results/known-coins results/known-mess3 results/known-markov
+
+The folders are eval_xe.py's. Of each data set and K: the number of runs; the largest excess over
+the Bayes optimum in any run and any bin of positions (0, 1, 2-3, 4-7, ..), the mean over components
+of a run; and the mean excess over runs with the sd of a run, in nats a token and in percent of what
+context can bring, unigram XE - entropy rate.
+"""
+import os
+import sys
+
+import pandas as pd
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+
+from curves import log_bins
+from plot_xe import read_csv
+
+GOAL = 0.01  # nats, in every bin
+
+
+def summarise(folder):
+    """Returns a DataFrame of a folder of eval_xe.py's: a row for each data set and K."""
+    rows = read_csv(folder, 'xe_by_position').dropna(subset='bayes_xe')
+    rows = rows.assign(excess=rows['xe'] - rows['bayes_xe'],
+                       bin=log_bins(rows['position'].max() + 1)[rows['position']])
+    of_run = rows.groupby(['dataset', 'k', 'run'])['excess'].mean().reset_index()
+    worst = rows.groupby(['dataset', 'k', 'run', 'bin'])['excess'].mean().abs()
+    means = of_run.groupby(['dataset', 'k'])['excess']
+    context = read_csv(folder, 'xe_vs_k').groupby(['dataset', 'k'])[
+        ['unigram_xe', 'entropy_rate']].mean()
+    return pd.DataFrame({
+        'runs': means.count(), 'worst bin': worst.groupby(['dataset', 'k']).max(),
+        'excess': means.mean(), 'sd': means.std(),
+        'percent': 100 * means.mean() / (context['unigram_xe'] - context['entropy_rate'])})
+
+
+if __name__ == '__main__':
+    table = pd.concat(map(summarise, sys.argv[1:] or ['results']))
+    print('XE above the Bayes optimum, nats a token\n' + table.reset_index().to_string(
+        index=False, na_rep='', float_format='{:.4f}'.format))
+    far = table[table['worst bin'] > GOAL]
+    for (dataset, k), worst in far['worst bin'].items():
+        print(f'{dataset}, K = {k}: {worst:.4f} nats above the optimum in a bin: not trained to it')
+    sys.exit(1 if len(far) else 0)
