@@ -103,18 +103,19 @@ bench: $(INSTALLED)
 sweep: $(INSTALLED)
 	$(PYTHON) sweep.py $(CONFIG) --k='$(K)' --seeds='$(SEEDS)' --jobs=$(J)
 
-# The data of config/NAME.py, of synthetic processes, then mixtures of K = 1, 2, 4 and 8 of them.
-# Data that are the same as before stay, and so do the runs on them.
+# The data of config/NAME.py, of synthetic processes, then mixtures of K = 1, 2, 4 and 8 of them,
+# with one seed or more. Data that are the same as before stay, and so do the runs on them.
 define answer
 $(PYTHON) prepare.py config/$(1).py --overwrite=True
-$(PYTHON) sweep.py config/$(1).py --k='1 2 4 8' --seeds=0 --parts=False --control=0 --jobs=2 \
+$(PYTHON) sweep.py config/$(1).py --k='1 2 4 8' --seeds='$(2)' --parts=False --control=0 --jobs=2 \
   --overwrite=True
 endef
 
 demo: $(INSTALLED)
-	$(call answer,demo)
+	$(call answer,demo,0)
 
 known-answer: $(INSTALLED)
-	$(call answer,known-coins)
-	$(call answer,known-mess3)
-	$(call answer,known-markov)
+	$(call answer,known-coins,0 1)
+	$(call answer,known-mess3,0 1)
+	$(call answer,known-markov,0 1)
+	$(PYTHON) studies/known_answer.py $(addprefix results/known-,coins mess3 markov)

@@ -9,6 +9,7 @@ studies/law/constants-32.csv, and the amplitude in D_c(S) = -amplitude ln(sum of
 
     constant   b                     what another text costs does not depend on B
     ratio      b XE_c(P_c)           D is a share of the specialist's XE
+    mean       b mean of XE_c(P_c)   of its mean over components (added after the others were known)
     between    b XE_c(P_c)^p
     power      b (B / 96,000)^p
 
@@ -35,6 +36,7 @@ LAW = 'line cut at 0'
 FORMS = {  # {name: (amplitude from constants, XE_c(P_c) in nats and B, where the search starts)}
     'constant': (lambda xe, B, b: b + 0 * xe, (0.4,)),
     'ratio': (lambda xe, B, b: b * xe, (0.1,)),
+    'mean': (lambda xe, B, b: b * xe.groupby(B).transform('mean'), (0.1,)),
     'between': (lambda xe, B, b, p: b * xe**p, (0.2, 0.5)),
     'power': (lambda xe, B, b, p: b * (B / 96_000)**p, (0.4, 0.0))}
 
