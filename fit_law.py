@@ -14,7 +14,8 @@ the share of j in the mixture S, 1 / K unless shares say otherwise, the law is, 
 
 Its three constants are fitted to the mixtures in the results, or taken from another fit: then
 specialists suffice, evaluated on all components. LAWS has this law, others and rivals; add yours.
-In unequal shares it was wrong: what gave an eighth paid .12 nats more (docs/results.md).
+In unequal shares it was wrong: what gave an eighth paid .12 nats more. Where the budget grows, the
+amplitude falls as XE_c(P_c) does: constants of another budget want that factor (docs/results.md).
 
 Intervals are 90%: of a run, from the law's error in the fit; of constants and means, from the
 jackknife over components, whose errors they are. docs/outputs.md has the CSV columns.
