@@ -31,12 +31,12 @@ def summarise(folder):
     of_run = rows.groupby(['dataset', 'k', 'run'])['excess'].mean().reset_index()
     worst = rows.groupby(['dataset', 'k', 'run', 'bin'])['excess'].mean().abs()
     means = of_run.groupby(['dataset', 'k'])['excess']
-    context = read_csv(folder, 'xe_vs_k').groupby(['dataset', 'k'])[
-        ['unigram_xe', 'entropy_rate']].mean()
+    vs_k = read_csv(folder, 'xe_vs_k').groupby(['dataset', 'k'])
+    context = (vs_k['unigram_xe'].mean() - vs_k['entropy_rate'].mean()).round(9)  # 0 for one coin
     return pd.DataFrame({
         'runs': means.count(), 'worst bin': worst.groupby(['dataset', 'k']).max(),
         'excess': means.mean(), 'sd': means.std(),
-        'percent': 100 * means.mean() / (context['unigram_xe'] - context['entropy_rate'])})
+        'percent': 100 * means.mean() / context.where(context > 0)})
 
 
 if __name__ == '__main__':
