@@ -35,6 +35,11 @@ BY_TWO = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--npro
           os.path.join(ROOT, 'train.py')]
 
 
+def pytest_configure(config):
+    for text in ('Glyph', '`torch.jit', 'Detected pickle protocol 4'):  # of others' code, expected
+        config.addinivalue_line('filterwarnings', f'ignore:{text}')
+
+
 def pytest_collection_finish():
     gc.freeze()  # run() collects garbage each time: not among the imports' objects
 

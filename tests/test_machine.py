@@ -15,7 +15,7 @@ from test_scripts import rows
 import configurator
 import machine
 
-ONE = [*TRAIN, '--k=1', '--max_iters=1']
+ONE = [*TRAIN, '--k=1', '--max_iters=1', '--compile=False']
 
 
 def test_a_rank_without_a_world_is_a_process_like_any_other(small, monkeypatch, fails):
