@@ -6,7 +6,8 @@
 # make sweep          mixtures, tagged, diluted and specialist runs for each K and seed, and the
 #                     shuffled control, J at a time; then their tables and pictures (sweep.py):
 #                     make sweep CONFIG=config/cpu.py K="1 2 3 4 5" SEEDS="0 1 2" J=2
-# make known-answer   how near training comes to the exact answer, on three families of processes
+# make known-answer   how near training comes to the exact answer, on three families of processes,
+#                     and whether that is near enough
 # make bench          speeds and memory on this machine
 # make torture        a run killed at 200 random moments, 2,000 random settings; some 20 minutes
 
