@@ -217,13 +217,20 @@ def test_a_manual_page_becomes_text_without_troff(monkeypatch):
 
 def test_how_far_runs_are_from_the_known_answer(tmp_path):
     """Two runs on two components: one is .03 above the optimum at positions 2 and 3 alone."""
-    rows = [{'dataset': 'd', 'k': 2, 'run': run, 'component': c, 'position': t, 'bayes_xe': 1.0,
+    rows = [{'dataset': 'd', 'setting': 'a=1', 'k': 2, 'run': run, 'component': c, 'position': t,
+             'bayes_xe': 1.0,
              'xe': 1.0 + run * 0.03 * (t in (2, 3)) + 0.005 * (-1)**c}  # which cancels
             for run in (0, 1) for c in (0, 1) for t in range(8)]
-    pd.DataFrame(rows).to_csv(tmp_path / 'xe_by_position.csv')
-    pd.DataFrame([{'dataset': 'd', 'k': 2, 'unigram_xe': 1.5, 'entropy_rate': 0.5}]).to_csv(
+    other = [row | {'setting': 'a=2', 'run': 2, 'xe': 1.5} for row in rows[:16]]
+    pd.DataFrame(rows + other).to_csv(tmp_path / 'xe_by_position.csv')
+    pd.DataFrame([{'dataset': 'd', 'setting': setting, 'k': 2, 'unigram_xe': 1.5,
+                   'entropy_rate': 0.5} for setting in ('a=1', 'a=2')]).to_csv(
         tmp_path / 'xe_vs_k.csv')
-    row, = summarise(str(tmp_path)).reset_index().to_dict('records')
+    row, other = summarise(str(tmp_path)).reset_index().to_dict('records')
+    assert (other['runs'], other['worst bin']) == (1, pytest.approx(0.5))  # is not averaged with it
     assert (row['k'], row['runs'], row['worst bin']) == (2, 2, pytest.approx(0.03))
     assert row['excess'] == pytest.approx(0.03 * 2 / 8 / 2)
     assert row['percent'] == pytest.approx(100 * row['excess'])
+    pd.DataFrame(rows).assign(bayes_xe=np.nan).to_csv(tmp_path / 'xe_by_position.csv')
+    with pytest.raises(SystemExit):  # nothing is no success
+        summarise(str(tmp_path))
