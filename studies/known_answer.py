@@ -5,8 +5,8 @@ docs/results.md, and a check: exit status 1 where a run is too far from it somew
     python studies/known_answer.py results/known-coins results/known-mess3 results/known-markov
 
 The folders are eval_xe.py's. Of each data set, setting and K: the number of runs; the largest
-excess over the Bayes optimum in any run and any bin of positions (0, 1, 2-3, 4-7, ..), the mean over
-components of a run; and the mean excess over runs with the sd of a run, in nats a token and in
+excess over the Bayes optimum in any run and any bin of positions (0, 1, 2-3, 4-7, ..), the mean
+over components of a run; and the mean excess over runs with the sd of a run, in nats a token and in
 percent of what context can bring, unigram XE - entropy rate.
 """
 import os
