@@ -2,6 +2,7 @@
 
     python studies/posterior.py     # of the runs of K > 1 under out/ that have all their D_c there
     python studies/posterior.py --runs='out/demo*' --results_dir=results/demo
+    python studies/posterior.py --part=specialist    # of the P_c, which read the whole budget
 
 Q predicts by Bayes' rule with the K diluted specialists D_c of a run, as if each were the truth,
 from the window's own context. `specialist_gap` is Q's loss minus that of the component's own D_c,
@@ -12,6 +13,7 @@ run, as decomposition.csv has the terms of ΔXE; the pictures have the means ove
 """
 # -----------------------------------------------------------------------------
 runs = 'out/*'                # folders of the runs and of their D_c, a pattern, as in eval_xe.py
+part = 'diluted'              # of which models: diluted, the D_c, or specialist, the P_c
 split = 'test'                # train, val or test
 ckpt = 'best'                 # best, last or a snapshot
 windows_per_component = 4096  # evaluation windows of each component; 0 = all
@@ -66,7 +68,7 @@ def mixture_curves(run, diluted):
     components, curves = run['mix']['components'], {}
     by_model = [eval_xe.run_losses(diluted[c], components) for c in components]
     if None in by_model:
-        tqdm.write(f'left out: the D_c of {run["folder"]} were trained with another model.py')
+        tqdm.write(f'left out: specialists of {run["folder"]} were trained with another model.py')
         return {}
     for i, c in enumerate(components):
         losses = np.stack([losses[c] for losses in by_model]).astype(np.float64)  # (K, N, T)
@@ -98,8 +100,9 @@ def draw(title, by_k):
     rows = [{'k': k, 'n_runs': n, 'quantity': name, 'position': t, 'mean': mean, 'band_low': low,
              'band_high': high} for k, (n, curves) in by_k.items() for name, curve in curves.items()
             for t, (mean, low, high) in enumerate(zip(curve.mean, *curve.band()))]
-    fig, axes = figure(title, 'the Bayes mixture of the specialists trained on B / K; bands: 95%,'
-                       ' simultaneous over positions', 2, 4.5)
+    tokens = {'diluted': 'B / K', 'specialist': 'B'}[part]
+    fig, axes = figure(title, f'the Bayes mixture of the specialists trained on {tokens}; bands:'
+                       ' 95%, simultaneous over positions', 2, 4.5)
     for ax, (name, label) in zip(axes, QUANTITIES.items()):
         draw_curves(ax, pd.DataFrame(rows), name, label)
     axes[0].set_ylim(0, 1)
@@ -107,14 +110,17 @@ def draw(title, by_k):
 
 
 if __name__ == '__main__':
+    if part not in ('diluted', 'specialist'):
+        fail(f'--part={part}: choose diluted or specialist')
     vars(eval_xe).update(settings, device=choose_device(device))
     all_runs = read_runs(runs, which=ckpt)
-    parts = {folder: {c: run for (part, c), run in found.items() if part == 'diluted'}
+    parts = {folder: {c: run for (kind, c), run in found.items() if kind == part}
              for folder, found in match_parts(all_runs).items()}
-    mixtures = [run for run in all_runs if run['k'] > 1 and len(parts[run['folder']]) == run['k']]
+    mixtures = [run for run in all_runs if run['k'] > 1 and not run['tag']
+                and len(parts[run['folder']]) == run['k']]
     if not mixtures:
-        fail(f'--runs={runs}: no run of K > 1 that has all its D_c there (sweep.py --parts_of='
-             ' trains them)')
+        fail(f'--runs={runs}: no run of K > 1 that has all its {part} runs there (sweep.py'
+             ' --parts_of= trains them)')
     words, rows, groups = setting_words(mixtures), [], {}
     for run in tqdm(mixtures, 'evaluating', leave=False):
         by_component = mixture_curves(run, parts[run['folder']])

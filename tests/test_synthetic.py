@@ -305,16 +305,20 @@ def test_the_parts_of_delta_xe(tmp_path, monkeypatch, capsys, all_pictures):
     assert 'parts.png' in os.listdir('results')
 
     # the studies
-    run('studies/posterior.py', '--compile=False')
-    rows = read_rows('posterior')
-    assert len(rows) == 1 + 32 + 2 and os.path.getsize('results/posterior-s.png') > 10000
-    for row in rows:
-        for name in ('specialist_gap', 'posterior'):
-            low, x, high = (float(row[f'{name}{end}']) for end in ('_ci_low', '', '_ci_high'))
-            assert low <= x <= high
-    at = {row['position']: row for row in rows if not row['component']}
-    assert float(at['0']['posterior']) == pytest.approx(0.5) and float(at['31']['posterior']) > 0.9
-    assert sum(float(at[str(t)]['specialist_gap']) for t in range(32)) <= math.log(2)
+    known = {}
+    for part in ('diluted', 'specialist'):
+        run('studies/posterior.py', '--compile=False', f'--part={part}')
+        rows = read_rows('posterior')
+        assert len(rows) == 1 + 32 + 2 and os.path.getsize('results/posterior-s.png') > 10000
+        for row in rows:
+            for name in ('specialist_gap', 'posterior'):
+                low, x, high = (float(row[f'{name}{end}']) for end in ('_ci_low', '', '_ci_high'))
+                assert low <= x <= high
+        at = {row['position']: row for row in rows if not row['component']}
+        known[part] = [float(at[t]['posterior']) for t in ('0', '31')]
+        assert known[part][0] == pytest.approx(0.5) and known[part][1] > 0.9
+        assert sum(float(at[str(t)]['specialist_gap']) for t in range(32)) <= math.log(2)
+    assert known['diluted'] != known['specialist']
     run('studies/decay.py')
     fitted = {(row['setting'], row['k']): row for row in read_rows('decay')}
     assert len(fitted) == len(read_rows('xe_vs_k')) and 'better_fit' in next(iter(fitted.values()))

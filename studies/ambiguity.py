@@ -1,0 +1,71 @@
+"""Ambiguity, XE(M) - XE(M_tag), from many mixtures: by K, and by tokens of context.
+
+    python eval_xe.py --runs='out/*' --results_dir=results/tagged     # mixtures and their M_tag
+    python studies/ambiguity.py results/tagged
+
+The folders are eval_xe.py's. A mixture is one value, the mean over its components, and a mean over
+n mixtures has a 95% t-interval over them, as `dealt` sets of one K share no component. Printed are,
+for each setting and K, that mean and its half-width over the window and in bins of context, and how
+many tokens of context make the component as good as known: from there on the interval of each bin
+lies within 0.01 nats of zero.
+"""
+import os
+import sys
+
+import pandas as pd
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+
+from configurator import fail
+from curves import log_bins, t_interval
+from plot_xe import read_csv
+
+KNOWN = 0.01  # nats: less ambiguity than this at both ends of an interval is as good as none
+
+
+def by_mixture(folder):
+    """Returns ambiguity in nats a token, a DataFrame with a row for each (dataset, setting, k, run)
+    and a column for each position, of a folder of eval_xe.py's; fails where none has its M_tag."""
+    rows = read_csv(folder, 'decomposition')
+    rows = rows[rows['component'].isna()].dropna(subset=['position', 'ambiguity'])
+    if not len(rows):
+        fail(f'{folder} has no mixture with its tagged run (sweep.py --parts_of= trains it)')
+    return rows.astype({'position': int}).pivot(
+        index=['dataset', 'setting', 'k', 'run'], columns='position', values='ambiguity')
+
+
+def summarise(ambiguity):
+    """Returns a DataFrame of by_mixture's mixtures, of one K, with a row for the window, 'all', and
+    for each bin of tokens of context: mean, low and high of its 95% interval, in nats."""
+    bins = log_bins(ambiguity.shape[1])
+    values = {'all': ambiguity.mean(axis=1)}
+    for b in sorted({*bins}):
+        columns = ambiguity.columns[bins == b]
+        name = f'{columns[0]}-{columns[-1]}' if len(columns) > 1 else f'{columns[0]}'
+        values[name] = ambiguity[columns].mean(axis=1)
+    return pd.DataFrame({name: (x.mean(), *t_interval(x)) for name, x in values.items()},
+                        index=['mean', 'low', 'high']).T
+
+
+def known_from(table):
+    """Returns the tokens of context from which on the component is as good as known, or None."""
+    found = None
+    for name, row in table.drop('all').iloc[::-1].iterrows():
+        if max(-row['low'], row['high']) > KNOWN:
+            break
+        found = int(name.partition('-')[0])
+    return found
+
+
+if __name__ == '__main__':
+    found = {}
+    for key, mixtures in pd.concat(map(by_mixture, sys.argv[1:] or ['results'])).groupby(
+            level=['dataset', 'setting', 'k']):
+        if len(mixtures) > 1:  # one has no interval
+            table = summarise(mixtures)
+            found[key] = {'mixtures': len(mixtures), **{
+                name: f'{row["mean"]:+.3f} ± {row["high"] - row["mean"]:.3f}'
+                for name, row in table.iterrows()}, 'known from': known_from(table)}
+    print('ambiguity in nats a token, over the window and by tokens of context')
+    print(pd.DataFrame(found).T.rename_axis(['dataset', 'setting', 'K']).to_string(na_rep='-'))
