@@ -9,7 +9,7 @@ studies/law/constants-32.csv, and the amplitude in D_c(S) = -amplitude ln(sum of
 
     constant   b                     what another text costs does not depend on B
     ratio      b XE_c(P_c)           D is a share of the specialist's XE
-    mean       b mean of XE_c(P_c)   of its mean over components (added after the others were known)
+    mixture    b sum of h_j XE_j     of the mean over the mixture (added before 384,000 was known)
     between    b XE_c(P_c)^p
     power      b (B / 96,000)^p
 
@@ -33,32 +33,32 @@ from configurator import fail
 from fit_law import LAWS, law_rows, measure, read_constants, read_results
 
 LAW = 'line cut at 0'
-FORMS = {  # {name: (amplitude from constants, XE_c(P_c) in nats and B, where the search starts)}
-    'constant': (lambda xe, B, b: b + 0 * xe, (0.4,)),
-    'ratio': (lambda xe, B, b: b * xe, (0.1,)),
-    'mean': (lambda xe, B, b: b * xe.groupby(B).transform('mean'), (0.1,)),
-    'between': (lambda xe, B, b, p: b * xe**p, (0.2, 0.5)),
-    'power': (lambda xe, B, b, p: b * (B / 96_000)**p, (0.4, 0.0))}
+FORMS = {  # {name: (amplitude from rows of `costs` and constants, where the search starts)}
+    'constant': (lambda rows, b: b, (0.4,)),
+    'ratio': (lambda rows, b: b * rows['xe'], (0.1,)),
+    'mixture': (lambda rows, b: b * rows['mean_xe'], (0.1,)),
+    'between': (lambda rows, b, p: b * rows['xe']**p, (0.2, 0.5)),
+    'power': (lambda rows, b, p: b * (rows['B'] / 96_000)**p, (0.4, 0.0))}
 
 
 def costs(rows, level, slope):
     """Returns a DataFrame of what mixtures cost at all budgets of read_results' rows: B, K,
-    component, D (nats), xe (XE_c(P_c), nats) and `unit`, D by the law for an amplitude of 1. Left
-    out is what a gap is not known of."""
+    component, D (nats), xe (XE_c(P_c), nats), mean_xe (its mean over the mixture) and `unit`, D by
+    the law for an amplitude of 1. Left out is what a gap is not known of."""
     found = []
     for B in sorted({*rows['tokens'][rows['mixture'].map(len) > 1]}):
         gaps, xe, table = measure(rows[rows['tokens'] == B])
         of_law = law_rows(table, gaps, xe, table)
         found.append(pd.DataFrame({
             'B': B, 'K': table['mixture'].map(len), 'component': table['component'],
-            'D': table['measured'], 'xe': of_law['xe'],
+            'D': table['measured'], 'xe': of_law['xe'], 'mean_xe': of_law['mean_xe'],
             'unit': LAWS[LAW][0](of_law, 1.0, level, slope)}))
     return pd.concat(found, ignore_index=True).dropna()
 
 
 def predict(form, x, table):
     """Returns D (N,) in nats of costs' rows, by a form with the constants x."""
-    return FORMS[form][0](table['xe'], table['B'], *x) * table['unit']
+    return FORMS[form][0](table, *x) * table['unit']
 
 
 def fit(form, table):

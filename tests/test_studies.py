@@ -198,6 +198,7 @@ def test_the_form_that_made_the_amplitudes_forecasts_larger_budgets():
         xe = rng.uniform(3, 5, 6) * (B / 96_000)**-0.1
         table += [(B, K, c, xe[c], K / 4 + 0.1 * c) for K in (2, 5) for c in range(6)]
     table = pd.DataFrame(table, columns=['B', 'K', 'component', 'xe', 'unit'])
+    table['mean_xe'] = table.groupby(['B', 'K'])['xe'].transform('mean')
     made = table.assign(D=0.1 * table['xe']**1.5 * table['unit'])
     found = budgets.compare(made, 96_000).set_index('amplitude')
     assert found.loc['between', 'constants'] == '0.100 1.500'
@@ -205,6 +206,8 @@ def test_the_form_that_made_the_amplitudes_forecasts_larger_budgets():
     assert found.loc['between', '384,000, K = 5'].startswith(('+0.0000', '-0.0000'))
     made = table.assign(D=0.4 * (table['B'] / 96_000)**-0.2 * table['unit'])
     assert budgets.compare(made, 96_000).set_index('amplitude').loc['power', 'mae above'] < 1e-4
+    found = budgets.compare(table.assign(D=0.1 * table['mean_xe'] * table['unit']), 96_000)
+    assert found.set_index('amplitude').loc['mixture', 'mae above'] < 1e-9
 
 
 def test_a_manual_page_becomes_text_without_troff(monkeypatch):
