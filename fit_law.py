@@ -66,7 +66,6 @@ WIDTH = 1.645  # standard errors on each side of a 90% interval
 #     gap      (N, C)  gap_cj in nats
 #     pair     (N, C)  D_c({c, j}) of the pair in equal shares; nan where it was not trained
 #     xe       (N,)    XE_c(P_c)
-#     mean_xe  (N,)    sum of h_j XE_j(P_j), of the mixture's specialists
 
 
 def cost(rows, amplitude, worth):
@@ -174,10 +173,8 @@ def law_rows(table, gaps, xe, measured):
         if len(mixture) == 2 and others:
             pair[number[c], number[others[0]]] = D
     c = table['component'].map(number).to_numpy(dtype=int)
-    alone = xe.reindex(gaps.columns).to_numpy()
     return {'share': share, 'is_own': np.arange(len(gaps)) == c[:, None], 'pair': pair[c],
-            'gap': gaps.to_numpy()[c], 'xe': xe[table['component']].to_numpy(),
-            'mean_xe': np.where(share > 0, share * alone, 0).sum(1)}
+            'gap': gaps.to_numpy()[c], 'xe': xe[table['component']].to_numpy()}
 
 
 # ---- constants ---------------------------------------------------------------

@@ -51,7 +51,8 @@ def costs(rows, level, slope):
         of_law = law_rows(table, gaps, xe, table)
         found.append(pd.DataFrame({
             'B': B, 'K': table['mixture'].map(len), 'component': table['component'],
-            'D': table['measured'], 'xe': of_law['xe'], 'mean_xe': of_law['mean_xe'],
+            'D': table['measured'], 'xe': of_law['xe'],
+            'mean_xe': of_law['share'] @ xe.reindex(gaps.columns).to_numpy(),
             'unit': LAWS[LAW][0](of_law, 1.0, level, slope)}))
     return pd.concat(found, ignore_index=True).dropna()
 
