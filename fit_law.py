@@ -14,8 +14,8 @@ the share of j in the mixture S, 1 / K unless shares say otherwise, the law is, 
 
 Its three constants are fitted to the mixtures in the results, or taken from another fit: then
 specialists suffice, evaluated on all components. LAWS has this law, others and rivals; add yours.
-In unequal shares it was wrong: what gave an eighth paid .12 nats more. Where the budget grows, the
-amplitude falls as XE_c(P_c) does: constants of another budget want that factor (docs/results.md).
+In unequal shares it was wrong: what gave an eighth paid .12 nats more. The amplitude of another fit
+is taken in proportion to the mean XE of the specialists, as it goes with the budget.
 
 Intervals are 90%: of a run, from the law's error in the fit; of constants and means, from the
 jackknife over components, whose errors they are. docs/outputs.md has the CSV columns.
@@ -27,8 +27,7 @@ tagged = False           # True: of mixtures those that are given the component
 budget = 0               # tokens an epoch of mixtures and specialists; 0 = the most there are
 law = 'line cut at 0'    # of LAWS: what the pictures show and --forecast prints
 fit_k = 0                # constants are fitted to mixtures of so many components or fewer; 0 = all
-constants = ''           # a law_constants.csv whose constants are taken; '' = they are fitted, or
-#                          where there is no mixture those of studies/law/constants-32.csv
+constants = ''           # a law_constants.csv; '' = fitted, or with no mixture constants-32.csv
 forecast = ''            # mixtures to forecast: names with commas, shares=.., with ; between
 # -----------------------------------------------------------------------------
 from configurator import override
@@ -118,7 +117,6 @@ def read_results(patterns):
     except (ValueError, KeyError, EOFError) as e:  # pandas' own errors are ValueErrors
         fail(f'{patterns} cannot be read ({e}): write it with python eval_xe.py')
     rows = rows[(rows['tag'] == (tagged & (rows['k'] > 1))) & ~rows[SWITCHES[1:]].any(axis=1)]
-
     if not len(rows):
         fail(f'{patterns}: no finished run is there')
     kinds = rows.drop_duplicates(['dataset', 'split', 'setting_hash'])
@@ -127,7 +125,6 @@ def read_results(patterns):
         fail(f'{patterns} has runs of {len(kinds)} settings, or of other code, such as "{one}" and'
              f' "{other}": evaluate those of one setting by eval_xe.py --runs=..')
 
-    # each run once
     rows = rows.rename(columns={'token_budget': 'tokens'})
     sets = [x.split('+') if k > 1 else [x] for x, k in zip(rows['components'], rows['k'])]
     if any(len(S) != k for S, k in zip(sets, rows['k'])):
@@ -199,22 +196,25 @@ def fit_law(name, rows, table):
         chosen = (known & (table['component'] != without)).to_numpy()
         part, of_part = {key: x[chosen] for key, x in rows.items()}, table[chosen]
         best = scipy.optimize.least_squares(lambda x: law(part, *x) - of_part['measured'], start)
-        x = best.x
         if abs(best.jac).max() < 1e-6:
             return pd.DataFrame()
-        n, residual = of_part['n_runs'], law(part, *x) - of_part['measured']
-        variance = residual**2 + (n - 1) / n * of_part['sd'].fillna(0)**2  # of a run
-        found[without] = [*x, math.sqrt(variance.mean())]
+        n = of_part['n_runs']
+        variance = best.fun**2 + (n - 1) / n * of_part['sd'].fillna(0)**2  # of a run
+        found[without] = [*best.x, math.sqrt(variance.mean())]
     return pd.DataFrame.from_dict(found, 'index', columns=[*constant_names(name), 'error'])
 
 
-def read_constants(path):
-    """Returns {law: fit_law's result} of a law_constants.csv."""
+def read_constants(path, xe):
+    """Returns {law: fit_law's result} of a law_constants.csv, the amplitude as it is where the mean
+    XE of the specialists is xe nats: the same share of it (docs/results.md: Budgets)."""
     try:
         table = pd.read_csv(path, keep_default_na=False, dtype={'value': float})
-        return {name: of_law.pivot(index='without', columns='constant', values='value')
-                for name, of_law in table.groupby('law', sort=False)  # a law may have changed
-                if name in LAWS and {*constant_names(name), 'error'} == {*of_law['constant']}}
+        fits = {name: of_law.pivot(index='without', columns='constant', values='value')
+                for name, of_law in table.groupby('law', sort=False)}
+        return {name: fit.assign(**{key: fit[key] * xe / fit['xe']
+                                    for key in {'amplitude'} & {*fit}})
+                for name, fit in fits.items()  # a law may have changed
+                if name in LAWS and {*constant_names(name), 'error', 'xe'} == {*fit}}
     except (OSError, ValueError, KeyError) as e:
         fail(f'--constants={path} cannot be read ({e}): it is law_constants.csv of fit_law.py')
 
@@ -305,9 +305,9 @@ if __name__ == '__main__':
     # the constants
     path = constants or ('' if len(measured) else f'{ROOT}/studies/law/constants-32.csv')
     known = gaps, xe, measured
-    fits = read_constants(path) if path else {
+    fits = read_constants(path, xe.mean()) if path else {
         name: fit_law(name, law_rows(measured, *known), measured) for name in LAWS}
-    fits = {name: fit for name, fit in fits.items() if len(fit)}
+    fits = {name: fit.assign(xe=xe.mean()) for name, fit in fits.items() if len(fit)}
     if law not in fits:
         fail(f'{path or results} does not tell the constants of --law={law!r}, which takes mixtures'
              ' of three components or more: --constants=studies/law/constants-32.csv has arXiv\'s')

@@ -18,7 +18,8 @@ token_budget = 84_000
 # With so few tokens a run overfits soon, and every run can be trained until its validation XE falls
 # no further: the learning rate stays constant after the warm-up, and a run ends when 3 evaluations
 # in a row, 150 steps, bring no lower one. LOG.md has the schedules that end higher. At most 60
-# epochs x 840 windows / 16 windows a step = 3,150 steps, 5 million tokens.
+# epochs x 840 windows / 16 windows a step = 3,150 steps, 5 million tokens. Where the budget is four
+# times as large, 150 steps are less than an epoch and end runs too soon: --patience=12 there.
 n_layer = 2
 n_head = 2
 n_embd = 128

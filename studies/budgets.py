@@ -2,10 +2,12 @@
 the amplitude to the smaller budgets, and forecasts the larger ones from their specialists.
 
     python studies/budgets.py 'studies/law/budgets*.csv.gz' 96000
+    python studies/budgets.py 'studies/law/budgets-[csl]*.csv.gz; studies/law/long-384.csv.gz' 96000
 
-The files are eval_xe.py's, patterns with commas between: at each budget mixtures, and specialists
-that were evaluated on each other's components. Level and slope of the line cut at 0 are those of
-studies/law/constants-32.csv, and the amplitude in D_c(S) = -amplitude ln(sum of h_j worth_cj) is
+The files are eval_xe.py's, patterns with commas between, and ; between those of different settings:
+at each budget mixtures, and specialists that were evaluated on each other's components. Level and
+slope of the line cut at 0 are those of studies/law/constants-32.csv, and the amplitude in D_c(S) =
+-amplitude ln(sum of h_j worth_cj) is
 
     constant   b                     what another text costs does not depend on B
     ratio      b XE_c(P_c)           D is a share of the specialist's XE
@@ -85,8 +87,9 @@ def compare(table, largest):
 
 
 if __name__ == '__main__':
-    constants = read_constants(f'{ROOT}/studies/law/constants-32.csv')[LAW]
-    table = costs(read_results(sys.argv[1]), *constants.loc['', ['level', 'slope']])
+    constants = read_constants(f'{ROOT}/studies/law/constants-32.csv', 1)[LAW]
+    rows = pd.concat(map(read_results, sys.argv[1].split(';')))
+    table = costs(rows, *constants.loc['', ['level', 'slope']])
     means = table.pivot_table('D', 'B', 'K').add_prefix('D at K = ')
     means['XE of P_c'] = table.groupby('B')['xe'].mean()
     means['amplitude'] = [fit('constant', of_budget)[0] for _, of_budget in table.groupby('B')]

@@ -132,6 +132,11 @@ def test_constants_of_small_mixtures_forecast_large_ones(here, capsys, monkeypat
     truth = TRUTHS['line']((3, 4), np.array([0.25, 0.75]))
     assert np.allclose(after['forecast'][4:6], [truth[3], truth[4]], atol=0.02)
     assert [*after['shares']] == 4 * [''] + 3 * ['0.25,0.75']  # of d, e
+    alone = rows[rows['k'] == 1].assign(xe=rows['xe'] - XE.mean() / 10, token_budget=2 * B)
+    write_rows(alone, 'twice.csv')  # a larger budget, where XE and the amplitude are a tenth lower
+    fit(*args, results='twice.csv')
+    lower = read('asked').query('law == "line"')
+    assert np.allclose(lower['forecast'], 0.9 * after['forecast'], rtol=1e-3)
     fit(args[0], results='alone.csv')
     assert 'constants of' in capsys.readouterr().out
     assert len(os.listdir('law')) == 9  # the fit's tables and pictures are as they were
@@ -139,7 +144,7 @@ def test_constants_of_small_mixtures_forecast_large_ones(here, capsys, monkeypat
 
     # a law that was changed since, so that its constants have another meaning
     monkeypatch.setitem(fit_law.LAWS, 'line', (lambda rows, amplitude, bend: rows['xe'], (1, 1)))
-    found = fit_law.read_constants('law/law_constants.csv')
+    found = fit_law.read_constants('law/law_constants.csv', 3.85)
     assert 'line' not in found and 'line cut at 0' in found
 
 
