@@ -8,7 +8,7 @@ import pytest
 
 from curves import Curve, cluster_bootstrap, log_bins
 from processes import build_processes, component_losses, sample_process
-from studies import ambiguity, budgets, manpages
+from studies import budgets, manpages, parts
 from studies.amplitudes import compare
 from studies.decay import fit_columns, fit_decay, fold_means, holm, p_values
 from studies.known_answer import summarise
@@ -239,7 +239,7 @@ def test_how_far_runs_are_from_the_known_answer(tmp_path):
         summarise(str(tmp_path))
 
 
-def test_ambiguity_is_a_mean_over_mixtures_with_their_interval(tmp_path):
+def test_parts_are_means_over_mixtures_with_their_interval(tmp_path):
     """Four mixtures: .04 at 0 and 1 tokens, then nothing, but for what differs between them."""
     rows = [{'dataset': 'd', 'setting': '', 'k': 2, 'run': f'r{i}', 'component': None,
              'position': t, 'ambiguity': 0.04 * (t < 2) + 0.001 * (i - 1.5)}
@@ -247,14 +247,13 @@ def test_ambiguity_is_a_mean_over_mixtures_with_their_interval(tmp_path):
     means = [row | {'position': None, 'ambiguity': 9} for row in rows[::8]]
     of_components = [row | {'component': 'c', 'position': None, 'ambiguity': 9} for row in rows]
     pd.DataFrame(rows + means + of_components).to_csv(tmp_path / 'decomposition.csv')
-    table = ambiguity.summarise(ambiguity.by_mixture(str(tmp_path)))
+    table = parts.summarise(parts.by_mixture(str(tmp_path), 'ambiguity'))
     assert [*table.index] == ['all', '0', '1', '2-3', '4-7']
     np.testing.assert_allclose(table['mean'], [0.01, 0.04, 0.04, 0, 0], atol=1e-12)
     half = 3.1824 * 0.001 * np.sqrt(5 / 3) / 2  # t of 3 degrees, sd of -1.5 .. 1.5 over root 4
     np.testing.assert_allclose(table['high'] - table['mean'], half, rtol=1e-4)
-    assert ambiguity.known_from(table) == 2
+    assert parts.known_from(table) == 2
     later = table.add([0, 0, 0, 0, 0.02], axis=0)
-    assert ambiguity.known_from(later) is None
+    assert parts.known_from(later) is None
     pd.DataFrame(of_components).to_csv(tmp_path / 'decomposition.csv')
-    with pytest.raises(SystemExit):
-        ambiguity.by_mixture(str(tmp_path))
+    assert not len(parts.by_mixture(str(tmp_path), 'ambiguity'))

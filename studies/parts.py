@@ -1,0 +1,76 @@
+"""The parts of ΔXE from many mixtures: dilution, transfer and ambiguity by K and tokens of context.
+
+    python eval_xe.py --runs='out/*' --results_dir=results/parts     # mixtures and their parts
+    python studies/parts.py results/parts
+
+The folders are eval_xe.py's. A mixture is one value, the mean over its components, and a mean over
+n mixtures has a 95% t-interval over them, as dealt sets of one K share no component. Printed are,
+for each setting and K, the mean and the interval's half-width in nats a token, over the window and
+in bins of context; of the ambiguity also how many tokens of context make the component as good as
+known: from there on the interval of each bin lies within 0.01 nats of zero.
+"""
+import os
+import sys
+
+import pandas as pd
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+
+from configurator import fail
+from curves import TERMS, log_bins, t_interval
+from plot_xe import read_csv
+
+KNOWN = 0.01  # nats: less ambiguity than this at both ends of an interval is as good as none
+
+
+def by_mixture(folder, term):
+    """Returns a term in nats a token, a DataFrame with a row for each (dataset, setting, k, run)
+    and a column for each position, of a folder of eval_xe.py's; without rows where no mixture has
+    the runs that the term is made of."""
+    rows = read_csv(folder, 'decomposition')
+    rows = rows[rows['component'].isna()].dropna(subset=['position', term])
+    return rows.astype({'position': int}).pivot(
+        index=['dataset', 'setting', 'k', 'run'], columns='position', values=term)
+
+
+def summarise(values):
+    """Returns a DataFrame of by_mixture's mixtures, of one K, with a row for the window, 'all', and
+    for each bin of tokens of context: mean, low and high of its 95% interval, in nats."""
+    bins, of_bin = log_bins(values.shape[1]), {'all': values.mean(axis=1)}
+    for b in sorted({*bins}):
+        columns = values.columns[bins == b]
+        name = f'{columns[0]}-{columns[-1]}' if len(columns) > 1 else f'{columns[0]}'
+        of_bin[name] = values[columns].mean(axis=1)
+    return pd.DataFrame({name: (x.mean(), *t_interval(x)) for name, x in of_bin.items()},
+                        index=['mean', 'low', 'high']).T
+
+
+def known_from(table):
+    """Returns the tokens of context from which on the component is as good as known, or None, by
+    the ambiguity that summarise returns."""
+    found = None
+    for name, row in table.drop('all').iloc[::-1].iterrows():
+        if max(-row['low'], row['high']) > KNOWN:
+            break
+        found = int(name.partition('-')[0])
+    return found
+
+
+if __name__ == '__main__':
+    found = {}
+    for term in TERMS:
+        values = pd.concat([by_mixture(folder, term) for folder in sys.argv[1:] or ['results']])
+        for key, mixtures in values.groupby(level=['dataset', 'setting', 'k']):
+            if len(mixtures) > 1:  # one has no interval
+                table = summarise(mixtures)
+                found[term, *key] = {'mixtures': len(mixtures), **{
+                    name: f'{row["mean"]:+.3f} ± {row["high"] - row["mean"]:.3f}'
+                    for name, row in table.iterrows()}}
+                if term == 'ambiguity':
+                    found[term, *key]['known from'] = known_from(table)
+    if not found:
+        fail(f'{" ".join(sys.argv[1:])}: no two mixtures of a K with tagged or diluted runs'
+             ' (sweep.py --parts_of= trains them)')
+    print('nats a token, over the window and by tokens of context, with 95% intervals')
+    print(pd.DataFrame(found).T.rename_axis(['', 'dataset', 'setting', 'K']).to_string(na_rep='-'))
