@@ -1,12 +1,12 @@
 """The parts of ΔXE from many mixtures: dilution, transfer and ambiguity by K and tokens of context.
 
     python eval_xe.py --runs='out/*' --results_dir=results/parts     # mixtures and their parts
-    python studies/parts.py results/parts
+    python studies/parts.py results/parts/decomposition.csv
 
-The folders are eval_xe.py's. A mixture is one value, the mean over its components, and a mean over
-n mixtures has a 95% t-interval over them, as dealt sets of one K share no component. Printed are,
-for each setting and K, the mean and the interval's half-width in nats a token, over the window and
-in bins of context; of the ambiguity also how many tokens of context make the component as good as
+The files are eval_xe.py's. A mixture is one value, the mean over its components, and a mean over n
+mixtures has a 95% t-interval over them, as dealt sets of one K share no component. Printed are, for
+each setting and K, the mean and the interval's half-width in nats a token, over the window and in
+bins of context; of the ambiguity also how many tokens of context make the component as good as
 known: from there on the interval of each bin lies within 0.01 nats of zero.
 """
 import os
@@ -19,16 +19,15 @@ sys.path.insert(0, ROOT)
 
 from configurator import fail
 from curves import TERMS, log_bins, t_interval
-from plot_xe import read_csv
 
 KNOWN = 0.01  # nats: less ambiguity than this at both ends of an interval is as good as none
 
 
-def by_mixture(folder, term):
+def by_mixture(path, term):
     """Returns a term in nats a token, a DataFrame with a row for each (dataset, setting, k, run)
-    and a column for each position, of a folder of eval_xe.py's; without rows where no mixture has
-    the runs that the term is made of."""
-    rows = read_csv(folder, 'decomposition')
+    and a column for each position, of a decomposition.csv; without rows where no mixture has the
+    runs that the term is made of."""
+    rows = pd.read_csv(path).fillna({'setting': ''})
     rows = rows[rows['component'].isna()].dropna(subset=['position', term])
     return rows.astype({'position': int}).pivot(
         index=['dataset', 'setting', 'k', 'run'], columns='position', values=term)
@@ -58,9 +57,9 @@ def known_from(table):
 
 
 if __name__ == '__main__':
-    found = {}
+    paths, found = sys.argv[1:] or ['results/decomposition.csv'], {}
     for term in TERMS:
-        values = pd.concat([by_mixture(folder, term) for folder in sys.argv[1:] or ['results']])
+        values = pd.concat([by_mixture(path, term) for path in paths])
         for key, mixtures in values.groupby(level=['dataset', 'setting', 'k']):
             if len(mixtures) > 1:  # one has no interval
                 table = summarise(mixtures)
@@ -70,7 +69,7 @@ if __name__ == '__main__':
                 if term == 'ambiguity':
                     found[term, *key]['known from'] = known_from(table)
     if not found:
-        fail(f'{" ".join(sys.argv[1:])}: no two mixtures of a K with tagged or diluted runs'
-             ' (sweep.py --parts_of= trains them)')
+        fail(f'{" ".join(paths)}: no two mixtures of a K with tagged or diluted runs (sweep.py'
+             ' --parts_of= trains them)')
     print('nats a token, over the window and by tokens of context, with 95% intervals')
     print(pd.DataFrame(found).T.rename_axis(['', 'dataset', 'setting', 'K']).to_string(na_rep='-'))

@@ -247,7 +247,7 @@ def test_parts_are_means_over_mixtures_with_their_interval(tmp_path):
     means = [row | {'position': None, 'ambiguity': 9} for row in rows[::8]]
     of_components = [row | {'component': 'c', 'position': None, 'ambiguity': 9} for row in rows]
     pd.DataFrame(rows + means + of_components).to_csv(tmp_path / 'decomposition.csv')
-    table = parts.summarise(parts.by_mixture(str(tmp_path), 'ambiguity'))
+    table = parts.summarise(parts.by_mixture(tmp_path / 'decomposition.csv', 'ambiguity'))
     assert [*table.index] == ['all', '0', '1', '2-3', '4-7']
     np.testing.assert_allclose(table['mean'], [0.01, 0.04, 0.04, 0, 0], atol=1e-12)
     half = 3.1824 * 0.001 * np.sqrt(5 / 3) / 2  # t of 3 degrees, sd of -1.5 .. 1.5 over root 4
@@ -256,4 +256,4 @@ def test_parts_are_means_over_mixtures_with_their_interval(tmp_path):
     later = table.add([0, 0, 0, 0, 0.02], axis=0)
     assert parts.known_from(later) is None
     pd.DataFrame(of_components).to_csv(tmp_path / 'decomposition.csv')
-    assert not len(parts.by_mixture(str(tmp_path), 'ambiguity'))
+    assert not len(parts.by_mixture(tmp_path / 'decomposition.csv', 'ambiguity'))
