@@ -27,7 +27,7 @@ def by_mixture(path, term):
     """Returns a term in nats a token, a DataFrame with a row for each (dataset, setting, k, run)
     and a column for each position, of a decomposition.csv; without rows where no mixture has the
     runs that the term is made of."""
-    rows = pd.read_csv(path).fillna({'setting': ''})
+    rows = pd.read_csv(path, dtype={'setting': str}).fillna({'setting': ''})
     rows = rows[rows['component'].isna()].dropna(subset=['position', term])
     return rows.astype({'position': int}).pivot(
         index=['dataset', 'setting', 'k', 'run'], columns='position', values=term)
