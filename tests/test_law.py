@@ -68,7 +68,7 @@ def here(tmp_path, monkeypatch):
 
 
 def read(name):
-    rows = pd.read_csv(f'law/law_{name}.csv', dtype={'k': str})
+    rows = pd.read_csv(f'law/law_{name}.csv', dtype={'k': str, 'shares': str})
     return rows.fillna({key: '' for key in ('k', 'component', 'without', 'shares') if key in rows})
 
 
