@@ -309,8 +309,8 @@ if __name__ == '__main__':
         name: fit_law(name, law_rows(measured, *known), measured) for name in LAWS}
     fits = {name: fit.assign(xe=xe.mean()) for name, fit in fits.items() if len(fit)}
     if law not in fits:
-        fail(f'{path or results} does not tell the constants of --law={law!r}, which takes mixtures'
-             ' of three components or more: --constants=studies/law/constants-32.csv has arXiv\'s')
+        fail(f'{path or results} does not tell the constants of --law={law!r}: a fit wants mixtures'
+             ' of three components or more, a file of constants the rows of constants-32.csv')
     print(f'constants {f"of {os.path.relpath(path)}" if path else "fitted"}, {B:,} tokens an epoch')
     for name, fit in fits.items():
         print(f'{name:14} ' + ', '.join(

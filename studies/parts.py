@@ -5,9 +5,9 @@
 
 The files are eval_xe.py's. A mixture is one value, the mean over its components, and a mean over n
 mixtures has a 95% t-interval over them, as dealt sets of one K share no component. Printed are, for
-each setting and K, the mean and the interval's half-width in nats a token, over the window and in
-bins of context; of the ambiguity also how many tokens of context make the component as good as
-known: from there on the interval of each bin lies within 0.01 nats of zero.
+each split, setting and K, the mean and the interval's half-width in nats a token, over the window
+and in bins of context; of the ambiguity also how many tokens of context make the component as good
+as known: from there on the interval of each bin lies within 0.01 nats of zero.
 """
 import os
 import sys
@@ -20,17 +20,18 @@ sys.path.insert(0, ROOT)
 from configurator import fail
 from curves import TERMS, log_bins, t_interval
 
+KIND = ['dataset', 'split', 'setting', 'k']  # of mixtures whose mean is taken
 KNOWN = 0.01  # nats: less ambiguity than this at both ends of an interval is as good as none
 
 
 def by_mixture(path, term):
-    """Returns a term in nats a token, a DataFrame with a row for each (dataset, setting, k, run)
-    and a column for each position, of a decomposition.csv; without rows where no mixture has the
+    """Returns a term in nats a token, a DataFrame with a row for each run, of a KIND, and a column
+    for each position, of a decomposition.csv; without rows where no mixture has the
     runs that the term is made of."""
     rows = pd.read_csv(path, dtype={'setting': str}).fillna({'setting': ''})
     rows = rows[rows['component'].isna()].dropna(subset=['position', term])
     return rows.astype({'position': int}).pivot(
-        index=['dataset', 'setting', 'k', 'run'], columns='position', values=term)
+        index=[*KIND, 'run'], columns='position', values=term)
 
 
 def summarise(values):
@@ -60,7 +61,9 @@ if __name__ == '__main__':
     paths, found = sys.argv[1:] or ['results/decomposition.csv'], {}
     for term in TERMS:
         values = pd.concat([by_mixture(path, term) for path in paths])
-        for key, mixtures in values.groupby(level=['dataset', 'setting', 'k']):
+        if values.index.has_duplicates:
+            fail(f'{" ".join(paths)}: a run is there twice: leave one of the files out')
+        for key, mixtures in values.groupby(level=KIND):
             if len(mixtures) > 1:  # one has no interval
                 table = summarise(mixtures)
                 found[term, *key] = {'mixtures': len(mixtures), **{
@@ -72,4 +75,4 @@ if __name__ == '__main__':
         fail(f'{" ".join(paths)}: no two mixtures of a K with tagged or diluted runs (sweep.py'
              ' --parts_of= trains them)')
     print('nats a token, over the window and by tokens of context, with 95% intervals')
-    print(pd.DataFrame(found).T.rename_axis(['', 'dataset', 'setting', 'K']).to_string(na_rep='-'))
+    print(pd.DataFrame(found).T.rename_axis(['', *KIND]).to_string(na_rep='-'))

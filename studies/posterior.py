@@ -8,8 +8,9 @@ Q predicts by Bayes' rule with the K diluted specialists D_c of a run, as if eac
 from the window's own context. `specialist_gap` is Q's loss minus that of the component's own D_c,
 nats a token: summed over any window it is at most ln K, whatever the models are, as Q is at least
 1 / K of each D_c. `posterior` is the probability that Q gives to the true component. The gap is no
-estimate of ambiguity, for averaging weak models helps by itself. posterior.csv has both for each
-run, as decomposition.csv has the terms of ΔXE; the pictures have the means over runs.
+estimate of ambiguity, for averaging weak models helps by itself. posterior.csv, or that of the P_c,
+posterior-specialist.csv, has both for each run, as decomposition.csv has the terms of ΔXE; the
+pictures have the means over runs.
 """
 # -----------------------------------------------------------------------------
 runs = 'out/*'                # folders of the runs and of their D_c, a pattern, as in eval_xe.py
@@ -61,12 +62,12 @@ def specialist_mixture(losses, i):
     return gap, np.concatenate(posterior)
 
 
-def mixture_curves(run, diluted):
+def mixture_curves(run, specialists):
     """Returns {component: {quantity: Curve}} of a run on K components, given its specialists {c:
     run}; {} where another model.py than today's has trained them.
     """
     components, curves = run['mix']['components'], {}
-    by_model = [eval_xe.run_losses(diluted[c], components) for c in components]
+    by_model = [eval_xe.run_losses(specialists[c], components) for c in components]
     if None in by_model:
         tqdm.write(f'left out: specialists of {run["folder"]} were trained with another model.py')
         return {}
@@ -132,12 +133,13 @@ if __name__ == '__main__':
     if not rows:
         fail(f'--runs={runs}: no run that this model.py can evaluate')
     os.makedirs(results_dir, exist_ok=True)
-    replace_file(os.path.join(results_dir, 'posterior.csv'), pd.DataFrame(rows).to_csv(index=False))
+    stem = os.path.join(results_dir, 'posterior' + '-specialist' * (part == 'specialist'))
+    replace_file(f'{stem}.csv', pd.DataFrame(rows).to_csv(index=False))
     for setting, of_setting in groups.items():
         by_k = {k: (len(found), average([average(group) for group in by_set(*zip(*found))]))
                 for k, found in sorted(of_setting.items())}
         fig = draw(', '.join((*setting, f'{split} split')), by_k)
-        path = os.path.join(results_dir, f'posterior-{safe_name("-".join(setting))}.png')
+        path = f'{stem}-{safe_name("-".join(setting))}.png'
         replace_file(path, lambda f: fig.savefig(f, format='png'))
         plt.close(fig)
         print(path)

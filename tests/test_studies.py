@@ -241,8 +241,8 @@ def test_how_far_runs_are_from_the_known_answer(tmp_path):
 
 def test_parts_are_means_over_mixtures_with_their_interval(tmp_path):
     """Four mixtures: .04 at 0 and 1 tokens, then nothing, but for what differs between them."""
-    rows = [{'dataset': 'd', 'setting': '', 'k': 2, 'run': f'r{i}', 'component': None,
-             'position': t, 'ambiguity': 0.04 * (t < 2) + 0.001 * (i - 1.5)}
+    rows = [{'dataset': 'd', 'split': 'test', 'setting': '', 'k': 2, 'run': f'r{i}',
+             'component': None, 'position': t, 'ambiguity': 0.04 * (t < 2) + 0.001 * (i - 1.5)}
             for i in range(4) for t in [*range(8)]]
     means = [row | {'position': None, 'ambiguity': 9} for row in rows[::8]]
     of_components = [row | {'component': 'c', 'position': None, 'ambiguity': 9} for row in rows]

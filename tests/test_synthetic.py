@@ -306,10 +306,10 @@ def test_the_parts_of_delta_xe(tmp_path, monkeypatch, capsys, all_pictures):
 
     # the studies
     known = {}
-    for part in ('diluted', 'specialist'):
+    for part, stem in (('diluted', 'posterior'), ('specialist', 'posterior-specialist')):
         run('studies/posterior.py', '--compile=False', f'--part={part}')
-        rows = read_rows('posterior')
-        assert len(rows) == 1 + 32 + 2 and os.path.getsize('results/posterior-s.png') > 10000
+        rows = read_rows(stem)
+        assert len(rows) == 1 + 32 + 2 and os.path.getsize(f'results/{stem}-s.png') > 10000
         for row in rows:
             for name in ('specialist_gap', 'posterior'):
                 low, x, high = (float(row[f'{name}{end}']) for end in ('_ci_low', '', '_ci_high'))
