@@ -90,7 +90,7 @@ arxiv arxiv32:
 	@echo "$@/ has all its files"
 
 test: $(INSTALLED)
-	$(PYTHON) -m pytest -q -n 3 tests
+	$(PYTHON) -m pytest -q -n 3 --dist worksteal tests
 
 lint: $(INSTALLED)
 	$(PYTHON) -m ruff check .

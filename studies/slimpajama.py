@@ -15,7 +15,7 @@ from scipy.optimize import least_squares
 from tqdm import tqdm
 
 DOMAINS = 'arxiv book c4 github commoncrawl stackexchange wikipedia'.split()
-SPLITS, STARTS = 5, 6
+SPLITS, STARTS = 5, 12
 
 
 def power(limit, scale, tokens, alpha):
@@ -28,32 +28,38 @@ def others(h, c):
     return np.delete(h, c, axis=1)
 
 
-# {law: (number of parameters, loss of c (n,) from parameters p and shares h (n, 7))}
+# {law: (what its parameters are, loss of c (n,) from parameters p and shares h (n, 7))}. A search
+# starts from f, the limit: up to a nat below the least loss; l, a logarithm: normal(-1, 1);
+# w, what a token of another is worth: 0 to .5; g, the logarithm of an exponent: normal(0, .3);
+# s, a slope: -1 to 1
 LAWS = {
-    'own tokens alone': (3, lambda p, h, c: power(p[0], p[1], h[:, c], p[2])),
+    'own tokens alone': ('fll', lambda p, h, c: power(p[0], p[1], h[:, c], p[2])),
     'own tokens, shared capacity (Dai and Zheng, first order)': (
-        4, lambda p, h, c: power(p[0], p[1], h[:, c], p[2]) + p[3] * (1 - h[:, c])),
-    'additive': (9, lambda p, h, c: power(p[0], p[1], h[:, c] + others(h, c) @ p[3:], p[2])),
-    'additive, one exponent of the shares': (
-        10, lambda p, h, c: power(p[0], p[1], h[:, c] + others(h, c)**np.exp(p[3]) @ p[4:], p[2])),
-    'additive, an exponent for each': (
-        15, lambda p, h, c: power(p[0], p[1], h[:, c] + others(h, c)**np.exp(p[3:9]) @ p[9:],
-                                  p[2])),
+        'flls', lambda p, h, c: power(p[0], p[1], h[:, c], p[2]) + p[3] * (1 - h[:, c])),
+    'additive': ('fll' + 6 * 'w', lambda p, h, c: power(
+        p[0], p[1], h[:, c] + others(h, c) @ p[3:], p[2])),
+    'additive, one exponent of the shares': ('fllg' + 6 * 'w', lambda p, h, c: power(
+        p[0], p[1], h[:, c] + others(h, c)**np.exp(p[3]) @ p[4:], p[2])),
+    'additive, an exponent for each': ('fll' + 6 * 'g' + 6 * 'w', lambda p, h, c: power(
+        p[0], p[1], h[:, c] + others(h, c)**np.exp(p[3:9]) @ p[9:], p[2])),
     # fit_law.py's law in shares: f - amplitude ln(sum of h_j worth_j), the own one's worth 1
-    'in nats, one amplitude each': (8, lambda p, h, c: p[0] - np.exp(p[1]) * np.log(
+    'in nats, one amplitude each': ('fl' + 6 * 'w', lambda p, h, c: p[0] - np.exp(p[1]) * np.log(
         np.maximum(h[:, c] + others(h, c) @ p[2:], 1e-6))),
-    'exponential in the shares (Ye et al.)': (9, lambda p, h, c: p[0] + np.exp(p[1] + h @ p[2:])),
-    'E + 1 / sum of C_j h_j^gamma_j (Shukor et al.)': (
-        15, lambda p, h, c: p[0] + 1 / np.exp(p[1:8] + np.log(h) * np.exp(p[8:])).sum(1)),
+    'exponential in the shares (Ye et al.)': (
+        'fl' + 7 * 's', lambda p, h, c: p[0] + np.exp(p[1] + h @ p[2:])),
+    'E + 1 / sum of C_j h_j^gamma_j (Shukor et al.)': ('f' + 7 * 'l' + 7 * 'g', lambda p, h, c: (
+        p[0] + 1 / np.exp(p[1:8] + np.log(h) * np.exp(p[8:])).sum(1))),
 }
 
 
 def fit(law, h, loss, c, rng):
     """Returns the parameters of a law with the least squared error of `STARTS` starts."""
-    n, function = LAWS[law]
-    fits = [least_squares(lambda p: function(p, h, c) - loss,
-                          np.append(loss.min() - rng.uniform(0, 1), rng.normal(0, 0.7, n - 1)),
-                          max_nfev=400) for _ in range(STARTS)]
+    kinds, function = LAWS[law]
+    draw = {'f': lambda: loss.min() - rng.uniform(0, 1), 'l': lambda: rng.normal(-1, 1),
+            'w': lambda: rng.uniform(0, 0.5), 'g': lambda: rng.normal(0, 0.3),
+            's': lambda: rng.uniform(-1, 1)}
+    fits = [least_squares(lambda p: function(p, h, c) - loss, [draw[kind]() for kind in kinds],
+                          x_scale='jac', max_nfev=400) for _ in range(STARTS)]
     return min(fits, key=lambda found: found.cost).x
 
 
@@ -68,13 +74,14 @@ if __name__ == '__main__':
             for split in range(SPLITS):
                 rng = np.random.default_rng(split)
                 rest = rng.permutation(len(h)) < len(h) // 5  # held out
-                for law, (n, function) in LAWS.items():
+                for law, (kinds, function) in LAWS.items():
                     for c, name in enumerate(DOMAINS):
                         loss = of_size[f'{name}_loss'].to_numpy()
                         p = fit(law, h[~rest], loss[~rest], c, rng)
                         error = np.abs(function(p, h[rest], c) - loss[rest])
-                        errors += [{'law': law, 'parameters': n, 'size': f'{size / 1e6:.0f} M',
-                                    'split': split, 'error': x} for x in error]
+                        facts = {'law': law, 'parameters': len(kinds), 'split': split,
+                                 'size': f'{size / 1e6:.0f} M'}
+                        errors += [facts | {'error': x} for x in error]
                     bar.update()
     table = pd.DataFrame(errors).groupby(['law', 'parameters', 'size', 'split'])['error'].mean()
     table = table.groupby(['law', 'parameters', 'size']).agg(['mean', 'min', 'max'])

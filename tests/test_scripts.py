@@ -28,7 +28,7 @@ def weights(folder):
 
 # ---- train.py
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session')
 def trained(prepared):
     """Runs at K = 1 (each component) and K = 2, in out/."""
     here = os.getcwd()

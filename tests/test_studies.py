@@ -8,7 +8,7 @@ import pytest
 
 from curves import Curve, cluster_bootstrap, log_bins
 from processes import build_processes, component_losses, sample_process
-from studies import budgets, manpages, parts
+from studies import budgets, manpages, parts, settings
 from studies.amplitudes import compare
 from studies.decay import fit_columns, fit_decay, fold_means, holm, p_values
 from studies.known_answer import summarise
@@ -208,6 +208,33 @@ def test_the_form_that_made_the_amplitudes_forecasts_larger_budgets():
     assert budgets.compare(made, 96_000).set_index('amplitude').loc['power', 'mae above'] < 1e-4
     found = budgets.compare(table.assign(D=0.1 * table['mean_xe'] * table['unit']), 96_000)
     assert found.set_index('amplitude').loc['mixture', 'mae above'] < 1e-9
+
+
+def test_a_settings_constants_are_found_and_its_forecast_is_scored():
+    """Costs made with a twelfth of XE as the amplitude: `ratio`, a tenth, is as much too high."""
+    names, rng, level, slope = 'abcde', np.random.default_rng(0), 0.7, 0.4
+    xe, gap = np.full(5, 4.0), rng.uniform(0.3, 1.2, (5, 5)) * (1 - np.eye(5))
+    rows = [((names[j],), names[c], xe[c] + gap[c, j]) for c in range(5) for j in range(5)]
+    for S in [*itertools.combinations(range(5), 2), (0, 1, 2, 3, 4)]:
+        for c in S:
+            worth = np.where(np.eye(5, dtype=bool)[c], 1, level - slope * gap[c])[[*S]]
+            cost = -xe[c] / 12 * np.log(worth.mean())
+            rows.append((tuple(names[j] for j in S), names[c], xe[c] + cost))
+    rows = pd.DataFrame(rows, columns=['mixture', 'component', 'xe'])
+    rows['mixture'] = [tuple((c, 1 / len(S)) for c in S) for S in rows['mixture']]
+    rows = rows.assign(seed=0, mix_seed=0, tokens=1000)
+    table = budgets.costs(rows, level, slope)
+    of_pairs, of_all = (table[table['K'] == K]['D'].groupby(table['component']).mean().mean()
+                        for K in (2, 5))
+    found = settings.scores(table)
+    for K, D in ((2, of_pairs), (5, of_all)):
+        assert found[f'D, K = {K}'].startswith(f'{D:.3f} ± ')
+        assert found[f'forecast less D, K = {K}'].startswith(
+            f'{(12 * settings.RATIO - 1) * D:+.3f} ± ')
+    found = settings.constants(rows, table)
+    assert found == {'amplitude': '0.333 ± 0.000', '/ XE': '0.083 ± 0.000',
+                     'amplitude of three': '0.33 ± 0.00', 'level of three': '0.70 ± 0.00',
+                     'slope of three': '0.40 ± 0.00'}
 
 
 def test_a_manual_page_becomes_text_without_troff(monkeypatch):
