@@ -12,6 +12,7 @@ as known: from there on the interval of each bin lies within 0.01 nats of zero.
 import os
 import sys
 
+import numpy as np
 import pandas as pd
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -34,14 +35,18 @@ def by_mixture(path, term):
         index=[*KIND, 'run'], columns='position', values=term)
 
 
+def bin_names(T):
+    """Returns the name of each position's bin of tokens of context, a list: '0', '1', '2-3' .."""
+    bins = log_bins(T)
+    ends = [np.flatnonzero(bins == b)[[0, -1]] for b in bins]
+    return [f'{first}-{last}' if last > first else f'{first}' for first, last in ends]
+
+
 def summarise(values):
     """Returns a DataFrame of by_mixture's mixtures, of one K, with a row for the window, 'all', and
     for each bin of tokens of context: mean, low and high of its 95% interval, in nats."""
-    bins, of_bin = log_bins(values.shape[1]), {'all': values.mean(axis=1)}
-    for b in sorted({*bins}):
-        columns = values.columns[bins == b]
-        name = f'{columns[0]}-{columns[-1]}' if len(columns) > 1 else f'{columns[0]}'
-        of_bin[name] = values[columns].mean(axis=1)
+    of_bin = values.T.groupby(bin_names(values.shape[1]), sort=False).mean().T
+    of_bin.insert(0, 'all', values.mean(axis=1))
     return pd.DataFrame({name: (x.mean(), *t_interval(x)) for name, x in of_bin.items()},
                         index=['mean', 'low', 'high']).T
 

@@ -8,7 +8,7 @@ import pytest
 
 from curves import Curve, cluster_bootstrap, log_bins
 from processes import build_processes, component_losses, sample_process
-from studies import budgets, manpages, parts, settings
+from studies import budgets, efficiency, manpages, parts, settings
 from studies.amplitudes import compare
 from studies.decay import fit_columns, fit_decay, fold_means, holm, p_values
 from studies.known_answer import summarise
@@ -243,6 +243,34 @@ def test_a_manual_page_becomes_text_without_troff(monkeypatch):
     assert [*documents(page)] == ['ls - toon de inhoud\nls(1)\ntwee  woorden\n']
     monkeypatch.setattr(manpages, 'SHORTEST', 10)
     assert [*documents(page)] == ['ls - toon de inhoud\n', 'ls(1)\ntwee  woorden\n']
+
+
+def test_efficiency_by_the_tokens_of_a_component(tmp_path):
+    """Two seeds of each: a tenth for each doubling of a component's tokens, less .02 at K = 8; what
+    is lost lies at two and three tokens of context."""
+    rows = []
+    for K, B, seed in itertools.product((2, 4, 8), (51_200, 204_800), (0, 1)):
+        share = 0.1 * (math.log2(B / K) - 10) - 0.02 * (K == 8) + (-1)**seed * 0.01
+        rows += [{'dataset': 'd', 'split': 'test', 'k': K, 'run': f'{K} {B} {seed}', 'position': t,
+                  'setting': f'tag=False token_budget={B}', 'component': None,
+                  'bayes_ambiguity': 0.01, 'ambiguity': 0.01 + 0.08 * (1 / share - 1) * (
+                      t in (2, 3)) / 2} for t in range(8)]
+    path = tmp_path / 'decomposition.csv'
+    pd.DataFrame(rows).to_csv(path)
+    table, above = efficiency.read_runs([str(path)])
+    means = efficiency.by_tokens(table)
+    assert (means['runs'] == 2).all()
+    np.testing.assert_allclose(means['least'], 0.01)
+    assert means.loc[(25_600, 2), 'efficiency'] == pytest.approx(0.1 * math.log2(25.6 / 1.024))
+    assert means.loc[(25_600, 2), 'sd'] == pytest.approx(0.01 * math.sqrt(2))
+    pairs = efficiency.compare(means).to_numpy().tolist()
+    assert pairs == [[25_600, 2, 8, pytest.approx(-0.02)]]  # 204,800 / 8
+    lost = above.mean()
+    assert (lost[[2, 3]] > 0.01).all() and lost.drop([2, 3]).abs().max() < 1e-12
+    efficiency.draw(means, tmp_path / 'efficiency.png')
+    assert (tmp_path / 'efficiency.png').stat().st_size > 10_000
+    with pytest.raises(SystemExit):  # each run twice
+        efficiency.read_runs([str(path)] * 2)
 
 
 def test_how_far_runs_are_from_the_known_answer(tmp_path):
