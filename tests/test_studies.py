@@ -8,7 +8,7 @@ import pytest
 
 from curves import Curve, cluster_bootstrap, log_bins
 from processes import build_processes, component_losses, sample_process
-from studies import budgets, efficiency, manpages, parts, settings
+from studies import budgets, efficiency, manpages, parts, programs, settings
 from studies.amplitudes import compare
 from studies.decay import fit_columns, fit_decay, fold_means, holm, p_values
 from studies.known_answer import summarise
@@ -243,6 +243,15 @@ def test_a_manual_page_becomes_text_without_troff(monkeypatch):
     assert [*documents(page)] == ['ls - toon de inhoud\nls(1)\ntwee  woorden\n']
     monkeypatch.setattr(manpages, 'SHORTEST', 10)
     assert [*documents(page)] == ['ls - toon de inhoud\n', 'ls(1)\ntwee  woorden\n']
+
+
+def test_a_program_becomes_paragraphs_as_they_are():
+    text = '\n\n'.join(f'def f{i}():\n' + '    # é\n' * 60 for i in range(9)) + '\n   \n\n'
+    pieces = [*programs.documents(text)]
+    assert all(len(piece) >= programs.SHORTEST for piece in pieces[:-1]) and len(pieces) > 2
+    assert ''.join(pieces).split() == text.split()
+    assert all(piece.startswith('def f') for piece in pieces)
+    assert [*programs.documents('\n \n\n')] == []
 
 
 def test_efficiency_by_the_tokens_of_a_component(tmp_path):
