@@ -28,6 +28,18 @@ def others(h, c):
     return np.delete(h, c, axis=1)
 
 
+def nats(limit, scale, worth, h, c):
+    """fit_law.py's law in shares: limit - amplitude ln(sum of h_j worth_j), the own one's worth 1;
+    the amplitude by its logarithm."""
+    return limit - np.exp(scale) * np.log(np.maximum(h[:, c] + others(h, c) @ worth, 1e-6))
+
+
+def stretched(h, exponent):
+    """The shares in proportion to h^exponent, (n, 7); the exponent by its logarithm."""
+    powers = h**np.exp(exponent)
+    return powers / powers.sum(1, keepdims=True)
+
+
 # {law: (what its parameters are, loss of c (n,) from parameters p and shares h (n, 7))}. A search
 # starts from f, the limit: up to a nat below the least loss; l, a logarithm: normal(-1, 1);
 # w, what a token of another is worth: 0 to .5; g, the logarithm of an exponent: normal(0, .3);
@@ -42,9 +54,10 @@ LAWS = {
         p[0], p[1], h[:, c] + others(h, c)**np.exp(p[3]) @ p[4:], p[2])),
     'additive, an exponent for each': ('fll' + 6 * 'g' + 6 * 'w', lambda p, h, c: power(
         p[0], p[1], h[:, c] + others(h, c)**np.exp(p[3:9]) @ p[9:], p[2])),
-    # fit_law.py's law in shares: f - amplitude ln(sum of h_j worth_j), the own one's worth 1
-    'in nats, one amplitude each': ('fl' + 6 * 'w', lambda p, h, c: p[0] - np.exp(p[1]) * np.log(
-        np.maximum(h[:, c] + others(h, c) @ p[2:], 1e-6))),
+    'in nats, one amplitude each': (
+        'fl' + 6 * 'w', lambda p, h, c: nats(p[0], p[1], p[2:], h, c)),
+    'in nats, shares stretched': (
+        'flg' + 6 * 'w', lambda p, h, c: nats(p[0], p[1], p[3:], stretched(h, p[2]), c)),
     'exponential in the shares (Ye et al.)': (
         'fl' + 7 * 's', lambda p, h, c: p[0] + np.exp(p[1] + h @ p[2:])),
     'E + 1 / sum of C_j h_j^gamma_j (Shukor et al.)': ('f' + 7 * 'l' + 7 * 'g', lambda p, h, c: (
