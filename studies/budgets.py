@@ -45,14 +45,18 @@ FORMS = {  # {name: (amplitude from rows of `costs` and constants, where the sea
 
 def costs(rows, level, slope):
     """Returns a DataFrame of what mixtures cost at all budgets of read_results' rows: B, K,
-    component, D (nats), xe (XE_c(P_c), nats), mean_xe (its mean over the mixture) and `unit`, D by
-    the law for an amplitude of 1. Left out is what a gap is not known of."""
+    mixture, component, D (nats), xe (XE_c(P_c), nats), mean_xe (its mean over the mixture) and
+    `unit`, D by the law for an amplitude of 1. Left out is what a gap is not known of. Fails
+    without mixtures."""
     found = []
+    if not (rows['mixture'].map(len) > 1).any():
+        fail('no mixture on that budget is among the results')
     for B in sorted({*rows['tokens'][rows['mixture'].map(len) > 1]}):
         gaps, xe, table = measure(rows[rows['tokens'] == B])
         of_law = law_rows(table, gaps, xe, table)
         found.append(pd.DataFrame({
-            'B': B, 'K': table['mixture'].map(len), 'component': table['component'],
+            'B': B, 'K': table['mixture'].map(len), 'mixture': table['mixture'],
+            'component': table['component'],
             'D': table['measured'], 'xe': of_law['xe'],
             'mean_xe': of_law['share'] @ xe.reindex(gaps.columns).to_numpy(),
             'unit': LAWS[LAW][0](of_law, 1.0, level, slope)}))

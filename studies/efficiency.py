@@ -2,18 +2,18 @@
 
     python studies/efficiency.py results/efficiency/decomposition.csv
 
-The files are eval_xe.py's, of mixtures on synthetic processes and their tagged runs. Efficiency is
-the least possible ambiguity over the measured one, XE(M) - XE(M_tag), both over the window, and
-1 where a mixture infers as the Bayes reader does. Prints a row for each K and budget, in the order
-of the tokens that a component gives: the mean over runs of both, the runs' efficiencies, and their
-mean; how far apart mixtures of different K are at equal tokens; the line of efficiency against
-log2 of these tokens, with its residuals; and what inference costs above the least possible, in
-nats, by tokens of context. Draws efficiency to efficiency.png beside the first file.
+The files are eval_xe.py's, of mixtures on synthetic processes and of their tagged runs, on several
+budgets. Efficiency is the least possible ambiguity over the measured one, XE(M) - XE(M_tag), each
+the mean over the window and over runs before the ratio is taken, as a run's own ambiguity may be
+near zero: 1 where a mixture infers as the Bayes reader does. Prints a row for each K and number of
+tokens that a component gives of an epoch: runs, least and measured ambiguity with the standard
+deviation of a run, efficiency. Then, at equal tokens, the efficiency of K less that of K / 2 and
+of K / 4; and what inference costs above the least possible, in nats, by tokens of context. Draws
+efficiency to efficiency.png beside the first file, each run as a dot.
 """
 import os
 import sys
 
-import numpy as np
 import pandas as pd
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -25,56 +25,68 @@ from studies.parts import bin_names, by_mixture
 
 
 def read_runs(paths):
-    """Returns (efficiencies, a DataFrame with a row for each run: k, tokens of a component, least
-    and measured ambiguity in nats a token, efficiency; the ambiguity above the least possible, nats
-    by position, a DataFrame of the same rows)."""
+    """Returns (a DataFrame with a row for each mixture: k, tokens of a component, least and
+    measured ambiguity in nats a token; the measured less the least, nats by position, a DataFrame
+    of the same rows). Fails where settings are mixed, or their budgets are not known."""
     ambiguity, least = (pd.concat([by_mixture(path, term) for path in paths])
                         for term in ('ambiguity', 'bayes_ambiguity'))
-    if not len(least) or not ambiguity.index.equals(least.index):
-        fail(f'{" ".join(paths)}: no mixtures of processes with their tagged runs')
-    if ambiguity.index.has_duplicates:
-        fail(f'{" ".join(paths)}: a run is there twice: leave one of the files out')
+    least = least.reindex(ambiguity.index)
+    if not len(least) or least.isna().any(axis=None):
+        fail(f'{" ".join(paths)}: mixtures of processes with their tagged runs are wanted alone')
     table = ambiguity.index.to_frame(index=False)
+    if table.duplicated(['dataset', 'split', 'run']).any():
+        fail(f'{" ".join(paths)}: a run is there twice: leave one of the files out')
     budget = table['setting'].str.extract(r'token_budget=(\d+)')[0].astype(float)
-    table = table.assign(tokens=budget / table['k'], least=least.mean(axis=1).to_numpy(),
-                         measured=ambiguity.mean(axis=1).to_numpy())
-    return table.assign(efficiency=table['least'] / table['measured']), ambiguity - least
+    others = table['setting'].str.replace(r'token_budget=\d+', '', regex=True)
+    if budget.isna().any() or len({*zip(table['dataset'], table['split'], others)}) > 1:
+        fail(f'{" ".join(paths)}: evaluate runs that differ in K, seed and token_budget alone, of'
+             ' several budgets, in one call of eval_xe.py')
+    return table.assign(tokens=(budget / table['k']).astype(int),
+                        least=least.mean(axis=1).to_numpy(),
+                        measured=ambiguity.mean(axis=1).to_numpy()), ambiguity - least
 
 
 def by_tokens(table):
-    """Returns of read_runs' efficiencies a DataFrame by (tokens, k): runs, the means of least and
-    measured ambiguity, the mean efficiency and the standard deviation of a run."""
+    """Returns of read_runs' table a DataFrame by (tokens, k): runs, the mean least and measured
+    ambiguity, the standard deviation of a run's measured one, and the efficiency of the means."""
     groups = table.groupby(['tokens', 'k'])
-    return pd.DataFrame({
-        'runs': groups.size(), 'least': groups['least'].mean(),
-        'measured': groups['measured'].mean(), 'efficiency': groups['efficiency'].mean(),
-        'sd': groups['efficiency'].std()})
+    least, measured = groups['least'].mean(), groups['measured'].mean()
+    return pd.DataFrame({'runs': groups.size(), 'least': least, 'measured': measured,
+                         'sd of a run': groups['measured'].std(), 'efficiency': least / measured})
 
 
 def compare(means):
-    """Returns a DataFrame of the pairs of K that by_tokens has at equal tokens of a component:
-    tokens, both K, and the efficiency of the larger K less that of the smaller."""
+    """Returns a DataFrame of by_tokens' pairs of K at equal tokens of a component, the larger twice
+    or four times the smaller: tokens, both K, the larger's efficiency less the smaller's."""
     rows = []
     for tokens, of_tokens in means['efficiency'].groupby(level='tokens'):
         values = of_tokens.droplevel('tokens')
         rows += [(tokens, a, b, values[b] - values[a]) for a in values.index
-                 for b in values.index if a < b]
+                 for b in values.index if b in (2 * a, 4 * a)]
     return pd.DataFrame(rows, columns=['tokens', 'K', 'larger K', 'difference'])
 
 
-def draw(means, path):
-    """Draws efficiency against the tokens of a component, a line for each K."""
-    fig, (ax,) = figure('efficiency of inference on Markov chains',
-                        'least possible ambiguity over the measured one; bars: sd of a run')
-    ks = sorted({*means.index.get_level_values('k')})
+def above_by_context(table, above):
+    """Returns what inference costs above the least possible, in nats, a DataFrame by (tokens, k)
+    with a column for each bin of tokens of context."""
+    by_bin = above.T.groupby(bin_names(above.shape[1]), sort=False).mean().T
+    return by_bin.groupby([table['tokens'].to_numpy(), table['k'].to_numpy()]).mean().rename_axis(
+        ['tokens', 'k'])
+
+
+def draw(table, means, path):
+    """Draws efficiency against the tokens of a component, a line for each K, and each run's own."""
+    fig, (ax,) = figure('efficiency of inference of the component',
+                        'least possible ambiguity over the measured one; dots: single runs')
+    ks = sorted({*table['k']})
     for i, k in enumerate(ks):
-        of_k = means.xs(k, level='k')
-        ax.errorbar(of_k.index, of_k['efficiency'], of_k['sd'], fmt='o-', ms=4, capsize=3, lw=1,
-                    color=plt.cm.viridis(0.85 * i / max(1, len(ks) - 1)), label=f'K = {k}')
+        color, of_k, runs = plt.cm.viridis(0.85 * i / max(1, len(ks) - 1)), means.xs(
+            k, level='k'), table[table['k'] == k]
+        ax.plot(of_k.index, of_k['efficiency'], color=color, lw=1.2, label=f'K = {k}')
+        ax.plot(runs['tokens'], runs['least'] / runs['measured'], 'o', ms=4, alpha=0.7, color=color)
     ax.set_xscale('log', base=2)
     ax.xaxis.set_major_formatter('{x:,.0f}')
-    ax.tick_params(axis='x', rotation=30)
-    ax.set(xlabel='tokens of a component, an epoch', ylabel='efficiency', ylim=(0, 1))
+    ax.set(xlabel='tokens of a component, an epoch', ylabel='efficiency')
     ax.legend()
     replace_file(path, lambda f: fig.savefig(f, format='png'))
     plt.close(fig)
@@ -84,25 +96,13 @@ if __name__ == '__main__':
     paths = sys.argv[1:] or ['results/decomposition.csv']
     table, above = read_runs(paths)
     means = by_tokens(table)
-    print('ambiguity in nats a token, over the window\n'
-          + means.reset_index().to_string(index=False, formatters={'tokens': '{:,.0f}'.format},
-                                          float_format='{:.4f}'.format))
     pairs = compare(means)
-    if len(pairs):
-        difference = pairs['difference']
-        print('\nat equal tokens of a component\n' + pairs.to_string(
-            index=False, float_format='{:+.3f}'.format, formatters={'tokens': '{:,.0f}'.format}))
-        print(f'mean {difference.mean():+.3f} ± {difference.sem():.3f}, largest'
-              f' {difference.abs().max():.3f}')
-    x = np.log2(means.index.get_level_values('tokens'))
-    slope, level = np.polyfit(x, means['efficiency'], 1)
-    residuals = means['efficiency'] - (slope * x + level)
-    print(f'\nefficiency = {slope:.3f} log2(tokens of a component) {level:+.3f}; residuals by K: '
-          + ', '.join(f'{r:+.3f} at {k}' for k, r in residuals.groupby(level='k').mean().items()))
-    by_bin = above.T.groupby(bin_names(above.shape[1]), sort=False).mean().T
-    by_bin = by_bin.groupby([table['tokens'].to_numpy(), table['k'].to_numpy()]).mean()
-    print('\nambiguity above the least possible, in nats by tokens of context\n'
-          + by_bin.rename_axis(['tokens', 'K']).to_string(float_format='{:.4f}'.format))
     path = os.path.join(os.path.dirname(paths[0]), 'efficiency.png')
-    draw(means, path)
-    print(path)
+    draw(table, means, path)
+    for title, rows in (
+            ('ambiguity in nats a token, over the window', means.reset_index()),
+            ('efficiency at equal tokens of a component', pairs),
+            ('ambiguity above the least possible, in nats by tokens of context',
+             above_by_context(table, above).reset_index())):
+        print(f'{title}\n{rows.to_string(index=False, float_format="{:.4f}".format)}\n')
+    print(f'of {len(pairs)} differences {(pairs["difference"] < 0).sum()} are below zero | {path}')

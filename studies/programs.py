@@ -5,10 +5,12 @@
     python studies/programs.py programs *.deb
     python prepare.py --source=programs --dataset=programs --vocab_size=1024
 
-A document is some paragraphs of a file, code and comments as they are. All of a file is in one
-split: a hash of its name deals three twentieths each to val and test, and chooses the files where a
-language has more than 6 million letters. Writes programs/{train,val,test}.jsonl with the columns
-text and label.
+A document is some paragraphs of a file, code and comments as they are, but for runs of blank lines.
+Left out are paragraphs of more than 5,000 letters, which are tables of data, and files that say
+that they were generated. Files of one name are in one split: a hash of it deals three twentieths
+each to val and test, and chooses the files where a language has more than 6 million letters. Writes
+programs/{train,val,test}.jsonl with the columns text and label, the language that the name's ending
+says.
 """
 import collections
 import hashlib
@@ -22,6 +24,7 @@ import tarfile
 LANGUAGES = {'.py': 'python', '.pm': 'perl', '.pl': 'perl', '.tcl': 'tcl', '.go': 'go',
              '.rs': 'rust', '.rb': 'ruby', '.hpp': 'cpp', '.ipp': 'cpp', '.c': 'c', '.h': 'c'}
 SHORTEST = 1000  # letters of a document, but for the last of a file
+LONGEST = 5000  # letters of a paragraph
 MOST = 6_000_000  # letters of a language
 
 
@@ -30,6 +33,8 @@ def documents(text):
     left of it at its end."""
     document = ''
     for paragraph in re.split(r'\n\s*\n', text):
+        if len(paragraph) > LONGEST:
+            continue
         document += paragraph + '\n\n'
         if len(document) >= SHORTEST:
             yield document
@@ -52,13 +57,16 @@ def read_files(path):
 
 
 if __name__ == '__main__':
+    if len(sys.argv) < 3:
+        sys.exit('programs.py: name the folder to write, then Debian packages')
     folder, *packages = sys.argv[1:]
     os.makedirs(folder, exist_ok=True)
     files = collections.defaultdict(list)
     for path in packages:
         for language, name, text in read_files(path):
-            number = int.from_bytes(hashlib.sha256(name.encode()).digest(), 'big')
-            files[language].append((number, text))
+            digest = hashlib.sha256(os.path.basename(name).encode()).digest()
+            if 'DO NOT EDIT' not in text[:1000].upper():
+                files[language].append((int.from_bytes(digest, 'big'), text))
     rows = {split: [] for split in ('train', 'val', 'test')}
     for language, of_language in files.items():
         letters = 0

@@ -6,11 +6,14 @@ specialists, with constants of another, and fits the constants anew.
 After the budget each argument is one setting: eval_xe.py's files, a pattern, or several with commas
 between, of mixtures and of specialists that were evaluated on each other's components. A forecast
 has level and slope of studies/law/constants-32.csv, and of budgets.py's `ratio` the amplitude
-.1039 XE_c(P_c), which came from 12,000 to 192,000 tokens of one setting. Prints two tables: what
-mixtures cost and how the forecasts did, in nats, with standard errors over components; and b, A, C
-of each setting (amplitude, level, slope), with the jackknife's standard errors over components:
-`amplitude` alone, with the others as above, then all three. Five components say little of three
-constants.
+.1039 XE_c(P_c), which came from 12,000 to 192,000 tokens of the first setting above: that one's row
+is no forecast.
+
+Prints two tables. What mixtures cost, and forecast less measured, in nats, at each K, with standard
+errors over components; and the same error less that of the first setting, mixture by mixture, which
+tells what the setting changes, where both have the same mixtures. Then the amplitude of each
+setting and its share of XE_c(P_c), with level and slope as above, and all three constants fitted
+together, of which five components say little; standard errors are the jackknife's, over components.
 """
 import os
 import sys
@@ -26,55 +29,63 @@ from fit_law import fit_law, jackknife, law_rows, measure, read_constants, read_
 from studies.budgets import LAW, costs, fit, predict
 
 RATIO = 0.1039  # amplitude over XE_c(P_c): LOG.md, 2026-11-29, registered before 384,000 tokens
-CONSTANTS = 'amplitude', 'level', 'slope'
+CONSTANTS = ['amplitude', 'level', 'slope']
 
 
-def plus_minus(mean, se):
-    """Returns 'mean ± standard error'."""
-    return f'{mean:+.3f} ± {se:.3f}'
+def over_components(values, table):
+    """Returns (mean, standard error) over components of a number of each row of costs' table."""
+    means = values.groupby(table['component']).mean()
+    return means.mean(), means.sem()
 
 
-def scores(table):
-    """Returns of costs' rows of one setting {column: what mixtures cost, how `ratio` forecasts}."""
-    error = predict('ratio', [RATIO], table) - table['D']
-    row = {'XE of P_c': f'{table.groupby("component")["xe"].mean().mean():.3f}'}
+def scores(table, first):
+    """Returns {column: (mean, standard error)} in nats of costs' rows of a setting, and of those of
+    the first one: XE, D, how `ratio` forecasts D, and how it did so less than there."""
+    def error(rows):
+        return predict('ratio', [RATIO], rows) - rows['D']
+    found = {'XE of P_c': over_components(table['xe'], table)}
     for K, rows in table.groupby('K'):
-        cost, bias = (x[rows.index].groupby(rows['component']).mean() for x in (table['D'], error))
-        row |= {f'D, K = {K}': f'{cost.mean():.3f} ± {cost.sem():.3f}',
-                f'forecast less D, K = {K}': plus_minus(bias.mean(), bias.sem())}
-    return row | {'mae': f'{error.abs().mean():.3f}'}
+        keys = ['K', 'mixture', 'component']
+        paired = rows.assign(error=error(rows)).merge(
+            first.assign(of_first=error(first))[[*keys, 'of_first']], on=keys)
+        found |= {f'D at {K}': over_components(rows['D'], rows),
+                  f'error at {K}': over_components(error(rows), rows),
+                  f'less first {K}': over_components(paired['error'] - paired['of_first'], paired)}
+    return found | {'mae': (error(table).abs().mean(), np.nan)}
 
 
 def constants(rows, table):
-    """Returns {column: a constant and its standard error} of read_results' rows of one setting, and
-    costs' table of them."""
-    components = sorted({*table['component']})
-    alone = [fit('constant', table)[0]] + [
-        fit('constant', table[table['component'] != c])[0] for c in components]
-    of_xe = [b / table['xe'][table['component'] != c].mean()
-             for b, c in zip(alone[1:], components)]
+    """Returns {column: (a constant, its standard error)} of read_results' rows of one setting, and
+    costs' table of them. Fails with fewer than three components."""
     gaps, xe, measured = measure(rows)
     free = fit_law(LAW, law_rows(measured, gaps, xe, measured), measured)
-    se = jackknife(free.drop(index='').to_numpy())
-    return {'amplitude': f'{alone[0]:.3f} ± {jackknife(np.array(alone[1:])):.3f}',
-            '/ XE': f'{alone[0] / table["xe"].mean():.3f} ± {jackknife(np.array(of_xe)):.3f}',
-            **{f'{key} of three': f'{x:.2f} ± {error:.2f}'
-               for key, x, error in zip(CONSTANTS, free.loc[''], se)}}
+    if not len(free):
+        fail('mixtures of three components or more tell the constants, and not fewer')
+    components = sorted({*table['component']})
+    found = {}
+    for name, form in (('amplitude', 'constant'), ('amplitude / XE', 'ratio')):
+        without = [fit(form, table[table['component'] != c]) for c in components]
+        found[name] = fit(form, table)[0], jackknife(np.array(without))[0]
+    errors = jackknife(free.drop(index='')[CONSTANTS].to_numpy())
+    return found | {f'{name} of three': (free[name][''], se) for name, se in zip(CONSTANTS, errors)}
 
 
 if __name__ == '__main__':
     if len(sys.argv) < 3 or not sys.argv[1].isdigit():
         fail('name the tokens of an epoch, then the files of each setting')
     level_and_slope = read_constants(f'{ROOT}/studies/law/constants-32.csv', 1)[LAW].loc[
-        '', [*CONSTANTS[1:]]]
-    scored, fitted = {}, {}
+        '', CONSTANTS[1:]]
+    tables, fitted = {}, {}
     for patterns in sys.argv[2:]:
         rows = read_results(patterns)
         rows = rows[rows['tokens'] == int(sys.argv[1])]
-        table = costs(rows, *level_and_slope)
-        if not len(table):
-            fail(f'{patterns} has no mixture on {sys.argv[1]} tokens, with its specialists')
-        name = os.path.basename(patterns).partition('.')[0]
-        scored[name], fitted[name] = scores(table), constants(rows, table)
-    for of_each in (scored, fitted):
-        print(pd.DataFrame(of_each).T.to_string() + '\n')
+        tables[patterns] = costs(rows, *level_and_slope)
+        fitted[patterns] = constants(rows, tables[patterns])
+    first = tables[sys.argv[2]]
+    scored = {patterns: scores(table, first) for patterns, table in tables.items()}
+    for title, of_each in (('nats a token, with standard errors', scored),
+                           ('constants, with standard errors', fitted)):
+        shown = pd.DataFrame({name: {key: f'{x:.4f}' + f' ± {se:.4f}' * (not np.isnan(se))
+                                     for key, (x, se) in row.items()}
+                              for name, row in of_each.items()})
+        print(f'{title}\n{shown.to_string()}\n')

@@ -1,6 +1,7 @@
 """Studies that the product does not need: fits of XE(n) and their tests, the posterior of D_c."""
 import itertools
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -210,31 +211,44 @@ def test_the_form_that_made_the_amplitudes_forecasts_larger_budgets():
     assert found.set_index('amplitude').loc['mixture', 'mae above'] < 1e-9
 
 
-def test_a_settings_constants_are_found_and_its_forecast_is_scored():
-    """Costs made with a twelfth of XE as the amplitude: `ratio`, a tenth, is as much too high."""
-    names, rng, level, slope = 'abcde', np.random.default_rng(0), 0.7, 0.4
-    xe, gap = np.full(5, 4.0), rng.uniform(0.3, 1.2, (5, 5)) * (1 - np.eye(5))
+def costs_made(amplitudes):
+    """Rows of read_results: pairs and all five of five components, whose costs have an amplitude
+    each, nats, and worths max(0, .7 - .4 gap)."""
+    names, rng = 'abcde', np.random.default_rng(0)
+    xe, gap = np.linspace(3.5, 4.5, 5), rng.uniform(0.3, 1.2, (5, 5)) * (1 - np.eye(5))
     rows = [((names[j],), names[c], xe[c] + gap[c, j]) for c in range(5) for j in range(5)]
     for S in [*itertools.combinations(range(5), 2), (0, 1, 2, 3, 4)]:
         for c in S:
-            worth = np.where(np.eye(5, dtype=bool)[c], 1, level - slope * gap[c])[[*S]]
-            cost = -xe[c] / 12 * np.log(worth.mean())
+            worth = np.where(np.eye(5, dtype=bool)[c], 1, 0.7 - 0.4 * gap[c])[[*S]]
+            cost = -amplitudes[c] * np.log(worth.mean())
             rows.append((tuple(names[j] for j in S), names[c], xe[c] + cost))
     rows = pd.DataFrame(rows, columns=['mixture', 'component', 'xe'])
     rows['mixture'] = [tuple((c, 1 / len(S)) for c in S) for S in rows['mixture']]
-    rows = rows.assign(seed=0, mix_seed=0, tokens=1000)
-    table = budgets.costs(rows, level, slope)
-    of_pairs, of_all = (table[table['K'] == K]['D'].groupby(table['component']).mean().mean()
-                        for K in (2, 5))
-    found = settings.scores(table)
-    for K, D in ((2, of_pairs), (5, of_all)):
-        assert found[f'D, K = {K}'].startswith(f'{D:.3f} ± ')
-        assert found[f'forecast less D, K = {K}'].startswith(
-            f'{(12 * settings.RATIO - 1) * D:+.3f} ± ')
-    found = settings.constants(rows, table)
-    assert found == {'amplitude': '0.333 ± 0.000', '/ XE': '0.083 ± 0.000',
-                     'amplitude of three': '0.33 ± 0.00', 'level of three': '0.70 ± 0.00',
-                     'slope of three': '0.40 ± 0.00'}
+    return rows.assign(seed=0, mix_seed=0, tokens=1000), xe
+
+
+def test_a_settings_constants_are_found_and_its_forecast_is_scored():
+    """Amplitudes of XE / 12, for which .1039 XE is a quarter too high, after a first setting with
+    .1039 XE; and one amplitude for all."""
+    (rows, xe), (first, _) = (costs_made(a * np.linspace(3.5, 4.5, 5))
+                              for a in (1 / 12, settings.RATIO))
+    table, first = (budgets.costs(x, 0.7, 0.4) for x in (rows, first))
+    found = settings.scores(table, first)
+    too_high = 12 * settings.RATIO - 1
+    for K in (2, 5):
+        of_K = table[table['K'] == K].groupby('component')['D'].mean()
+        assert found[f'D at {K}'] == pytest.approx((of_K.mean(), of_K.sem()))
+        for error in (f'error at {K}', f'less first {K}'):  # where it is none
+            assert found[error] == pytest.approx((too_high * of_K.mean(), too_high * of_K.sem()))
+    assert found['mae'][0] == pytest.approx(too_high * table['D'].mean())
+    assert found['XE of P_c'] == pytest.approx((4.0, np.std(xe, ddof=1) / math.sqrt(5)))
+    assert settings.scores(first, first)['mae'][0] < 1e-9
+    assert settings.constants(rows, table)['amplitude / XE'] == pytest.approx((1 / 12, 0), abs=1e-6)
+    rows, _ = costs_made([0.35] * 5)
+    found = settings.constants(rows, budgets.costs(rows, 0.7, 0.4))
+    assert found['amplitude'] == pytest.approx((0.35, 0), abs=1e-6)
+    for name, x in (('amplitude', 0.35), ('level', 0.7), ('slope', 0.4)):
+        assert found[f'{name} of three'] == pytest.approx((x, 0), abs=1e-5)
 
 
 def test_a_manual_page_becomes_text_without_troff(monkeypatch):
@@ -246,40 +260,54 @@ def test_a_manual_page_becomes_text_without_troff(monkeypatch):
 
 
 def test_a_program_becomes_paragraphs_as_they_are():
-    text = '\n\n'.join(f'def f{i}():\n' + '    # é\n' * 60 for i in range(9)) + '\n   \n\n'
-    pieces = [*programs.documents(text)]
-    assert all(len(piece) >= programs.SHORTEST for piece in pieces[:-1]) and len(pieces) > 2
-    assert ''.join(pieces).split() == text.split()
+    text = '\n\n\n'.join(f'def f{i}():\n' + '    # é\n' * 60 for i in range(10)) + '\n   \n\n'
+    table = 'x' * (programs.LONGEST + 1)
+    pieces = [*programs.documents(f'{table}\n\n{text}')]
+    assert ''.join(pieces).rstrip() == re.sub(r'\n\s*\n', '\n\n', text).rstrip()  # no table
+    assert all(len(piece) >= programs.SHORTEST for piece in pieces[:-1])
     assert all(piece.startswith('def f') for piece in pieces)
+    assert len(pieces) == 4 and len(pieces[-1]) < programs.SHORTEST
     assert [*programs.documents('\n \n\n')] == []
 
 
 def test_efficiency_by_the_tokens_of_a_component(tmp_path):
-    """Two seeds of each: a tenth for each doubling of a component's tokens, less .02 at K = 8; what
-    is lost lies at two and three tokens of context."""
+    """Two seeds of each, whose mean ambiguity makes it a tenth for each doubling of a component's
+    tokens, less .02 at K = 8; what is lost lies at two and three tokens of context."""
     rows = []
     for K, B, seed in itertools.product((2, 4, 8), (51_200, 204_800), (0, 1)):
-        share = 0.1 * (math.log2(B / K) - 10) - 0.02 * (K == 8) + (-1)**seed * 0.01
+        share = 0.1 * (math.log2(B / K) - 10) - 0.02 * (K == 8)
+        lost = 0.01 / share - 0.01 + (-1)**seed * 0.003  # nats, over the window
         rows += [{'dataset': 'd', 'split': 'test', 'k': K, 'run': f'{K} {B} {seed}', 'position': t,
                   'setting': f'tag=False token_budget={B}', 'component': None,
-                  'bayes_ambiguity': 0.01, 'ambiguity': 0.01 + 0.08 * (1 / share - 1) * (
-                      t in (2, 3)) / 2} for t in range(8)]
-    path = tmp_path / 'decomposition.csv'
+                  'bayes_ambiguity': 0.01, 'ambiguity': 0.01 + 4 * lost * (t in (2, 3))}
+                 for t in range(8)]
+    path = str(tmp_path / 'decomposition.csv')
     pd.DataFrame(rows).to_csv(path)
-    table, above = efficiency.read_runs([str(path)])
+    table, above = efficiency.read_runs([path])
     means = efficiency.by_tokens(table)
-    assert (means['runs'] == 2).all()
+    assert (means['runs'] == 2).all() and len(means) == 6
     np.testing.assert_allclose(means['least'], 0.01)
-    assert means.loc[(25_600, 2), 'efficiency'] == pytest.approx(0.1 * math.log2(25.6 / 1.024))
-    assert means.loc[(25_600, 2), 'sd'] == pytest.approx(0.01 * math.sqrt(2))
+    np.testing.assert_allclose(means['sd of a run'], 0.003 * math.sqrt(2))
+    assert means.loc[(25_600, 2), 'efficiency'] == pytest.approx(0.1 * math.log2(25))
     pairs = efficiency.compare(means).to_numpy().tolist()
     assert pairs == [[25_600, 2, 8, pytest.approx(-0.02)]]  # 204,800 / 8
-    lost = above.mean()
-    assert (lost[[2, 3]] > 0.01).all() and lost.drop([2, 3]).abs().max() < 1e-12
-    efficiency.draw(means, tmp_path / 'efficiency.png')
+    by_context = efficiency.above_by_context(table, above)
+    assert [*by_context] == ['0', '1', '2-3', '4-7']
+    expected = 4 * (0.01 / (0.1 * math.log2(25)) - 0.01)
+    np.testing.assert_allclose(by_context.loc[25_600, 2], [0, 0, expected, 0], atol=1e-12)
+    efficiency.draw(table, means, str(tmp_path / 'efficiency.png'))
     assert (tmp_path / 'efficiency.png').stat().st_size > 10_000
-    with pytest.raises(SystemExit):  # each run twice
-        efficiency.read_runs([str(path)] * 2)
+
+    # a run twice, another setting, one budget, which no setting names
+    for changed in (rows * 2, rows + [row | {'run': 'x' + row['run'],
+                                             'setting': row['setting'] + ' n_layer=3'}
+                                      for row in rows],
+                    [row | {'setting': 'tag=False'} for row in rows]):
+        n = len(changed) // 2
+        pd.DataFrame(changed[:n]).to_csv(path)
+        pd.DataFrame(changed[n:]).to_csv(str(tmp_path / 'other.csv'))
+        with pytest.raises(SystemExit):
+            efficiency.read_runs([path, str(tmp_path / 'other.csv')])
 
 
 def test_how_far_runs_are_from_the_known_answer(tmp_path):
