@@ -41,38 +41,59 @@ def documents(page):
     """Yields the documents of a manual page: paragraphs of a section that have SHORTEST letters
     together, or what is left of it at its end."""
     for section in re.split(r'(?m)^\.\s*(?:SH|Sh)\b.*\n', NO_TEXT.sub('', page))[1:]:
-        text = ''
-        for paragraph in re.split(r'(?m)^\.\s*(?:PP|P|LP|TP|IP|Pp|SS|It)\b.*\n', section):
-            lines = (plain(line).rstrip() for line in paragraph.split('\n'))
-            text += '\n'.join(filter(None, lines)) + '\n'
-            if len(text) >= SHORTEST:
-                yield text
-                text = ''
-        if text.strip():
+        paragraphs = re.split(r'(?m)^\.\s*(?:PP|P|LP|TP|IP|Pp|SS|It)\b.*\n', section)
+        lines = ((plain(line).rstrip() for line in x.split('\n')) for x in paragraphs)
+        yield from joined('\n'.join(filter(None, x)) + '\n' for x in lines)
+
+
+def joined(paragraphs):
+    """Yields texts of as many paragraphs as have SHORTEST letters together, and what is left."""
+    text = ''
+    for paragraph in paragraphs:
+        text += paragraph
+        if len(text) >= SHORTEST:
             yield text
+            text = ''
+    if text.strip():
+        yield text
+
+
+def read_package(path):
+    """Yields (name, content in bytes) of the files in a Debian package."""
+    with subprocess.Popen(['dpkg-deb', '--fsys-tarfile', path], stdout=subprocess.PIPE) as process:
+        with tarfile.open(fileobj=process.stdout, mode='r|') as archive:
+            for member in archive:
+                if member.isfile():
+                    yield member.name, archive.extractfile(member).read()
 
 
 def read_pages(path):
     """Yields (language, name of the page, its text) of a Debian package of manual pages."""
-    with subprocess.Popen(['dpkg-deb', '--fsys-tarfile', path], stdout=subprocess.PIPE) as process:
-        with tarfile.open(fileobj=process.stdout, mode='r|') as archive:
-            for member in archive:
-                match = re.search(r'/man/(\w+)/man\w+/(.*)\.gz$', member.name)
-                if match and member.isfile():
-                    text = gzip.decompress(archive.extractfile(member).read())
-                    yield match[1], match[2], text.decode()
+    for name, content in read_package(path):
+        if match := re.search(r'/man/(\w+)/man\w+/(.*)\.gz$', name):
+            yield match[1], match[2], gzip.decompress(content).decode()
 
 
-if __name__ == '__main__':
-    folder, *packages = sys.argv[1:]
-    os.makedirs(folder, exist_ok=True)
+def deal(documents):
+    """Returns {split: rows with text and label} of (text, label, the name that deals it)."""
     rows = {split: [] for split in ('train', 'val', 'test')}
-    for path in packages:
-        for language, name, page in read_pages(path):
-            digit = int.from_bytes(hashlib.sha256(name.encode()).digest(), 'big') % 20
-            rows['val' if digit < 3 else 'test' if digit < 6 else 'train'] += [
-                {'text': text, 'label': language} for text in documents(page)]
+    for text, label, name in documents:
+        digit = int.from_bytes(hashlib.sha256(name.encode()).digest(), 'big') % 20
+        split = 'val' if digit < 3 else 'test' if digit < 6 else 'train'
+        rows[split].append({'text': text, 'label': label})
+    return rows
+
+
+def write(folder, rows):
+    """Writes what deal returns to folder/{train,val,test}.jsonl, and says how much it is."""
+    os.makedirs(folder, exist_ok=True)
     for split in rows:
         with open(os.path.join(folder, f'{split}.jsonl'), 'w', encoding='utf-8') as f:
             f.writelines(json.dumps(row, ensure_ascii=False) + '\n' for row in rows[split])
     print(f'{folder}/: {", ".join(f"{len(rows[split]):,} {split}" for split in rows)} documents')
+
+
+if __name__ == '__main__':
+    folder, *packages = sys.argv[1:]
+    write(folder, deal((text, language, name) for path in packages
+                       for language, name, page in read_pages(path) for text in documents(page)))

@@ -14,68 +14,52 @@ says.
 """
 import collections
 import hashlib
-import json
+import itertools
 import os
 import re
-import subprocess
 import sys
-import tarfile
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from studies.manpages import deal, joined, read_package, write
 
 LANGUAGES = {'.py': 'python', '.pm': 'perl', '.pl': 'perl', '.tcl': 'tcl', '.go': 'go',
              '.rs': 'rust', '.rb': 'ruby', '.hpp': 'cpp', '.ipp': 'cpp', '.c': 'c', '.h': 'c'}
-SHORTEST = 1000  # letters of a document, but for the last of a file
 LONGEST = 5000  # letters of a paragraph
 MOST = 6_000_000  # letters of a language
 
 
 def documents(text):
-    """Yields the documents of a file: paragraphs that have SHORTEST letters together, or what is
-    left of it at its end."""
-    document = ''
-    for paragraph in re.split(r'\n\s*\n', text):
-        if len(paragraph) > LONGEST:
+    """Yields the documents of a file: paragraphs as `joined` joins them, without those
+    that are longer than LONGEST."""
+    paragraphs = re.split(r'\n\s*\n', text)
+    return joined(paragraph + '\n\n' for paragraph in paragraphs if len(paragraph) <= LONGEST)
+
+
+def read_files(packages):
+    """Returns {language: [(hash of the name, name, text)]} of the programs in Debian packages that
+    are in UTF-8 and do not say that they were generated."""
+    files = collections.defaultdict(list)
+    for path, content in itertools.chain.from_iterable(map(read_package, packages)):
+        name, language = os.path.basename(path), LANGUAGES.get(os.path.splitext(path)[1])
+        try:
+            text = content.decode() if language else ''
+        except UnicodeDecodeError:  # Latin-1, in a few
             continue
-        document += paragraph + '\n\n'
-        if len(document) >= SHORTEST:
-            yield document
-            document = ''
-    if document.strip():
-        yield document
-
-
-def read_files(path):
-    """Yields (language, name, text) of the programs in a Debian package, in UTF-8."""
-    with subprocess.Popen(['dpkg-deb', '--fsys-tarfile', path], stdout=subprocess.PIPE) as process:
-        with tarfile.open(fileobj=process.stdout, mode='r|') as archive:
-            for member in archive:
-                language = LANGUAGES.get(os.path.splitext(member.name)[1])
-                if language and member.isfile():
-                    try:
-                        yield language, member.name, archive.extractfile(member).read().decode()
-                    except UnicodeDecodeError:  # Latin-1, in a few
-                        continue
+        if text and 'DO NOT EDIT' not in text[:1000].upper():
+            files[language].append((hashlib.sha256(name.encode()).digest(), name, text))
+    return files
 
 
 if __name__ == '__main__':
     if len(sys.argv) < 3:
         sys.exit('programs.py: name the folder to write, then Debian packages')
     folder, *packages = sys.argv[1:]
-    os.makedirs(folder, exist_ok=True)
-    files = collections.defaultdict(list)
-    for path in packages:
-        for language, name, text in read_files(path):
-            digest = hashlib.sha256(os.path.basename(name).encode()).digest()
-            if 'DO NOT EDIT' not in text[:1000].upper():
-                files[language].append((int.from_bytes(digest, 'big'), text))
-    rows = {split: [] for split in ('train', 'val', 'test')}
-    for language, of_language in files.items():
+    chosen = []
+    for language, of_language in read_files(packages).items():
         letters = 0
-        for number, text in sorted(of_language):
-            digit, letters = number % 20, letters + len(text)
+        for _, name, text in sorted(of_language):
+            letters += len(text)
             if letters <= MOST:
-                rows['val' if digit < 3 else 'test' if digit < 6 else 'train'] += [
-                    {'text': document, 'label': language} for document in documents(text)]
-    for split in rows:
-        with open(os.path.join(folder, f'{split}.jsonl'), 'w', encoding='utf-8') as f:
-            f.writelines(json.dumps(row, ensure_ascii=False) + '\n' for row in rows[split])
-    print(f'{folder}/: {", ".join(f"{len(rows[split]):,} {split}" for split in rows)} documents')
+                chosen += [(document, language, name) for document in documents(text)]
+    write(folder, deal(chosen))

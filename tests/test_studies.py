@@ -264,9 +264,9 @@ def test_a_program_becomes_paragraphs_as_they_are():
     table = 'x' * (programs.LONGEST + 1)
     pieces = [*programs.documents(f'{table}\n\n{text}')]
     assert ''.join(pieces).rstrip() == re.sub(r'\n\s*\n', '\n\n', text).rstrip()  # no table
-    assert all(len(piece) >= programs.SHORTEST for piece in pieces[:-1])
+    assert all(len(piece) >= manpages.SHORTEST for piece in pieces[:-1])
     assert all(piece.startswith('def f') for piece in pieces)
-    assert len(pieces) == 4 and len(pieces[-1]) < programs.SHORTEST
+    assert len(pieces) == 4 and len(pieces[-1]) < manpages.SHORTEST
     assert [*programs.documents('\n \n\n')] == []
 
 
