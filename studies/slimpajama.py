@@ -65,6 +65,7 @@ LAWS = {
 }
 
 
+@np.errstate(all='ignore')  # where a search goes astray
 def fit(law, h, loss, c, rng):
     """Returns the parameters of a law with the least squared error of `STARTS` starts."""
     kinds, function = LAWS[law]
