@@ -9,7 +9,7 @@ near zero: 1 where a mixture infers as the Bayes reader does. Prints a row for e
 tokens that a component gives of an epoch: runs, least and measured ambiguity with the standard
 deviation of a run, efficiency. Then, at equal tokens, the efficiency of K less that of K / 2 and
 of K / 4; and what inference costs above the least possible, in nats, by tokens of context. Draws
-efficiency to efficiency.png beside the first file, each run as a dot.
+results/efficiency.png, each run as a dot.
 """
 import os
 import sys
@@ -80,8 +80,8 @@ def draw(table, means, path):
                         'least possible ambiguity over the measured one; dots: single runs')
     ks = sorted({*table['k']})
     for i, k in enumerate(ks):
-        color, of_k, runs = plt.cm.viridis(0.85 * i / max(1, len(ks) - 1)), means.xs(
-            k, level='k'), table[table['k'] == k]
+        color = plt.cm.viridis(0.85 * i / max(1, len(ks) - 1))
+        of_k, runs = means.xs(k, level='k'), table[table['k'] == k]
         ax.plot(of_k.index, of_k['efficiency'], color=color, lw=1.2, label=f'K = {k}')
         ax.plot(runs['tokens'], runs['least'] / runs['measured'], 'o', ms=4, alpha=0.7, color=color)
     ax.set_xscale('log', base=2)
@@ -97,7 +97,8 @@ if __name__ == '__main__':
     table, above = read_runs(paths)
     means = by_tokens(table)
     pairs = compare(means)
-    path = os.path.join(os.path.dirname(paths[0]), 'efficiency.png')
+    os.makedirs('results', exist_ok=True)
+    path = os.path.join('results', 'efficiency.png')
     draw(table, means, path)
     for title, rows in (
             ('ambiguity in nats a token, over the window', means.reset_index()),

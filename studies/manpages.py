@@ -18,6 +18,10 @@ import subprocess
 import sys
 import tarfile
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from configurator import fail
+
 LETTERS = {'-': '-', 'e': '\\', ' ': ' ', '(aq': "'", '(dq': '"', '(bu': '-', '(em': '-',
            '(en': '-', '(lq': '"', '(rq': '"', '(oq': "'", '(cq': "'", '(ti': '~', '(ha': '^'}
 ESCAPE = re.compile(r'\\(f\[[^]]*\]|f\(..|f.|s[-+]?\d+|m\[[^]]*\]|\*?\(..|\*?\[[^]]*\]|".*|.)')
@@ -59,12 +63,16 @@ def joined(paragraphs):
 
 
 def read_package(path):
-    """Yields (name, content in bytes) of the files in a Debian package."""
-    with subprocess.Popen(['dpkg-deb', '--fsys-tarfile', path], stdout=subprocess.PIPE) as process:
-        with tarfile.open(fileobj=process.stdout, mode='r|') as archive:
-            for member in archive:
-                if member.isfile():
-                    yield member.name, archive.extractfile(member).read()
+    """Yields (name, content in bytes) of the files in a Debian package; fails on any other file."""
+    with subprocess.Popen(['dpkg-deb', '--fsys-tarfile', path], stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL) as process:
+        try:
+            with tarfile.open(fileobj=process.stdout, mode='r|') as archive:
+                for member in archive:
+                    if member.isfile():
+                        yield member.name, archive.extractfile(member).read()
+        except tarfile.ReadError as e:
+            fail(f'{path} is no Debian package ({e})')
 
 
 def read_pages(path):
@@ -94,6 +102,8 @@ def write(folder, rows):
 
 
 if __name__ == '__main__':
+    if len(sys.argv) < 3:
+        fail('name the folder to write, then Debian packages')
     folder, *packages = sys.argv[1:]
     write(folder, deal((text, language, name) for path in packages
                        for language, name, page in read_pages(path) for text in documents(page)))

@@ -21,6 +21,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from configurator import fail
 from studies.manpages import deal, joined, read_package, write
 
 LANGUAGES = {'.py': 'python', '.pm': 'perl', '.pl': 'perl', '.tcl': 'tcl', '.go': 'go',
@@ -53,7 +54,7 @@ def read_files(packages):
 
 if __name__ == '__main__':
     if len(sys.argv) < 3:
-        sys.exit('programs.py: name the folder to write, then Debian packages')
+        fail('name the folder to write, then Debian packages')
     folder, *packages = sys.argv[1:]
     chosen = []
     for language, of_language in read_files(packages).items():

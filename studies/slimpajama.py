@@ -2,17 +2,25 @@
 shares are unequal, at 122 million parameters and 10 billion tokens, and 40 at 680 million.
 
     python studies/slimpajama.py dmsl_llm_slimpajama.csv
+    python studies/slimpajama.py dmsl_llm_slimpajama.csv additive 'in nats, one amplitude each'
 
 The file is data/dmsl_llm_slimpajama.csv of github.com/meiqwq/Explaining-Data-Mixing-Scaling-Laws.
 For each domain c a law gives the loss from the shares h, (n, 7); it is fitted to 80% of the
-mixtures by least squares and tried on the rest, five times. LOG.md has what came out.
+mixtures by least squares and tried on the rest, five times: all laws, or those that are named (of
+others the random starts are others).
+LOG.md has what came out.
 """
+import os
 import sys
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import least_squares
 from tqdm import tqdm
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from configurator import fail
 
 DOMAINS = 'arxiv book c4 github commoncrawl stackexchange wikipedia'.split()
 SPLITS, STARTS = 5, 12
@@ -78,17 +86,23 @@ def fit(law, h, loss, c, rng):
 
 
 if __name__ == '__main__':
-    runs = pd.read_csv(sys.argv[1]).drop_duplicates()
+    if len(sys.argv) < 2:
+        fail('name the file dmsl_llm_slimpajama.csv')
+    path, *names = sys.argv[1:]
+    laws = {name: LAWS[name] for name in LAWS if name in names or not names}
+    if not {*names} <= {*laws}:
+        fail(f'there are the laws {"; ".join(LAWS)}')
+    runs = pd.read_csv(path).drop_duplicates()
     sizes = {122e6: 9998e6, 680e6: 10366e6}  # {parameters: tokens}
     errors = []
-    with tqdm(total=len(sizes) * SPLITS * len(LAWS), leave=False) as bar:
+    with tqdm(total=len(sizes) * SPLITS * len(laws), leave=False) as bar:
         for size, tokens in sizes.items():
             of_size = runs[(runs['model_size'] == size) & (runs['n_tokens'] == tokens)]
             h = of_size[[f'weight_{name}' for name in DOMAINS]].to_numpy()
             for split in range(SPLITS):
                 rng = np.random.default_rng(split)
                 rest = rng.permutation(len(h)) < len(h) // 5  # held out
-                for law, (kinds, function) in LAWS.items():
+                for law, (kinds, function) in laws.items():
                     for c, name in enumerate(DOMAINS):
                         loss = of_size[f'{name}_loss'].to_numpy()
                         p = fit(law, h[~rest], loss[~rest], c, rng)

@@ -259,6 +259,15 @@ def test_a_manual_page_becomes_text_without_troff(monkeypatch):
     assert [*documents(page)] == ['ls - toon de inhoud\n', 'ls(1)\ntwee  woorden\n']
 
 
+def test_all_documents_of_a_name_are_in_one_split():
+    rows = manpages.deal((f'{name} {i}', 'en', f'page{name}') for name in range(200)
+                         for i in range(3))
+    split_of = {row['text']: split for split in rows for row in rows[split]}
+    assert len(split_of) == 600 and all(
+        len({split_of[f'{name} {i}'] for i in range(3)}) == 1 for name in range(200))
+    assert all(0.08 < len(rows[split]) / 600 < 0.22 for split in ('val', 'test'))  # 3 twentieths
+
+
 def test_a_program_becomes_paragraphs_as_they_are():
     text = '\n\n\n'.join(f'def f{i}():\n' + '    # é\n' * 60 for i in range(10)) + '\n   \n\n'
     table = 'x' * (programs.LONGEST + 1)
