@@ -1,6 +1,5 @@
-"""Checkpoints: ckpt.pt is a run. train.py writes all that it knows of a run into that one file,
-whole or not at all, and its plain part under a seal. The other files of its folder, but for
-snapshots, are for people and other tools, and are never read.
+"""Checkpoints: ckpt.pt is a run, in one file that is whole or not there, its plain part under a
+seal. The folder's other files, but for snapshots, are for people and other tools, and never read.
 """
 import difflib
 import errno
@@ -31,7 +30,7 @@ VARIES_IN_A_SETTING = {'k', 'components', 'candidates', 'mix_seed', 'seed'}
 # What keys of train.py must be: (the rule, whether a value keeps it, keys).
 RULES = (
     ('at least 1', lambda x: x >= 1, 'n_layer n_head n_embd batch_size gradient_accumulation_steps'
-     ' epochs eval_interval log_interval'),
+     ' block_size epochs eval_interval log_interval'),
     ('at least 0', lambda x: x >= 0, 'max_iters token_budget val_windows_per_component seed'
      ' patience learning_rate min_lr weight_decay grad_clip warmup_iters lr_decay_iters'),
     ('at least 0 and below 1', lambda x: 0 <= x < 1, 'dropout beta1 beta2'),
@@ -43,7 +42,6 @@ RULES = (
 CODE = ('machine.py', 'model.py', 'sample_mix.py', 'train.py')  # what decides a run's numbers
 WEIGHTS = {'best': 'best', 'last': 'model'}  # of ckpt.pt
 
-
 def check_ranges(config):
     """Fails where a key of train.py is outside the range that RULES gives it."""
     for rule, holds, keys in RULES:
@@ -52,7 +50,6 @@ def check_ranges(config):
                 fail(f'--{key}={config[key]}: {rule}')
     if config['n_embd'] % config['n_head']:
         fail(f'--n_embd={config["n_embd"]} does not divide into --n_head={config["n_head"]} heads')
-
 
 def count_steps(settings, token_budget):
     """Returns max_iters, or where it is 0 the steps of train.py that its epochs of a budget are.
@@ -65,7 +62,6 @@ def count_steps(settings, token_budget):
              f' {windows_per_step}: lower --batch_size or raise --epochs')
     return steps
 
-
 def run_name(dataset, k, seed, mix_seed, shuffled=False, constant=False, tag=False, only='',
              shares=''):
     """Returns the name of a run's folder; `only` is name_components where they were named."""
@@ -74,12 +70,10 @@ def run_name(dataset, k, seed, mix_seed, shuffled=False, constant=False, tag=Fal
              only, safe_name(f'shares{shares.replace(",", "+")}') if shares else '']
     return '-'.join(word for word in words if word)
 
-
 def name_components(components, tokens):
     """Returns 'a+b', or for a single component 'a-90000tokens', as a folder's name can have it."""
     joined = safe_name('+'.join(map(safe_name, components)))
     return joined + (f'-{tokens}tokens' if len(components) == 1 else '')
-
 
 def usual_folder(config, record):
     """Returns the folder of a run of train.py that names none; record is draw_mix's."""
@@ -90,7 +84,6 @@ def usual_folder(config, record):
     known = config | record
     return os.path.join('out', run_name(*(known[key] for key in tells), only, record['shares']))
 
-
 def read_code():
     """Returns {file: text} of the files that decide a run's numbers, as they are now."""
     texts = {}
@@ -98,7 +91,6 @@ def read_code():
         with open(os.path.join(configurator.ROOT, name), encoding='utf-8') as f:
             texts[name] = f.read()
     return texts
-
 
 def describe_process():
     """Returns the versions, command and commit that a run is trained with, a dict."""
@@ -112,7 +104,6 @@ def describe_process():
             'command': [os.path.basename(sys.argv[0]), *sys.argv[1:]], 'commit': commit,
             'world_size': int(os.environ.get('WORLD_SIZE', 1))}
 
-
 def tidy_folder(folder, is_new):
     """Removes what killed processes left in a run's folder, and where it is new the old run."""
     # the checkpoint to resume from first: what is left of a run is not taken for one
@@ -120,7 +111,6 @@ def tidy_folder(folder, is_new):
                             'losses-*.npz', 'xe_windows.npz'] * is_new
     for path in [path for name in patterns for path in glob.glob(name, root_dir=folder)]:
         os.remove(os.path.join(folder, path))
-
 
 def write_checkpoint(folder, name, state, tensors):
     """Writes a checkpoint: `state`, a dict of plain Python, under a seal, and `tensors` beside it.
@@ -135,7 +125,6 @@ def write_checkpoint(folder, name, state, tensors):
         for name, content in (('config', state['config'] | state['metadata']),
                               ('mix', state['mix'])):
             replace_file(os.path.join(folder, f'{name}.json'), json.dumps(content, indent=1))
-
 
 def read_checkpoint(folder, name='ckpt', mmap=True):
     """Returns a checkpoint of train.py as a dict, or None where there is no such file. With mmap
@@ -158,7 +147,6 @@ def read_checkpoint(folder, name='ckpt', mmap=True):
     checkpoint['mix'].setdefault('shares', '')  # which runs of before the key do not have
     return checkpoint
 
-
 def load_model(folder, which='best'):
     """Returns (the model in evaluation mode on the CPU, its checkpoint) of a run: `which` is best,
     last, or a snapshot such as step-000064. Fails where there is none, or does not fit model.py."""
@@ -172,14 +160,12 @@ def load_model(folder, which='best'):
     load_weights(model, checkpoint[WEIGHTS.get(which, 'model')], folder)
     return model.eval(), checkpoint
 
-
 def load_weights(model, weights, folder):
     """Gives a model the weights of a run; fails where it has others, or of other shapes."""
     try:
         model.load_state_dict(weights)
     except RuntimeError as e:
         fail(refusal(e) or f'{folder} does not fit model.py ({str(e)[:200]}): train it again')
-
 
 def run_state(checkpoint):
     """Returns 'finished', 'stopped early' or 'unfinished', as a run's ckpt.pt says."""
@@ -189,7 +175,6 @@ def run_state(checkpoint):
     patience = config.get('patience', 0) * config['eval_interval']
     return 'stopped early' if 0 < patience <= step - checkpoint['best_iter'] else 'unfinished'
 
-
 def why_other_code(before, name='model.py'):
     """Returns how the code of a file differs from its text `before`, a clause, or ''."""
     old, new = (code_of(text).splitlines() for text in (before, read_code()[name]))
@@ -197,7 +182,6 @@ def why_other_code(before, name='model.py'):
         return ''
     lines = [' '.join(line.split()) for line in difflib.ndiff(old, new) if line[0] in '+-']
     return f'was trained with another {name} ({" | ".join(lines[:2])[:200]})'
-
 
 def why_another(checkpoint, config, components, mix=None, may_change=frozenset(), defaults=None):
     """Returns why a checkpoint is of another run than train.py with all the settings `config` on
@@ -214,7 +198,6 @@ def why_another(checkpoint, config, components, mix=None, may_change=frozenset()
     if mix not in (None, checkpoint['mix']):
         return f'was trained on other data than data/{config["dataset"]} holds now'
     return '' if config['any_code'] else why_other_code(checkpoint['code'][-1]['model.py'])
-
 
 def find_checkpoint(folder, config, components, mix, script):
     """Returns the checkpoint that train.py goes on from, or None where it starts anew. Fails where

@@ -3,10 +3,9 @@
     python train.py config/cpu.py config/k2.py --batch_size=64
 
 A script begins with its docstring and its settings, commented globals, and then calls
-override(globals()). What takes time to import comes below. A default may be any expression. A
-config file is Python that assigns to those names; it may compute with them
-(min_lr = learning_rate / 10). The rest of this file is what every script needs: one line for a
-mistake, files that are whole or not there, names, hashes.
+override(globals()). What takes time to import comes below. A config file is Python that assigns to
+those names; it may compute with them (min_lr = learning_rate / 10). The rest of this file is what
+every script needs: one line for a mistake, files that are whole or not there, names, hashes.
 """
 import ast
 import csv
@@ -47,7 +46,6 @@ def read_settings(path):
             fail(f'{path}: {key} is no plain value: assign it below override(globals())')
     return settings
 
-
 def run_source(source, path, values):
     """Runs Python text of a user's, with and into `values`; fails with its line where it raises."""
     try:
@@ -57,12 +55,10 @@ def run_source(source, path, values):
         line = frame.tb_lineno if frame else getattr(e, 'lineno', 1)
         fail(f'{path}, line {line}: {type(e).__name__}: {e}')
 
-
 @functools.cache
 def train_defaults():
     """Returns {key: default} of train.py."""
     return {key: x for key, (x, _) in read_settings(os.path.join(ROOT, 'train.py')).items()}
-
 
 def checked(key, value, default, where):
     """Returns value if it has the type of default, else fails. An int becomes a float where the
@@ -77,7 +73,6 @@ def checked(key, value, default, where):
              f' {default!r}')
     return value
 
-
 def parsed(key, text, default, where):
     """Returns the value of key=text, checked: a literal of Python, or the text for a string."""
     try:
@@ -85,7 +80,6 @@ def parsed(key, text, default, where):
     except (ValueError, SyntaxError, TypeError):
         value = text  # it is not of the default's type
     return checked(key, value, default, where)
-
 
 def run_file(path, known):
     """Returns {key: value} of what a config file assigns; it can read the values in `known`."""
@@ -99,7 +93,6 @@ def run_file(path, known):
         run_source(f.read(), path, values)
     return {key: value for key, value in values.items() if key[0] != '_'
             and value is not known.get(key, ...) and not hasattr(value, '__name__')}  # no module
-
 
 def override(script, shared=()):
     """Applies sys.argv to a script's globals(), in place, and returns its settings, a dict; where
@@ -139,7 +132,6 @@ def override(script, shared=()):
     script.update(settings)
     return settings
 
-
 @functools.cache
 def code_of(source):
     """Returns the code in a script's text as Python prints it: without comments, docstrings and
@@ -153,7 +145,6 @@ def code_of(source):
         if has_docstring and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return ast.unparse(tree)
-
 
 # ---- how a script ends -------------------------------------------------------
 
@@ -172,7 +163,6 @@ class Output(io.FileIO):
             say(f'standard output cannot be written ({e.strerror})')
             os._exit(2)
 
-
 for number, name in ((1, 'stdout'), (2, 'stderr')):
     stream = getattr(sys, name)
     if stream and stream is getattr(sys, f'__{name}__'):  # not closed, and no notebook's
@@ -182,21 +172,18 @@ for number, name in ((1, 'stdout'), (2, 'stderr')):
 sys.stderr = sys.stderr or open(os.devnull, 'w')  # a service has it closed
 os.environ['MPLBACKEND'] = 'Agg'  # whatever a notebook has set
 
-
 def is_master():
     """Returns whether this process speaks: of torchrun's, which run train.py, the first does."""
     is_of_several = os.environ.get('WORLD_SIZE', '1') != '1' and sys.argv[0].endswith('train.py')
     rank = os.environ.get('RANK', '0')
     return not (is_of_several and rank.isdigit() and int(rank))
 
-
 def say(message, by_all=False):
     """Prints a line on stderr; a progress bar makes way for it. Of several processes one does."""
     if by_all or is_master():
-        line = f'{os.path.basename(sys.argv[0])}: {" ".join(message.split())}'
+        line = f'{os.path.basename(sys.argv[0])}: {" ".join(map(str.strip, message.splitlines()))}'
         bars = sys.modules.get('tqdm')
         bars.tqdm.write(line, file=sys.stderr) if bars else print(line, file=sys.stderr)
-
 
 def fail(message, status=2):
     """Ends the program over a user's mistake: one line on stderr, an exit status (SystemExit). Of
@@ -206,7 +193,6 @@ def fail(message, status=2):
         message = f'process {os.environ["RANK"]}: {message}'
     say(message, by_all=True)
     sys.exit(status)
-
 
 def refusal(error):
     """Returns what the machine refused, and why, where an exception comes of that, or ''."""
@@ -219,7 +205,6 @@ def refusal(error):
         return (f'{error.filename}: ' if error.filename else '') + (error.strerror or text)
     return refusal(error.__cause__) if error.__cause__ else ''
 
-
 def report_error(kind, error, trace):
     """sys.excepthook: one line for Ctrl-C and for what the machine refused, else the traceback."""
     if kind is KeyboardInterrupt:
@@ -227,7 +212,6 @@ def report_error(kind, error, trace):
     if refused := refusal(error):
         fail(refused)
     sys.__excepthook__(kind, error, trace)
-
 
 sys.excepthook = report_error
 
@@ -249,7 +233,6 @@ def replace_file(path, content):
         if os.path.exists(temporary):
             os.remove(temporary)
 
-
 def lock(path, what, wait=False):
     """Returns a lock on a file, which must be kept. It ends with the process, by a kill too. Where
     another process holds it, this one waits, or fails."""
@@ -270,7 +253,6 @@ def lock(path, what, wait=False):
         f.write(f'process {os.getpid()} on {socket.gethostname()}')
     return held
 
-
 def lock_holder(path):
     """Returns which other process holds a lock file, 'process 123 on host', or ''."""
     import filelock
@@ -285,33 +267,27 @@ def lock_holder(path):
     except OSError:  # a folder that cannot be written has no writer
         return ''
 
-
 def file_hash(path):
     """Returns the sha256 of a file, in hexadecimal."""
     with open(path, 'rb') as f:
         return hashlib.file_digest(f, 'sha256').hexdigest()
 
-
 def short_hash(value):
     """Returns 12 hexadecimal digits that change with a value of plain Python."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
-
 
 def sealed(content):
     """Returns a dict of plain Python with a hash of itself, by which a change of it is known."""
     return content | {'seal': short_hash({key: content[key] for key in content if key != 'seal'})}
 
-
 def is_sealed(content):
     """Returns whether a value is a dict as `sealed` gave it."""
     return isinstance(content, dict) and content.get('seal') == sealed(content)['seal']
-
 
 def random_stream(*name):
     """A numpy Generator that depends on nothing but the name (strings and ints)."""
     import numpy as np
     return np.random.default_rng(list(hashlib.sha256(repr(name).encode()).digest()))
-
 
 def split_names(text):
     """'a,b' -> ['a', 'b'], and '"a,b",c' -> ['a,b', 'c'], as a line of csv; spaces around a name
@@ -322,13 +298,11 @@ def split_names(text):
         fail(f'{text}: one of these is named twice')
     return names
 
-
 def join_names(names):
     """Returns the text that split_names takes for the names: one with a comma is in marks."""
     line = io.StringIO()
     csv.writer(line, lineterminator='').writerow(names)
     return line.getvalue()
-
 
 def safe_name(name):
     """Returns a name for a file or folder, of letters, digits and . _ + - = alone: the name itself,
@@ -337,19 +311,16 @@ def safe_name(name):
     digest = hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()
     return safe if safe == name != '' else f'{safe or "_"}-{digest[:6]}'
 
-
 def nearest(name, names, prefix=''):
     """'; did you mean ..?' with the nearest of the names, or '' where none is near."""
     close = difflib.get_close_matches(name, names, n=1)
     return f'; did you mean {prefix}{close[0]}?' if close else ''
-
 
 def looked_in(path):
     """Returns '(looked in <the current folder>)', and what to do where the scripts' has it."""
     is_there = os.path.exists(os.path.join(ROOT, path)) and not os.path.exists(path)
     hint = f'; {ROOT}/{path} is there: cd {shlex.quote(ROOT)} first' * is_there
     return f'(looked in {os.getcwd()}{hint})'
-
 
 def cpu_cores():
     """Returns how many cores this process may use: by its affinity, and its container's quota."""

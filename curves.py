@@ -21,7 +21,6 @@ from runs import tokens_of_each
 
 RESAMPLES = 1000
 
-
 class Curve(NamedTuple):
     """Nats by position, or another number, and the same number in each resample of documents."""
     mean: np.ndarray  # (T,), or () for a number
@@ -50,13 +49,11 @@ class Curve(NamedTuple):
         reach = np.quantile(np.abs((self.boot - self.boot.mean(0)) / se).max(1), 0.95)
         return self.mean - reach * se, self.mean + reach * se
 
-
 @functools.cache
 def resamples(n_docs, *name):
     """How often each document is in each resample: uint16 (RESAMPLES, n_docs), fixed by name."""
     rng, p = random_stream('resample', *name), np.full(n_docs, 1 / n_docs)
     return np.stack([rng.multinomial(n_docs, p).astype(np.uint16) for _ in range(RESAMPLES)])
-
 
 def cluster_bootstrap(values, document, *name):
     """Returns the Curve of the mean over windows of values (N, T). Its resamples draw documents,
@@ -70,19 +67,15 @@ def cluster_bootstrap(values, document, *name):
         boot = counts @ total.astype(np.float32) / (counts @ n.astype(np.float32))[:, None]
     return Curve(total.sum(0) / n.sum(), boot)
 
-
 def average(curves):
     """Averages dicts {quantity: Curve}, each weighing the same, over what all of them have."""
     return {quantity: Curve(*(np.mean(x, axis=0) for x in zip(*(c[quantity] for c in curves))))
             for quantity in curves[0] if all(quantity in c for c in curves)}
 
-
 def t_interval(values):
     """The 95% t-interval of the mean of independent values (n,), n >= 2: (low, high)."""
-    n = len(values)
-    half = scipy.stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n)
+    half = scipy.stats.t.ppf(0.975, len(values) - 1) * scipy.stats.sem(values)
     return np.mean(values) - half, np.mean(values) + half
-
 
 def by_set(values, sets):
     """Returns the values (n,) of runs in groups of one set of components, a list of lists."""
@@ -90,7 +83,6 @@ def by_set(values, sets):
     for value, names in zip(values, sets):
         groups.setdefault(names, []).append(value)
     return [*groups.values()]
-
 
 def mean_over_runs(numbers, sets):
     """Returns (mean, (low, high), kind) of a number, a Curve of each run, whose components are in
@@ -108,12 +100,10 @@ def mean_over_runs(numbers, sets):
         return mean, (mean - half, mean + half), 'seeds'
     return mean, np.quantile(np.mean([x.boot for x in numbers], 0), (0.025, 0.975)), 'documents'
 
-
 def log_bins(T, per_doubling=1):
     """Returns the bin of each position 0 .. T-1, (T,) int: 0, 1, 2-3, 4-7, 8-15 and so on."""
     log2 = np.log2(np.arange(1, T))
     return np.append(0, 1 + np.floor(per_doubling * log2)).astype(int)
-
 
 # ---- the CSV files: their columns, and their rows ----------------------------
 
@@ -144,13 +134,11 @@ NAMES = {  # columns of numbers that do not have the quantity's name, and of the
     'xe': ('xe', 'ci'), 'delta': ('delta_xe', 'delta_ci'), 'icl': ('icl_score', 'icl_ci'),
     'specialist': ('xe_k1', 'xe_k1_ci'), 'bayes': ('bayes_xe', 'bayes_xe_ci')}
 
-
 def ci_columns(quantity, numbers, sets=((),)):
     """Returns the columns of the mean over runs of a number, and of its interval, a dict."""
     name, ci = NAMES.get(quantity, (quantity, f'{quantity}_ci'))
     mean, (low, high), _ = mean_over_runs(numbers, sets)
     return {name: mean, f'{ci}_low': low, f'{ci}_high': high}
-
 
 def tell_apart(settings):
     """Returns the keys that tell the different ones of some dicts apart, as few as will do."""
@@ -162,14 +150,12 @@ def tell_apart(settings):
         keys = fewer if groups(fewer) == groups(keys) else keys
     return keys
 
-
 def setting_words(runs):
     """Returns {folder: ['key=value', ..]} of runs: what tells the settings of a data set apart."""
     keys = {dataset: tell_apart([run['settings'] for run in runs if run['dataset'] == dataset])
             for dataset in {run['dataset'] for run in runs}}
     return {run['folder']: [f'{key}={run["settings"].get(key)}' for key in keys[run['dataset']]]
             for run in runs}
-
 
 def run_columns(run, component):
     """Returns what tells a run's rows of a component apart in the CSV files, a dict."""
@@ -178,7 +164,6 @@ def run_columns(run, component):
                                 'component': component, 'setting_hash': short_hash(others)}
     names = *RUN_COLUMNS.split(), *OWN_COLUMNS, 'setting', 'setting_hash', 'unfinished'
     return {name: known[name] for name in names}
-
 
 def component_rows(run, component, windows, curves):
     """Returns a list of rows of xe_by_position.csv and a row of xe_by_component.csv, of one
@@ -207,7 +192,6 @@ def component_rows(run, component, windows, curves):
             run['dataset'], run['meta']['seal'], component, run['split'])
     return by_position, row
 
-
 def decomposition_rows(run, curves, mean):
     """Returns a run's rows of decomposition.csv: the mean over components, over all positions and
     at each, then each component's over positions; [] where no term is known."""
@@ -223,11 +207,9 @@ def decomposition_rows(run, curves, mean):
             rows[-1] |= ci_columns(name, [curve.over_positions() if t == '' else curve.at(t)])
     return rows
 
-
 def set_of(run):
     """Returns the components that a run was trained on, with the tokens of each, sorted."""
     return tuple(sorted(tokens_of_each(run['mix']).items()))
-
 
 def summarise(members, means):
     """Returns (row of xe_vs_k.csv, {quantity: Curve} averaged over runs) of runs of one setting and
@@ -258,7 +240,6 @@ def summarise(members, means):
                 'unigram_xe': np.mean([unigram_xe([x for x, _, _ in of_run]) for of_run in known])}
     return row, mean
 
-
 def curve_rows(row, curves):
     """Returns the rows of curves.csv of {quantity: Curve}, and of their row of xe_vs_k.csv."""
     return [row | {'quantity': quantity, 'position': t, 'mean': mean, 'band_low': low,
@@ -266,7 +247,6 @@ def curve_rows(row, curves):
             for quantity in QUANTITIES if quantity in curves
             for t, (mean, low, high) in enumerate(zip(curves[quantity].mean,
                                                       *curves[quantity].band()))]
-
 
 def write_csv(folder, name, rows):
     """Writes dicts to <name>.csv; missing values and nan are empty fields."""

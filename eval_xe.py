@@ -6,8 +6,8 @@
     python eval_xe.py --dump=True                             # also out/<run>/xe_windows.npz
 
 XE is the mean loss over windows, in nats per token. All runs are evaluated on the same windows, so
-differences between runs are taken window by window. curves.py has the intervals and the rows of the
-CSV files. runs.py says what a run is compared with; plot_xe.py prints the table and draws.
+differences between runs are taken window by window. curves.py has the intervals and the CSV rows,
+runs.py says what a run is compared with, plot_xe.py prints the table and draws.
 """
 # -----------------------------------------------------------------------------
 runs = 'out/*'                # folders of runs, a pattern; several with commas between
@@ -56,7 +56,6 @@ from runs import match_parts, missing_parts, parts_alone, read_runs
 
 WINDOWS = {}  # of run_windows: runs share them
 
-
 def run_windows(run, component):
     """Returns eval_windows of a component as a run is evaluated on it, with `document` (N,), a
     number that windows of one document share, and `name`, which seeds their resamples."""
@@ -69,7 +68,6 @@ def run_windows(run, component):
         WINDOWS[T, *name] = w | {'name': name}
     return WINDOWS[T, *name]
 
-
 @functools.cache
 def get_model(**model_args):
     """Returns a model without weights: one for all runs of a shape, so it is compiled once."""
@@ -77,7 +75,6 @@ def get_model(**model_args):
     if compile:
         compile_model(model, device)
     return model
-
 
 @torch.no_grad()
 def window_losses(model, tokens, first, autocast=contextlib.nullcontext()):
@@ -93,7 +90,6 @@ def window_losses(model, tokens, first, autocast=contextlib.nullcontext()):
         with autocast:
             losses[i:i + n] = model(inputs[:, :-1], inputs[:, 1:])[:len(batch)].cpu().numpy()
     return losses
-
 
 def run_losses(run, components):
     """Returns {component: window_losses on its windows} of a run, from a file in its folder whose
@@ -127,7 +123,6 @@ def run_losses(run, components):
         replace_file(path, lambda f: np.savez(f, **losses))
     return losses
 
-
 def write_dump(run, losses):
     """Writes xe_windows.npz of {component: losses}: the windows, where they lie, their losses."""
     windows = {c: run_windows(run, c) for c in losses}
@@ -142,7 +137,6 @@ def write_dump(run, losses):
     replace_file(os.path.join(run['folder'], 'xe_windows.npz'),
                  lambda f: np.savez(f, names=[*losses], **arrays))
 
-
 # ---- curves, and those that ΔXE is made of (README: What is measured) --------
 
 def bootstrap(run, losses):
@@ -156,7 +150,6 @@ def bootstrap(run, losses):
                      for quantity, x in values.items()}
     return curves
 
-
 def decompose(run, parts, curves):
     """Returns {component: {quantity: Curve}} of a run: its curves, those of its parts (match_parts)
     and their differences. curves is {folder: bootstrap's result}."""
@@ -169,7 +162,6 @@ def decompose(run, parts, curves):
         result[c] = known | {name: known[a] - known[b] for name, (a, b) in DIFFERENCES.items()
                              if a in known and b in known}
     return result
-
 
 def notes(evaluated):
     """Returns the lines under the table that name runs which are not what they seem."""
@@ -187,7 +179,6 @@ def notes(evaluated):
         found["any_code, so by today's model.py; runs of other code are averaged with the others"
               ] += [run['folder'] for run in evaluated]
     return [f'\n{what}: {", ".join(names)}' for what, names in found.items()]
-
 
 # ---- the work in its order ---------------------------------------------------
 
@@ -255,9 +246,8 @@ if __name__ == '__main__':
                in missing_parts(run, parts[run['folder']]).items()}
     if missing:  # parts that are begun under names of their own are found among --runs
         counts = collections.Counter(missing.values()).items()
-        print('ΔXE and its parts (specialist: ΔXE; diluted, tagged: the decomposition) lack'
-              f' {", ".join(f"{n} {part}" for part, n in counts)} run(s), which python sweep.py'
-              f" --parts_of='{runs}' trains")
+        print(f'ΔXE or its parts lack {", ".join(f"{n} {part}" for part, n in counts)} run(s),'
+              f" which python sweep.py --parts_of='{runs}' trains")
     head = f'{split} split, {ckpt} checkpoint; nats per token; docs/outputs.md has the columns'
     text = '\n'.join([head, plot_xe.INTERVALS, *plot_xe.table(results_dir), *notes(evaluated), ''])
     replace_file(os.path.join(results_dir, 'table.txt'), text)

@@ -66,13 +66,11 @@ WIDTH = 1.645  # standard errors on each side of a 90% interval
 #     pair     (N, C)  D_c({c, j}) of the pair in equal shares; nan where it was not trained
 #     xe       (N,)    XE_c(P_c)
 
-
 def cost(rows, amplitude, worth):
     """Returns D (N,), of what a token of each component is worth to the one that pays, (N, C)."""
     worth = np.where(rows['is_own'], 1, worth)
     total = np.where(rows['share'] > 0, rows['share'] * worth, 0).sum(1)
     return -amplitude * np.log(np.maximum(total, 1e-6))  # a line can fall below 0
-
 
 LAWS = {  # {name: (law, where the search for its constants starts)}
     # nobody does harm: components that share nothing cost amplitude x ln K
@@ -91,19 +89,16 @@ LAWS = {  # {name: (law, where the search for its constants starts)}
     'power of K': (lambda rows, power: rows['xe'] * (
         (rows['share'] * rows['is_own']).sum(1)**-power - 1), (0.03,))}
 
-
 def constant_names(name):
     """Returns the names of a law's constants, a list."""
     return [*inspect.signature(LAWS[name][0]).parameters][1:]
-
 
 # ---- results -----------------------------------------------------------------
 
 def read_results(patterns):
     """Returns the runs' losses, a DataFrame with the columns mixture, a sorted tuple of (component,
     share), tokens (of an epoch), component, seed, mix_seed and xe (nats). Left out are controls,
-    unfinished runs, and tagged mixtures (with `tagged` the others). Fails where settings are mixed.
-    """
+    unfinished runs, and tagged mixtures (with `tagged` the others). Fails at several settings."""
     paths = sorted({path for name in patterns.split(',') for path in glob.glob(name.strip())})
     if not paths:
         fail(f'{patterns}: no such file {looked_in(patterns)}: write it with python eval_xe.py')
@@ -138,7 +133,6 @@ def read_results(patterns):
              ' values of XE: leave one of the files out')
     return rows.drop_duplicates(run)[[*run, 'xe']]
 
-
 def measure(rows):
     """Returns, of read_results' rows of one budget, the specialists' gaps in nats, a DataFrame with
     row c and column j (nan where P_j was not evaluated on c); their XE, a Series; and of mixtures a
@@ -157,10 +151,8 @@ def measure(rows):
         n_runs='count', measured='mean', sd='std').reset_index()
     return gaps.reindex(index=gaps.columns), means, table
 
-
 def law_rows(table, gaps, xe, measured):
-    """Returns what LAWS take, of the N rows of a table with mixture and component. The others are
-    what measure returns."""
+    """Returns what LAWS take, of a table's N rows; the others are what measure returns."""
     number = {name: i for i, name in enumerate(gaps)}
     share, pair = np.zeros((len(table), len(gaps))), np.full(gaps.shape, np.nan)
     for row, mixture in zip(share, table['mixture']):
@@ -173,15 +165,12 @@ def law_rows(table, gaps, xe, measured):
     return {'share': share, 'is_own': np.arange(len(gaps)) == c[:, None], 'pair': pair[c],
             'gap': gaps.to_numpy()[c], 'xe': xe[table['component']].to_numpy()}
 
-
 # ---- constants ---------------------------------------------------------------
 
 def jackknife(values):
-    """Returns the standard error of a number from its values, each without one component, along the
-    first axis (Tukey 1958)."""
+    """Returns a standard error from n values, each without one component (Tukey 1958): (n, ..)."""
     n = len(values)
     return np.sqrt((n - 1) / n * ((values - np.mean(values, 0))**2).sum(0))
-
 
 @np.errstate(all='ignore')  # where the search tries an amplitude of 0
 def fit_law(name, rows, table):
@@ -203,10 +192,9 @@ def fit_law(name, rows, table):
         found[without] = [*best.x, math.sqrt(variance.mean())]
     return pd.DataFrame.from_dict(found, 'index', columns=[*constant_names(name), 'error'])
 
-
 def read_constants(path, xe):
-    """Returns {law: fit_law's result} of a law_constants.csv, the amplitude as it is where the mean
-    XE of the specialists is xe nats: the same share of it (docs/results.md: Budgets)."""
+    """Returns {law: fit_law's result} of a law_constants.csv, the amplitude the same share of the
+    specialists' mean XE, now xe nats (docs/results.md: Budgets)."""
     try:
         table = pd.read_csv(path, keep_default_na=False, dtype={'value': float})
         fits = {name: of_law.pivot(index='without', columns='constant', values='value')
@@ -217,7 +205,6 @@ def read_constants(path, xe):
                 if name in LAWS and {*constant_names(name), 'error', 'xe'} == {*fit}}
     except (OSError, ValueError, KeyError) as e:
         fail(f'--constants={path} cannot be read ({e}): it is law_constants.csv of fit_law.py')
-
 
 # ---- forecasts ---------------------------------------------------------------
 
@@ -242,7 +229,6 @@ def forecast_rows(name, rows, table, fit):
                 'covered': float(abs(value - row['measured']) <= half)})
     return pd.DataFrame(found, columns=FORECASTS)
 
-
 def score(forecasts):
     """Returns a DataFrame of how laws did at each K, and at all (k = ''), over what was measured:
     the mean D, errors in nats, the share inside intervals. Standard errors are over components."""
@@ -255,7 +241,6 @@ def score(forecasts):
             scores.append((name, k, len(rows), measured, ses['measured'],
                            rows['error'].abs().mean(), bias, ses['error'], rows['covered'].mean()))
     return pd.DataFrame(scores, columns=SCORES)
-
 
 def worth_rows(gaps, xe, measured, fit):
     """Returns a DataFrame of what a token of j is worth to c, by `law`, and by the pair of them."""
@@ -270,7 +255,6 @@ def worth_rows(gaps, xe, measured, fit):
         other=[j for _, j in cells], gap=[gaps.loc[cell] for cell in cells],
         worth=2 * np.exp(-D / amplitude) - 1, worth_of_pair=2 * np.exp(-of_pair / amplitude) - 1)
 
-
 def parse_sets():
     """Returns the mixtures of --forecast, a DataFrame as measure's with nothing measured."""
     rows = []
@@ -280,7 +264,6 @@ def parse_sets():
         mixture = tuple(sorted(zip(S, map(float, read_shares(shares, len(S))[0]))))
         rows += [(mixture, c, 0, np.nan, np.nan) for c, _ in mixture]
     return pd.DataFrame(rows, columns=['mixture', 'component', 'n_runs', 'measured', 'sd'])
-
 
 # ---- the work in its order ---------------------------------------------------
 

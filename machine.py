@@ -3,14 +3,12 @@ import ctypes
 import glob
 import os
 import re
-import tempfile
 import warnings
 from contextlib import nullcontext
 
 import torch
 
 from configurator import cpu_cores, fail, say
-
 
 def find_ranks():
     """Returns (rank, number of processes) as torchrun sets them; (0, 1) without WORLD_SIZE > 1,
@@ -23,21 +21,18 @@ def find_ranks():
              ' torchrun, or unset WORLD_SIZE')
     return int(os.environ['RANK']), world_size
 
-
 def choose_device(device=''):
     """Returns the device asked for, or the best there is: 'cpu', 'mps', or 'cuda:0' with its
     number, which becomes the current one: of several processes that of LOCAL_RANK, or the only one
-    in sight. Fails where the device is not here, and where there is an NVIDIA GPU that torch cannot
-    use, unless it was hidden or the CPU asked for."""
+    in sight. Fails where it is not here, and where torch cannot use a GPU that is not hidden."""
     has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     is_hidden = os.environ.get('CUDA_VISIBLE_DEVICES', '0') in ('', '-1')
     if device[:4] in ('', 'cuda') and not (has_cuda or is_hidden) and (
             glob.glob('/proc/driver/nvidia/gpus/*') or glob.glob('/dev/nvidia[0-9]*')):
-        wants = f'wants a driver for CUDA {torch.version.cuda} (for 13.0 that is 580 or newer)'
-        fail(f'there is an NVIDIA GPU here that torch {torch.__version__} cannot use: it'
-             f' {wants if torch.version.cuda else "was built without CUDA"}. Update the driver'
-             ' (nvidia-smi shows yours), or install the torch that fits it from pytorch.org, or go'
-             ' on without the GPU: --device=cpu')
+        kind = f'for CUDA {torch.version.cuda}' if torch.version.cuda else 'without CUDA'
+        fail(f'there is an NVIDIA GPU here that torch {torch.__version__}, built {kind}, cannot'
+             ' use: update the driver (nvidia-smi shows it; CUDA 13 needs 580), or install the'
+             ' torch that fits it from pytorch.org, or go on without the GPU: --device=cpu')
     kinds = ['cuda'] * has_cuda + ['mps'] * has_mps + ['cpu']  # the best first
     kind, _, number = (device or kinds[0]).partition(':')
     if kind not in kinds or (number and kind != 'cuda'):
@@ -60,11 +55,9 @@ def choose_device(device=''):
     torch.backends.cuda.enable_cudnn_sdp(False)
     return f'cuda:{number}'
 
-
 def keep_freed_memory():
-    """Has glibc keep what is freed for the next step. By default it gives large blocks back to the
-    system, which clears every page when it is asked for them again: up to a third of a small step
-    (LOG.md 2026-11-25). Where there is no glibc nothing happens."""
+    """Has glibc, where it is there, keep what is freed for the next step. Else the system clears
+    large blocks anew each time, up to a third of a small step (LOG.md 2026-11-25)."""
     try:
         mallopt = ctypes.CDLL('libc.so.6').mallopt
     except (OSError, AttributeError):
@@ -72,13 +65,11 @@ def keep_freed_memory():
     mallopt(-3, 2**30)  # M_MMAP_THRESHOLD: smaller blocks come from the heap,
     mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: whose end stays with the process
 
-
 def choose_dtype(dtype, device):
     """Returns (the number type of matrix products, float32 or bfloat16; the context that a forward
     pass runs in). '' stands for bfloat16 where the device has units for it: a GPU, or AMX on a CPU.
-    Others have instructions that take twice as long (LOG.md 2026-11-24), or were not measured. So
-    the choice does not depend on what else runs. Weights and softmax are float32 in either; float32
-    is float32 on a GPU too, not TF32. Call choose_device first."""
+    Others take twice as long in it (LOG.md 2026-11-24), or were not measured. Weights and softmax
+    are float32 in either; float32 is float32 on a GPU too, not TF32. Call choose_device first."""
     kind = device.partition(':')[0]
     if not dtype:
         has_units = kind == 'cuda' and torch.cuda.is_bf16_supported(including_emulation=False) or (
@@ -88,23 +79,9 @@ def choose_dtype(dtype, device):
         fail(f'--dtype={dtype}: choose float32 or bfloat16')
     return dtype, torch.autocast(kind, torch.bfloat16) if dtype == 'bfloat16' else nullcontext()
 
-
-def check_compiler_cache():
-    """Goes on without TORCHINDUCTOR_CACHE_DIR where it cannot be written: torch would not."""
-    folder = os.environ.get('TORCHINDUCTOR_CACHE_DIR', '')
-    try:
-        if folder:
-            os.makedirs(folder, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-    except OSError as e:
-        say(f'TORCHINDUCTOR_CACHE_DIR={folder} cannot be written ({e.strerror}): going on without')
-        del os.environ['TORCHINDUCTOR_CACHE_DIR']
-
-
 def try_compiler(device):
     """Compiles and runs something small on the device; raises what that raises."""
     torch.compile(torch.exp)(torch.zeros(64, device=device))  # by vector instructions
-
 
 def compile_model(model, device, mode='default'):
     """Compiles a model's forward in place, as one graph for one shape, so that its parameters keep
@@ -112,7 +89,6 @@ def compile_model(model, device, mode='default'):
     which one line says; on a GPU, where a run would take days, it fails and names the remedy."""
     if device == 'mps':  # whose compiler lacks operations of the model
         return
-    check_compiler_cache()
     threads = cpu_cores() // int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # of each process here
     if not os.environ.get('TORCHINDUCTOR_COMPILE_THREADS', '').isdigit():  # torch fails at ''
         os.environ['TORCHINDUCTOR_COMPILE_THREADS'] = str(max(1, min(32, threads)))

@@ -1,8 +1,7 @@
 """A GPT-2 that returns its loss at every position.
 
 Parameter names and shapes are those of nanoGPT's model.py (and so of GPT-2), so a checkpoint of one
-loads in the other. Letters in shape comments: B windows, T tokens in each, C = n_embd channels,
-V = vocab_size.
+loads in the other. In shapes: B windows, T tokens in each, C = n_embd channels, V = vocab_size.
 """
 import math
 
@@ -17,7 +16,6 @@ import torch.nn.functional as F
 CHUNK = {'cpu': 2**24, 'mps': 2**24, 'cuda': 2**28}
 COMPILED_CHUNK = {'cpu': 2**28, 'mps': 2**24, 'cuda': 2**31 - 1}
 KEPT = 2**32  # the most logits in all that a GPU keeps for the backward pass, 8.6 GB in bfloat16
-
 
 class Attention(torch.autograd.Function):
     """Causal attention of q, k, v, (B, heads, T, D) each, with dropout of its weights; (B, heads,
@@ -50,7 +48,6 @@ class Attention(torch.autograd.Function):
         return (grad_scores @ k, grad_scores.transpose(2, 3) @ q, kept.transpose(2, 3) @ grad,
                 None)
 
-
 class Block(nn.Module):
     """One transformer layer: x + attention(LayerNorm(x)), then x + MLP(LayerNorm(x))."""
 
@@ -78,7 +75,6 @@ class Block(nn.Module):
             y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
         x = x + self.drop(self.attn['c_proj'](y.transpose(1, 2).flatten(2)))
         return x + self.drop(self.mlp['c_proj'](F.gelu(self.mlp['c_fc'](self.ln_2(x)))))
-
 
 class GPT(nn.Module):
     """Learned positions, LayerNorm before each sub-layer, GELU, tied input and output weights."""
@@ -147,7 +143,6 @@ class GPT(nn.Module):
         is_kept = trains and n_logits <= (KEPT if kind == 'cuda' else chunk)
         return TokenXE.apply(h, self.lm_head.weight, y, chunk, is_kept).view(targets.shape)
 
-
 class TokenXE(torch.autograd.Function):
     """Cross entropy in nats, float32 (N,), of targets y (N,) under softmax(h weight^T); h is (N,
     C), weight (V, C). Products are in autocast's type where that is on, the softmax is in float32.
@@ -190,7 +185,6 @@ class TokenXE(torch.autograd.Function):
             grad_weight = grad_weight + (grad_logits.T @ scaled).float()
         grad_h = torch.cat(grad_h).to(ctx.types[0])
         return grad_h, grad_weight.to(ctx.types[1]), None, None, None
-
 
 def softmax_minus_one_hot(logits, lse, y):
     """Returns the gradient of the loss in the logits (N, V); lse is (N, 1), y the targets (N,)."""

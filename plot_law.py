@@ -24,7 +24,6 @@ from plot_xe import draw_intervals, figure, label_k_axis, plain, read_csv
 RIVALS = {'a ln K': ('tab:red', '--'), 'power of K': ('tab:purple', ':'),
           'soft minimum': ('tab:green', '-.')}
 
-
 def draw_vs_k(tables, law):
     """ΔXE against K, over components: measured, by the law with its band, by others."""
     fig, (ax,) = figure('ΔXE against the number of components', 'means over components: marks'
@@ -47,7 +46,6 @@ def draw_vs_k(tables, law):
     ax.legend()
     return fig
 
-
 def draw_errors(tables, law):
     """Forecasts against what was measured, a mark for each component of a mixture."""
     rows = tables['forecast'].dropna(subset=['component', 'measured'])
@@ -67,7 +65,6 @@ def draw_errors(tables, law):
     ax.legend()
     return fig
 
-
 def draw_worth(tables, law):
     """What a token is worth against the gap: by the law, and by pairs that were trained."""
     rows = tables['worth'].sort_values('gap')
@@ -84,7 +81,6 @@ def draw_worth(tables, law):
     ax.legend()
     return fig
 
-
 def draw_matrix(tables, law):
     """What a token of each component is worth to each other, a matrix."""
     worth = tables['worth'].pivot(index='component', columns='other', values='worth')
@@ -97,10 +93,8 @@ def draw_matrix(tables, law):
     ax.set(xlabel='a token of j', ylabel='c, whose specialist it would replace')
     return fig
 
-
 PICTURES = {'law_vs_k': draw_vs_k, 'law_errors': draw_errors, 'law_worth': draw_worth,
             'law_matrix': draw_matrix}
-
 
 def draw(folder, law):
     """Draws the pictures from the CSV files in a folder. Returns their paths."""
@@ -114,7 +108,6 @@ def draw(folder, law):
         replace_file(paths[-1], lambda f: fig.savefig(f, format='png'))
         plt.close(fig)
     return paths
-
 
 if __name__ == '__main__':
     print(*draw(results_dir, law), sep='\n')

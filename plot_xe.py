@@ -50,7 +50,6 @@ NAMES = dict.fromkeys('dataset setting shown_as run split component components'.
 COLORS = {'dilution': ('#E69F00', ''), 'transfer': ('#56B4E9', '//'),
           'ambiguity': ('#009E73', '..')}
 
-
 def read_csv(folder, name):
     """Returns a CSV file as a DataFrame: an empty field is nan, an empty setting ''."""
     path = os.path.join(folder, f'{name}.csv')
@@ -59,7 +58,6 @@ def read_csv(folder, name):
     except (FileNotFoundError, ValueError) as e:  # pandas' own errors are ValueErrors
         fail(f'{path} cannot be read ({e}): write it with python eval_xe.py {looked_in(path)}')
     return frame.fillna({'setting': '', 'shown_as': ''})
-
 
 def read_settings_shown(folder):
     """Returns {(dataset, setting): (words, tables)} of the settings that have curves: 'key=value,
@@ -74,19 +72,16 @@ def read_settings_shown(folder):
         shown[key] = tables['xe_vs_k']['shown_as'].iloc[0], tables
     return shown
 
-
 # ---- pictures ----------------------------------------------------------------
 
 def plain(name):
     """Returns a name as matplotlib draws it: $ begins no formula."""
     return name.replace('$', r'\$')
 
-
 def with_ends(name):
     """Returns the columns of a number of xe_vs_k.csv and of its interval, low and high."""
     ci = {'xe': 'ci', 'delta_xe': 'delta_ci'}.get(name, f'{name}_ci')
     return [name, f'{ci}_low', f'{ci}_high']
-
 
 def figure(title, note, panels=1, width=5.5):
     """Returns a figure and its axes, a list; the title is wrapped to the figure's width."""
@@ -98,11 +93,9 @@ def figure(title, note, panels=1, width=5.5):
         ax.grid(axis='both' if panels > 1 else 'y')
     return fig, axes[0]
 
-
 def draw_intervals(ax, x, y, low, high, **style):
     """Marks at (x, y) with their intervals from low to high: numbers, or (n,) each."""
     ax.errorbar(x, y, yerr=np.abs([y - low, high - y]).reshape(2, -1), lw=1, **style)
-
 
 def draw_curves(ax, curves, quantity, label):
     """One curve per K against context position, each with its band."""
@@ -129,7 +122,6 @@ def draw_curves(ax, curves, quantity, label):
         ax.axhline(0, color='black', lw=0.8)
     ax.legend()
 
-
 def panels(title, note, tables):
     """Returns a figure, and {quantity: axes} of what is known of those of PANELS."""
     rows = tables['xe_vs_k']
@@ -138,31 +130,23 @@ def panels(title, note, tables):
     fig, axes = figure(title, note, len(known), 4.5)
     return fig, dict(zip(known, axes))
 
-
-def trained_on(rows):
-    """Returns the rows of xe_by_component.csv of components that the run was trained on."""
-    return rows[rows['in_training'].astype(str) == 'True']
-
-
 def label_k_axis(ax, ks, label, zero=True):
     """Labels an axis over K, with a line at zero."""
     if zero:
         ax.axhline(0, color='black', lw=0.8)
     ax.set(xlabel='K, components in the training data', ylabel=label, xticks=sorted(set(ks)))
 
-
 def draw_by_position(title, tables):
     """XE, ΔXE and the excess against context position. Returns the figure."""
-    note = 'bands: 95%, simultaneous over positions, documents resampled'
-    fig, axes = panels(title, note, tables)
+    fig, axes = panels(title, 'bands: 95%, all positions at once, documents resampled', tables)
     for quantity, ax in axes.items():
         draw_curves(ax, tables['curves'], quantity, PANELS[quantity][1])
     return fig
 
-
 def draw_vs_k(title, tables):
     """The means over positions against K: each run a dot, and the mean over runs. Returns it."""
-    vs_k, runs = tables['xe_vs_k'], trained_on(tables['xe_by_component'])
+    vs_k, runs = tables['xe_vs_k'], tables['xe_by_component']
+    runs = runs[runs['in_training'].astype(str) == 'True']
     runs = runs.groupby(['run', 'k']).filter(lambda rows: len(rows) == rows['k'].iloc[0])
     shares = pd.crosstab(runs['k'], runs['component'], normalize='index')
     comparable = (shares == shares.iloc[0]).all(axis=None)
@@ -184,7 +168,6 @@ def draw_vs_k(title, tables):
         ax.margins(x=0.1)
         ax.legend()
     return fig
-
 
 def draw_parts(title, tables):
     """ΔXE's terms as stacked bars by K, what is negative below zero. Returns the figure."""
@@ -210,9 +193,7 @@ def draw_parts(title, tables):
     ax.legend(loc='upper left', bbox_to_anchor=(1, 1))
     return fig
 
-
 PICTURES = {'xe_by_position': draw_by_position, 'xe_vs_k': draw_vs_k, 'parts': draw_parts}
-
 
 def draw(folder):
     """Draws all pictures from the CSV files in a folder and returns their paths."""
@@ -231,7 +212,6 @@ def draw(folder):
                 replace_file(paths[-1], lambda f: fig.savefig(f, format='png'))
                 plt.close(fig)
     return paths
-
 
 def draw_documents(folder, meta, T):
     """Draws the components' tokens and training documents' lengths to folder/documents.png."""
@@ -256,7 +236,6 @@ def draw_documents(folder, meta, T):
     replace_file(os.path.join(folder, 'documents.png'), lambda f: fig.savefig(f, format='png'))
     plt.close(fig)
 
-
 # ---- the table ---------------------------------------------------------------
 
 # columns of xe_vs_k.csv that stand beside one another: docs/outputs.md says what they are
@@ -264,7 +243,6 @@ TABLES = {'n_runs n_sets xe delta_xe interval icl_score': '',
           'bayes_xe excess worst_bin_excess': '',
           'dilution transfer ambiguity': 'ΔXE = dilution + transfer + ambiguity',
           'bayes_ambiguity efficiency': ''}
-
 
 def format_number(row, name):
     """A number of a row of xe_vs_k.csv, with its interval where there is one; '-' if unknown."""
@@ -275,7 +253,6 @@ def format_number(row, name):
     sign = '' if name in ('xe', 'bayes_xe', 'icl_score') else '+'
     x, *ends = (f'{row[column]:{sign}.4f}' for column in with_ends(name) if column in row)
     return f'{x} [{", ".join(ends)}]' if ends else x
-
 
 def setting_lines(rows):
     """Returns the lines of the tables of one setting, rows of xe_vs_k.csv, and of its controls."""
@@ -300,7 +277,6 @@ def setting_lines(rows):
                          + ', so the parts measure training' * (not holds))
     return lines
 
-
 def table(folder):
     """Returns the lines of the table of all settings, each data set under a heading."""
     lines, last = [], None
@@ -314,7 +290,6 @@ def table(folder):
         lines += setting_lines(tables['xe_vs_k'])
         last = dataset
     return lines
-
 
 if __name__ == '__main__':
     results_lock = lock(os.path.join(results_dir, '.lock'), results_dir)

@@ -7,11 +7,10 @@ data/<dataset>/<component>/<split>.bin, <split>.idx.npy and meta.json.
     python prepare.py --dataset=mine --source=my_folder       # my_folder/<component>/*.txt
     python prepare.py --dataset=arxiv-gpt2 --tokenizer=gpt2   # or the path of a tokenizer.json
     python prepare.py config/demo.py       # eight Markov chains, whose exact XE is known
-    python prepare.py --dataset=mess3 --source=synthetic --processes=mess3:4
 
 Documents of a source of text (sources.py) are staged on disk, a tokenizer is trained on train, and
-they are encoded: a few megabytes at a time, and some 120 bytes for each document. Processes are in
-processes.py. docs/outputs.md (Sources and tokenizers) has what is read, and how.
+they are encoded: a few megabytes at a time, and some 120 bytes for each document. docs/outputs.md
+(Sources and tokenizers) has what is read, and how.
 """
 # -----------------------------------------------------------------------------
 source = 'ccdv/arxiv-classification'  # a data set on the hub, a local folder or file, or synthetic
@@ -61,7 +60,7 @@ from configurator import (fail, join_names, lock, random_stream, replace_file, s
                           split_names)
 from sample_mix import data_path, data_table
 from sources import open_text, split_of
-from tokenizer import encoder, open_tokenizer, spell
+from tokenizer import encoder, open_tokenizer
 
 dataset, T = settings['dataset'], settings['block_size']
 SPLITS = ('train', 'val', 'test')
@@ -83,15 +82,13 @@ def check_labels(labels):
         if label != label.strip() or not label or {'Cc', 'Cs', 'Zl', 'Zp'} & {*kinds}:
             reason = 'it is empty, has spaces at an end, or a character that cannot be printed'
         elif other != label:
-            reason = f'it may be taken for {spell(other)}'
+            reason = f'it may be taken for {other!a}'
         if reason:
-            fail(f'--source={source}: the label {spell(label)} cannot name a component: {reason}')
-
+            fail(f'--source={source}: the label {label!a} cannot name a component: {reason}')
 
 def words_of(doc):
     """Returns a text's words, by which duplicates are found: white space does not count."""
     return unicodedata.normalize('NFC', ' '.join(doc.decode().split())).encode()
-
 
 def stage_documents(streams, path, key=words_of):
     """Writes the documents of {split: iterable of (component, document in bytes)} to a file, end to
@@ -129,7 +126,6 @@ def stage_documents(streams, path, key=words_of):
     check_full(staged)
     return dict(sorted(staged.items()))
 
-
 def check_full(staged):
     """Fails where a component, or one that is to be kept, has no text in a split."""
     names = sorted({*split_names(labels), *staged})
@@ -143,7 +139,6 @@ def check_full(staged):
     if not names:
         fail(f'--source={source} has no documents')
 
-
 def read_documents(path, facts):
     """Yields lists of a component's documents (bytes) in a split, of about BATCH_BYTES each."""
     places = np.transpose([facts['starts'], facts['lengths']])
@@ -151,7 +146,6 @@ def read_documents(path, facts):
     with open(path, 'rb') as f:
         for part in np.array_split(places, n_lists):
             yield [os.pread(f.fileno(), length, start) for start, length in part.tolist()]
-
 
 def sample_texts(path, staged):
     """Yields the training text: of each component as much as the smallest has, or bpe_bytes."""
@@ -164,7 +158,6 @@ def sample_texts(path, staged):
             if left <= 0:
                 break
 
-
 # ---- what is written ---------------------------------------------------------
 
 def save_array(path, values):
@@ -173,7 +166,6 @@ def save_array(path, values):
     np.save(content, values)
     with open(path, 'wb') as f:
         f.write(content.getbuffer())
-
 
 def write_tokens(folder, component, split, batches, encode, bar, count_bytes=len):
     """Encodes lists of documents (bytes, or arrays of tokens) to <split>.bin (uint16, end to end)
@@ -196,14 +188,13 @@ def write_tokens(folder, component, split, batches, encode, bar, count_bytes=len
     return {'docs': len(offsets) - 1, 'tokens': int(offsets[-1]), 'bytes': n_bytes,
             'sha256': digest.hexdigest()}
 
-
 def prepare_text(folder):
     """Tokenizes a source's documents into a folder; returns what meta.json says of them."""
     staging, count_bytes = f'{folder}.staged', len
     path = os.path.expanduser(source)
     names = filter(split_of, os.listdir(path)) if os.path.isdir(path) else [path]
     if any(name.endswith(('.hdf5', '.h5')) for name in names):  # of tokens, which stay
-        from hdf5 import byte_counter, open_hdf5, to_tokens, tokenizer_of
+        from studies.hdf5 import byte_counter, open_hdf5, to_tokens, tokenizer_of
         streams = open_hdf5(source)
         staged = stage_documents(streams, staging, bytes)
         name, tok, n_vocab, bos_id = tokenizer_of(source, staging, tokenizer)
@@ -230,7 +221,6 @@ def prepare_text(folder):
             'components': components,
             'cut_from_train': [split for split in ('test', 'val') if split not in streams]}
 
-
 def prepare_synthetic(folder):
     """Samples the processes' documents, a byte a symbol; returns what meta.json says of them."""
     from processes import build_processes, sample_process  # scipy, which text does not need
@@ -250,7 +240,6 @@ def prepare_synthetic(folder):
     n_vocab = 1 + max(len(process) for process in tensors.values())
     return {'processes': processes, 'data_seed': data_seed, 'tokenizer': 'none',
             'vocab_size': n_vocab, 'bos_id': n_vocab - 1, 'components': components}
-
 
 # ---- the data set's folder, whole or not there -------------------------------
 
@@ -276,7 +265,7 @@ if __name__ == '__main__':
         meta = prepare_synthetic(folder) if source == 'synthetic' else prepare_text(folder)
         meta = sealed({'dataset': dataset, 'source': source} | meta)
         if hdf5:
-            from hdf5 import write_hdf5
+            from studies.hdf5 import write_hdf5
             write_hdf5(folder, meta, T)
         plot_xe.draw_documents(folder, meta, T)
         replace_file(os.path.join(folder, 'meta.json'), json.dumps(meta, indent=1))

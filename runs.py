@@ -11,14 +11,11 @@ from configurator import (code_of, fail, join_names, lock_holder, looked_in, sho
                           train_defaults)
 from sample_mix import held_windows, list_documents, read_meta
 
-SEEDS = ('seed', 'mix_seed')
-
 # ---- runs --------------------------------------------------------------------
 
 def code_hash(code):
     """Returns a hash of the code of a run, or of several in a row, lists of {file: text}."""
     return short_hash([{name: code_of(text) for name, text in texts.items()} for texts in code])
-
 
 def read_run(folder, components=(), any_code=False):
     """Returns a run as a dict, or None where there is none: the config of its ckpt.pt, in which a
@@ -49,17 +46,14 @@ def read_run(folder, components=(), any_code=False):
         'unfinished': state not in ('finished', 'stopped early'),
         'untrained': saved['best_iter'] == 0}  # its best weights are those that it began with
 
-
 def tokens_of_each(mix):
     """Returns {component: the tokens an epoch that it gives} of draw_mix's record."""
     return {name: facts['tokens'] for name, facts in mix['of_each'].items()}
 
-
 def identity(run, *without):
     """Returns what runs of one setting and the same seeds share, a hash, but for some keys."""
-    values = run['settings'] | {key: run[key] for key in SEEDS}
+    values = run['settings'] | {key: run[key] for key in ('seed', 'mix_seed')}
     return short_hash({key: value for key, value in values.items() if key not in without})
-
 
 def read_runs(patterns, components=(), any_code=False, unfinished=False, which='best'):
     """Returns read_run's runs in the folders that match patterns, with commas between. Left out,
@@ -85,7 +79,6 @@ def read_runs(patterns, components=(), any_code=False, unfinished=False, which='
         fail(f'{patterns}: no {"finished " * bool(left_out)}run there {looked_in("out")}; train one'
              " first, or give a pattern such as 'out/*'")
     return [*chosen.values()]
-
 
 # ---- parts: what a run is compared with --------------------------------------
 
@@ -123,7 +116,6 @@ def parts_of(run_folder, record, settings):
         parts |= {('specialist', c): alone(c, budget) for c in components}
     return parts
 
-
 def match_parts(runs):
     """Returns {folder: {(part, component): run}}, the keys of parts_of: what each run is compared
     with, as far as it is among the runs. They agree with it in setting, steps and seeds. The
@@ -144,18 +136,16 @@ def match_parts(runs):
         result[run['folder']] = {name: trained[k] for name, k in wanted.items() if k in trained}
     return result
 
-
 def parts_alone(runs, parts):
     """Returns the folders of runs that are a D_c or M_tag of others and nothing else, a set."""
     used = {(part, other['folder']) for run in runs if run['k'] > 1 and not run['tag']
             for (part, _), other in parts[run['folder']].items()}
     return {folder for part, folder in used if ('specialist', folder) not in used}
 
-
 def missing_parts(run, parts):
     """Returns {(part, component): (folder, keys)} of parts_of a run less those in `parts`, what
-    match_parts has of it, that have ended, and less those whose component holds too few tokens.
-    A part that is begun has its folder. `sweep.py --parts_of` trains them."""
+    match_parts has of it, that have ended, and those whose component holds too few tokens. A part
+    that is begun has its folder."""
     missing, T = {}, run['block_size']
     for (part, c), (folder, keys) in parts_of(run['folder'], run['mix'], run).items():
         there = parts.get((part, c), {'unfinished': True, 'folder': folder})

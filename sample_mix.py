@@ -10,8 +10,7 @@ How a budget becomes windows, with T = block_size: a component with the share h 
 1 / K unless `shares` says otherwise, gives n = floor(h token_budget / T) windows. A document of L
 tokens holds floor(L / T) windows. Documents are drawn without replacement, in an order fixed by
 mix_seed and component alone, until they hold n, and the last one is cut. So what a component gives
-at a smaller share is a prefix of what it gives at a larger one, and the K sets of one mix_seed are
-nested.
+at a smaller share is a prefix of what it gives at a larger one: sets of one mix_seed are nested.
 """
 # -----------------------------------------------------------------------------
 # what is shown; the mixture has train.py's keys
@@ -52,7 +51,6 @@ def data_path(dataset, *names):
              f' . _ + - = alone, such as {safe_name(dataset)}')
     return os.path.join('data', dataset, *names)
 
-
 def read_meta(dataset):
     """Returns data/<dataset>/meta.json, a dict. Fails where its seal does not fit, or without."""
     path = data_path(dataset, 'meta.json')
@@ -75,17 +73,14 @@ def read_meta(dataset):
              ' or prepare it again')
     return meta
 
-
 def check_unchanged(meta):
     """Fails where a data set is no longer what read_meta said: call it when all is read."""
     if read_meta(meta['dataset'])['seal'] != meta['seal']:
         fail(f'{data_path(meta["dataset"])} was replaced while it was read: start again')
 
-
 def bin_path(meta, component, split):
     """Returns the path of the tokens of a component's split."""
     return data_path(meta['dataset'], safe_name(component), f'{split}.bin')
-
 
 def check_hashes(meta, components, splits):
     """Fails where the tokens of a split of a component do not have meta.json's sha256."""
@@ -93,7 +88,6 @@ def check_hashes(meta, components, splits):
         path = bin_path(meta, component, split)
         if file_hash(path) != meta['components'][component][split]['sha256']:
             fail(f'{path} is not what was prepared (its sha256 is not that in meta.json): {AGAIN}')
-
 
 def list_documents(meta, component, split, shuffle_components=False):
     """Returns the documents of one component as a structured array with the fields source (index
@@ -124,7 +118,6 @@ def list_documents(meta, component, split, shuffle_components=False):
     docs['start'], docs['length'] = offsets[:-1], np.diff(offsets)
     return docs
 
-
 def read_tokens(meta, split, docs):
     """Returns the tokens of the documents end to end, uint16. Each file is read in its order."""
     names, end = sorted(meta['components']), np.cumsum(docs['length'])
@@ -141,23 +134,19 @@ def read_tokens(meta, split, docs):
              f' {meta["vocab_size"] - 1}: {AGAIN}')
     return tokens
 
-
 def count_tokens(tokens, vocab_size):
     """Returns how often each id is in tokens (N,), (vocab_size,) int64."""
     pieces = np.array_split(tokens, 1 + len(tokens) // 2**20)  # bincount makes int64 of them
     return sum(np.bincount(piece, minlength=vocab_size) for piece in pieces)
 
-
 def held_windows(docs, T):
     """Returns how many windows of T tokens the documents of list_documents hold."""
     return int((docs['length'] // T).sum())
-
 
 def number_windows(windows):
     """Returns, of D documents that hold windows (D,), each window's document and place in it."""
     doc = np.repeat(np.arange(len(windows)), windows)  # (N,)
     return doc, np.arange(len(doc)) - (np.cumsum(windows) - windows)[doc]
-
 
 def data_table(meta, block_size):
     """Returns the lines of two tables: the data set, and the budgets that its components allow."""
@@ -184,7 +173,6 @@ def data_table(meta, block_size):
             *budgets.to_string(index=False, formatters=[str, THOUSANDS, THOUSANDS]).split('\n'),
             f'the same for every K, whichever the components: {held[-1]:,}']
 
-
 # ---- mixture -----------------------------------------------------------------
 
 def choose_components(meta, k, candidates, components, mix_seed):
@@ -195,11 +183,9 @@ def choose_components(meta, k, candidates, components, mix_seed):
         pool = [name for name in pool if name in meta['components']]
         return chosen, pool if set(chosen) <= set(pool) else chosen
     if not 1 <= k <= len(pool):
-        are = 'is 1 candidate' if len(pool) == 1 else f'are {len(pool)} candidates'
-        fail(f'--k={k}: there {are} ({join_names(pool)})')
+        fail(f'--k={k}: at least 1, at most {len(pool)} (the candidates: {join_names(pool)})')
     order = random_stream('components', mix_seed).permutation(len(pool))
     return [pool[i] for i in order[:k]], pool
-
 
 def read_shares(shares, K):
     """Returns (what each of K components gives of a budget, Fractions that sum to 1; the text that
@@ -216,14 +202,12 @@ def read_shares(shares, K):
     text = ','.join(str(part / unit) for part in parts) if len(set(parts)) > 1 else ''
     return [part / sum(parts) for part in parts], text
 
-
 def automatic_budget(windows, T):
     """Returns what the smallest of the candidates holds, whose windows are given, in tokens: a
     multiple of lcm(1 .. candidates) windows where that costs under 1%, as every K then gets 1/K."""
     smallest, multiple = min(windows), math.lcm(*range(1, len(windows) + 1))
     rounded = smallest // multiple * multiple
     return T * (rounded if smallest - rounded < 0.01 * smallest else smallest)
-
 
 def draw_documents(docs, n, T, rng):
     """Returns documents of list_documents at random that hold n windows; the last one is cut."""
@@ -235,7 +219,6 @@ def draw_documents(docs, n, T, rng):
     if excess:
         drawn['length'][-1] = T * (drawn['length'][-1] // T - excess)
     return drawn
-
 
 def draw_mix(meta, block_size, k=2, candidates='', components='', token_budget=0, mix_seed=0,
              shuffle_components=False, constant_per_component=False, shares=''):
@@ -292,7 +275,6 @@ def draw_mix(meta, block_size, k=2, candidates='', components='', token_budget=0
            'windows': docs['length'] // T, 'slack': docs['length'] % T, 'component': component}
     return mix, record
 
-
 def draw_epoch(mix, block_size, seed, epoch):
     """Returns the windows of one epoch in the order in which training reads them: start (N,) in
     mix['tokens'], and component (N,), int64. A document's phase is uniform in 0 .. L mod T."""
@@ -303,7 +285,6 @@ def draw_epoch(mix, block_size, seed, epoch):
     start += np.arange(0, block_size * len(start), block_size)
     order = rng.permutation(len(start))
     return start[order], np.repeat(mix['component'], n)[order]
-
 
 def draw_batches(mix, block_size, batch, seed, skip=0, device='cpu'):
     """Yields (start, component), one int64 tensor (2, batch) on the device, for ever: one epoch's
@@ -323,7 +304,6 @@ def draw_batches(mix, block_size, batch, seed, skip=0, device='cpu'):
         yield ahead[:, :batch]
         ahead = ahead[:, batch:]
 
-
 def gather_windows(tokens, start, T):
     """Returns the windows (B, T), int32, that begin at start (B,), int64, of tokens (N,): int16
     with the bits of uint16, for which few devices have operations."""
@@ -333,20 +313,17 @@ def gather_windows(tokens, start, T):
         windows = tokens.unfold(0, T, 1).index_select(0, start)  # 12 times as fast on a CPU
     return windows.int() & 0xFFFF
 
-
 def first_tokens(meta, components, tag):
     """Returns the id that each component's windows begin with, a list: its tag if tag, else BOS."""
     names = sorted(meta['components'])
     return [meta['vocab_size'] + names.index(name) if tag else meta['bos_id']
             for name in components]
 
-
 def with_first(windows, first):
     """Returns the model's inputs [first, w_0 .. w_{T-2}], (B, T), for its targets (B, T)."""
     inputs = windows.roll(1, 1)
     inputs[:, 0] = first
     return inputs
-
 
 # ---- evaluation windows ------------------------------------------------------
 
@@ -366,7 +343,6 @@ def eval_windows(meta, component, split, block_size, cap=0, shuffle_components=F
     chosen['length'] = T
     return {'tokens': read_tokens(meta, split, chosen).reshape(-1, T),
             **{key: chosen[key] for key in ('source', 'doc', 'start')}}
-
 
 # ---- a mixture shown ---------------------------------------------------------
 
@@ -418,9 +394,8 @@ if __name__ == '__main__':
         'share': '{:.1%}'.format,
         **dict.fromkeys(('documents', 'tokens', 'median length'), THOUSANDS)}))
     print(f'one epoch: {record["windows"]:,} windows of {T} tokens (of a budget of'
-          f' {record["token_budget"]:,} tokens).\nEntropies in nats a token. The Jensen-Shannon'
-          f' divergence of the unigrams is the last column\'s mean, {share @ kl:.4f}; it is at most'
-          f' that of the shares, {entr(share).sum():.4f} (ln K if they are equal).')
+          f' {record["token_budget"]:,} tokens).\nEntropies in nats a token; the last number is the'
+          f' Jensen-Shannon divergence, at most {entr(share).sum():.4f} (ln K in equal shares).')
 
     # the first windows that training reads, and what a model makes of their first halves
     start, component = draw_epoch(mix, T, seed, 0)

@@ -36,7 +36,6 @@ def zipped_files(path):
     return [name for name in zipfile.ZipFile(path).namelist() if not name.startswith('__MACOSX/')
             and not re.search(r'(^|/)\.|/$', name)]
 
-
 def open_zip(path):
     """Opens the one file in an archive; raises ValueError where it has another number of them."""
     names = zipped_files(path)
@@ -44,10 +43,8 @@ def open_zip(path):
         raise ValueError(f'it holds {len(names)} files: unpack it, and give the folder')
     return zipfile.ZipFile(path).open(names[0])
 
-
 UNPACK = {'.gz': gzip.open, '.xz': lzma.open, '.bz2': bz2.open, '.zip': open_zip,
           '.zst': lambda path: pyarrow.CompressedInputStream(path, 'zstd')}
-
 
 def kind_of(path):
     """Returns the ending of a file's name that says what it holds: that before .gz, say."""
@@ -55,7 +52,6 @@ def kind_of(path):
     if ending == '.zip' and '.' not in os.path.basename(stem) and zipfile.is_zipfile(path):
         stem = ''.join(zipped_files(path)[:1]).lower()
     return ending in UNPACK and os.path.splitext(stem)[1] or ending
-
 
 def open_letters(path, name):
     """Opens a packed or plain file for reading text, in UTF-8 or as its byte-order mark says. The
@@ -67,7 +63,6 @@ def open_letters(path, name):
         raise ValueError(f'is it {encoding.upper()} without its byte-order mark? Write it as UTF-8')
     return io.TextIOWrapper(file, encoding, 'surrogateescape', newline='\n')
 
-
 def split_of(path):
     """Returns the split that a word of a file's name is, or else of its folders' names, or None."""
     for part in reversed(path.split(os.sep)):
@@ -77,7 +72,6 @@ def split_of(path):
             fail(f'{path}: which split is it, {" or ".join(sorted(splits))}? Rename it')
         if splits:
             return splits.pop()
-
 
 def by_split(source, names, split_of, read):
     """Returns {split: iterator over the documents that `read` gives of each of the names that
@@ -90,12 +84,10 @@ def by_split(source, names, split_of, read):
     return {split: itertools.chain.from_iterable(map(read, splits[split]))
             for split in splits if splits[split]}
 
-
 # ---- rows --------------------------------------------------------------------
 
 # A reader returns an iterator over (place in the file, row as it is there), and a parser of
 # such a row, which returns the values of the columns or raises ValueError
-
 
 def check_columns(columns, present):
     """Raises ValueError unless each of the columns is once among those that are present."""
@@ -104,7 +96,6 @@ def check_columns(columns, present):
             raise ValueError(f'it has {"more than one" if column in present else "no"} column'
                              f' {column!r}; it has {", ".join(map(repr, present))[:150] or "none"}'
                              ' (see --text_column, --label_column and --separator)')
-
 
 def read_delimited(file, columns, separator, quotes):
     """Returns the rows of a delimited file, of which every value is a string, and their parser."""
@@ -136,7 +127,6 @@ def read_delimited(file, columns, separator, quotes):
 
     return join_lines(file, quotes), parse
 
-
 def join_lines(file, quotes):
     """Yields ('line 2', record) from the second line of a file on. A record is a line, or as many
     as make its quotation marks even: within them a line may end. Blank lines are left out."""
@@ -151,7 +141,6 @@ def join_lines(file, quotes):
     if record:
         yield f'line {number}', record
 
-
 def unique(pairs):
     """Returns the dict of a JSON object; raises ValueError where it has a name twice."""
     row = dict(pairs)
@@ -159,15 +148,12 @@ def unique(pairs):
         raise ValueError('a name is there twice')
     return row
 
-
 class Number(str):
     """A number of JSON, as it is spelled: no string of JSON is one."""
     __repr__ = str.__str__
 
-
 JSON = json.JSONDecoder(object_pairs_hook=unique, parse_int=Number, parse_float=Number,
                         parse_constant=lambda text: None)  # NaN is none
-
 
 def read_json(file, columns, *_):
     """Returns the rows of a JSON file, an object a line or a list of objects, and their parser."""
@@ -184,7 +170,6 @@ def read_json(file, columns, *_):
         return ((f'object {i}', value) for i, value in enumerate(values, 1)), pick
     return itertools.chain([first], lines), lambda line: pick(JSON.decode(line))
 
-
 def read_parquet(path, columns, *_):
     """Returns the rows of a parquet file, and their parser."""
     # datasets would hold a row group, 100 MB say, several times
@@ -194,10 +179,8 @@ def read_parquet(path, columns, *_):
     rows = (row for batch in batches for row in zip(*(batch[c].to_pylist() for c in columns)))
     return ((f'row {i}', row) for i, row in enumerate(rows, 1)), list
 
-
 READERS = {'.parquet': read_parquet, '.csv': read_delimited, '.tsv': read_delimited,
            '.json': read_json, '.jsonl': read_json, '.ndjson': read_json}
-
 
 # ---- documents ---------------------------------------------------------------
 
@@ -205,7 +188,6 @@ def fail_on_source(name, error, where='', also=''):
     """Fails with a library's message (datasets, pyarrow and the network raise many types)."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     fail(f'{name}{f", {where}" if where else " cannot be loaded"}: {line[:300]}{also}')
-
 
 def to_document(texts, label, by_number, by_name):
     """Returns (component, document in bytes): several texts are joined by an empty line. A label is
@@ -227,7 +209,6 @@ def to_document(texts, label, by_number, by_name):
         before = e.object[:e.start]
         raise ValueError(f'it is not UTF-8, at {before[-20:] + e.object[e.start]!r} in its line'
                          f' {1 + before.count(chr(10))}')
-
 
 def read_file(path, columns, separator, quotes, name='', names=()):
     """Yields the documents of a file; fails at what is none. That of a .txt is its text, of the
@@ -264,7 +245,6 @@ def read_file(path, columns, separator, quotes, name='', names=()):
     except Exception as e:
         fail_on_source(name, e, where)
 
-
 # ---- sources -----------------------------------------------------------------
 
 def open_text(source, config, columns, separator='', quotes=True):
@@ -286,7 +266,6 @@ def open_text(source, config, columns, separator='', quotes=True):
              ' the hub)')
     print(f'loading {source} from the hub ...', flush=True)
     return open_hub(source, source, config, columns, read)
-
 
 def open_folder(source, folder, config, columns, read):
     """Returns the documents of a folder: <split>/<component>/*.txt, <component>/*.txt, the files
@@ -315,12 +294,10 @@ def open_folder(source, folder, config, columns, read):
              ' .txt in folders, one a component')
     return by_split(source, files, splits.get, lambda file: read(os.path.join(folder, file)))
 
-
 def has_card(path):
     """Returns whether a README.md lists files, as that of a data set of the hub does."""
     with open(path, encoding='utf-8', errors='replace') as f:
         return bool(re.match(r'---\s*\n((?!---).*\n)*?(configs|dataset_info):', f.read()))
-
 
 def open_hub(source, place, config, columns, read):
     """Returns the documents of a data set at `place`: its hub id, or the absolute path of one."""

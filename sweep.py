@@ -9,9 +9,9 @@ shuffled documents too, the control.
     python sweep.py --parts_of=out/wider --jobs=2    # what a run of yours is compared with
     python sweep.py config/cpu.py --list=True    # prints the runs' commands, for a shell or sbatch
 
-It takes the keys of train.py, but for those that each run has a value of its own of, and hands them
-on to every run. Steps and number type are the same for all runs. seed and mix_seed of a run are the
-same number. What a run prints goes to out/<run>.log.
+It hands keys of train.py on to every run, but for those that each run has a value of its own of.
+Steps and number type are the same for all, seed and mix_seed of a run are one number. What a run
+prints goes to out/<run>.log.
 
 With --sets the runs are those alone, for each seed: components with commas between, and what else
 tells a run apart, of token_budget, shares, tag, shuffle_components and constant_per_component. A
@@ -103,7 +103,6 @@ def list_runs(meta, ks, seeds, control, budget):
               file=sys.stderr)
     return found
 
-
 def list_sets(meta, seeds, budget):
     """Returns {folder: keys} of the runs that --sets names. Fails at a mistake."""
     found, same = {}, {key: settings[key] for key in SETS_MAY_HAVE} | {'token_budget': budget}
@@ -129,7 +128,6 @@ def list_sets(meta, seeds, budget):
         found[os.path.join(settings['out_dir'], name)] = keys
     return found
 
-
 def list_parts(compared):
     """Returns {folder: all keys} of what runs of read_runs lack among themselves."""
     today, matched, found = runs.code_hash([checkpoint.read_code()]), runs.match_parts(compared), {}
@@ -145,13 +143,11 @@ def list_parts(compared):
             found.setdefault(configurator.short_hash(config), (folder, config))
     return dict(found.values())
 
-
 def run_words(folder, config, base, passed_on):
     """Returns train.py's arguments for a run: what is passed on, and what differs from `base`."""
     own = {key: x for key, x in config.items() if key in ALWAYS_SHOWN or x != base[key]}
     own |= {'init_from': 'auto', 'out_dir': folder}
     return ['train.py', *passed_on, *(f'--{key}={x}' for key, x in own.items())]
-
 
 def read_state(folder, config):
     """Returns (the share of its steps that a run has taken, 1 where it is done; in what its folder
@@ -166,7 +162,6 @@ def read_state(folder, config):
     share = 1 if is_done else saved['iter_num'] / config['max_iters']
     return (0, why) if why else (share, '')
 
-
 # ---- running them ------------------------------------------------------------
 
 # What a run is started by. It leaves a process beside the run that reads a pipe of the sweep's. A
@@ -176,14 +171,12 @@ def read_state(folder, config):
 LAUNCHER = 'exec 3<&0; (read -r _ <&3 || kill $$) & exec "$@" </dev/null 3<&-'
 signals = []  # that ask the sweep to end, and are not handed on to the runs yet
 
-
 def list_gpus():
     """Returns the GPUs for runs, as CUDA_VISIBLE_DEVICES names them; [''] where --device says."""
     if settings['device'] not in ('', 'cuda') or not torch.cuda.is_available():
         return ['']
     gpus = [name for name in os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',') if name]
     return gpus or [str(i) for i in range(torch.cuda.device_count())]
-
 
 def start(words, gpu='', share=1, log=None):
     """Starts a script, with its part of the cores where `share` run at a time, on a GPU, its output
@@ -197,7 +190,6 @@ def start(words, gpu='', share=1, log=None):
     return subprocess.Popen(['sh', '-c', LAUNCHER, 'sh', *command], stdin=subprocess.PIPE,
                             stdout=log, stderr=log, env=environment, process_group=0)
 
-
 def pause(processes):
     """Waits a moment. Hands a signal that has come on to the processes, and returns its number, or
     0. At a second one they end at once."""
@@ -207,7 +199,6 @@ def pause(processes):
     for process in processes:
         process.terminate()
     return signals.pop(0)
-
 
 def steps_in_log(folder, since):
     """Returns the steps that a run has taken, as the last row of its log.csv since then says."""
@@ -219,13 +210,11 @@ def steps_in_log(folder, since):
     except (OSError, ValueError, IndexError):  # none yet, or a header alone
         return 0
 
-
 def last_line(path):
     """Returns the last line of a log that is no progress bar, or ''."""
     with open(path, errors='replace') as f:
         lines = f.read().replace('\r', '\n').split('\n')
     return next((line for line in reversed(lines) if line.strip() and '%|' not in line), '')
-
 
 if __name__ == '__main__':
     # the settings that a mistake would break; with --parts_of a run has all of its own
@@ -235,11 +224,8 @@ if __name__ == '__main__':
         if key in named or settings[key] != (TRAIN_DEFAULTS | OWN_DEFAULTS)[key]:
             fail(f'--{key}={settings[key]}: a sweep chooses {key} of each run itself: leave it out')
     checkpoint.check_ranges(settings)
-    for key, lowest in (('block_size', 2), ('jobs', 1)):
-        if settings[key] < lowest:
-            fail(f'--{key}={settings[key]}: at least {lowest}')
-    if ':' in settings['device']:
-        fail(f'--device={settings["device"]}: CUDA_VISIBLE_DEVICES says which it may use')
+    if jobs < 1:
+        fail(f'--jobs={jobs}: at least 1')
     for key in ('k', 'seeds'):
         if not re.fullmatch(r'[\s,]*\d[\d\s,]*', settings[key]):
             fail(f'--{key}={settings[key]}: a list of whole numbers, such as 1 2 3')
@@ -302,7 +288,6 @@ if __name__ == '__main__':
                bar_format='{desc}{bar} {n:.1f}/{total} [{elapsed}<{remaining}]', dynamic_ncols=True,
                mininterval=0.2 if sys.stderr.isatty() else 30, miniters=0)
     while running or pending and not stop_signal:
-
         # start what can start; a run goes first, so that the others find its model compiled
         for folder in pending.copy():
             if stop_signal or len(running) >= (jobs * len(gpus) if is_compiled else 1):

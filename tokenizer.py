@@ -1,5 +1,4 @@
-"""Tokenizers: trains a byte-level BPE, reads a tokenizer.json, encodes documents and decodes
-tokens.
+"""Tokenizers: trains a byte-level BPE, reads a tokenizer.json, encodes texts and decodes tokens.
 
 Each has an end-of-text token, which every window begins with, and fits uint16.
 """
@@ -19,7 +18,6 @@ from configurator import cpu_cores, fail
 
 END_OF_TEXT = '<|endoftext|>'
 
-
 def train_bpe(texts, vocab_size):
     """Returns a byte-level BPE (tokenizers.Tokenizer) of vocab_size tokens, END_OF_TEXT the first,
     trained on texts, an iterable. Fails where they yield fewer tokens."""
@@ -34,7 +32,6 @@ def train_bpe(texts, vocab_size):
              f' --vocab_size={vocab_size}: ask for fewer')
     tok.encode_special_tokens = True  # text that spells a special token is text
     return tok
-
 
 def read_tokenizer(path):
     """Returns (tokenizers.Tokenizer, its number of tokens, the id of its end-of-text token) of a
@@ -59,7 +56,6 @@ def read_tokenizer(path):
              ' to begin a window with')
     return tok, n_vocab, ends[0]
 
-
 def open_tokenizer(name, texts, vocab_size):
     """Returns (tokenizers.Tokenizer or None, tiktoken.Encoding or None, number of tokens, id of the
     end-of-text token) of bpe, trained on texts, of gpt2, or of a tokenizer.json's path."""
@@ -72,7 +68,6 @@ def open_tokenizer(name, texts, vocab_size):
     tok, n_vocab, bos_id = read_tokenizer(name)
     return tok, to_tiktoken(tok), n_vocab, bos_id
 
-
 def open_gpt2():
     """Returns GPT-2's tiktoken.Encoding, whose merges tiktoken fetches once and keeps."""
     try:
@@ -80,7 +75,6 @@ def open_gpt2():
     except OSError as e:  # requests' errors are OSErrors
         fail(f'--tokenizer=gpt2: its merges cannot be fetched ({type(e).__name__});'
              ' --tokenizer=bpe needs no network')
-
 
 def is_byte_level(tok):
     """Returns whether a tokenizer is a BPE in GPT-2's words that takes a text as it is."""
@@ -90,7 +84,6 @@ def is_byte_level(tok):
             and type(words) is ByteLevel and words.use_regex and not words.add_prefix_space
             and type(tok.decoder) is tokenizers.decoders.ByteLevel and tok.normalizer is None
             and all(token.special for token in tok.get_added_tokens_decoder().values()))
-
 
 def to_tiktoken(tok):
     """Returns a tiktoken.Encoding that gives the ids of a tokenizers.Tokenizer, faster, or None
@@ -121,21 +114,14 @@ def to_tiktoken(tok):
     # r50k_pat_str splits text into words as ByteLevel does
     return tiktoken.Encoding('bpe', pat_str=r50k_pat_str, mergeable_ranks=ranks, special_tokens={})
 
-
-def spell(text):
-    """Returns a text for a message, in which every letter shows, and fail() folds no blanks."""
-    return ascii(text).replace('  ', r' \x20')
-
-
 def describe_loss(text, back):
     """Returns a sentence on a document that comes back from its tokens as another text, `back`."""
     i = len(os.path.commonprefix([text, back]))  # where they part
-    here, there = (spell(t[max(0, i - 20):i + 20]) for t in (text, back))
+    here, there = (ascii(t[max(0, i - 20):i + 20]) for t in (text, back))
     return (f'--tokenizer does not give a document back: {here} comes back as {there} (see its'
             ' normalizer, pre_tokenizer, decoder and unknown token; the document begins'
             f' {text[:40]!r}); XE and bits per byte would be those of another text (--lossy=True'
             ' takes it all the same)')
-
 
 def encoder(tok, encoding=None, num_proc=0, lossy=False):
     """Returns a function from a list of documents (UTF-8, bytes) to the list of their tokens
@@ -148,10 +134,10 @@ def encoder(tok, encoding=None, num_proc=0, lossy=False):
         except Exception as e:  # the library raises Exception itself
             fail(f'--tokenizer cannot encode a document: {e}')
         ids = [encoding.ids for encoding in encodings]
-        if not lossy:
-            for text, back in zip(texts, tok.decode_batch(ids, skip_special_tokens=False)):
-                if text != back:
-                    fail(describe_loss(text, back))
+        backs = texts if lossy else tok.decode_batch(ids, skip_special_tokens=False)
+        for text, back in zip(texts, backs):
+            if text != back:
+                fail(describe_loss(text, back))
         return [np.array(tokens, dtype='<u2') for tokens in ids]
 
     def by_tiktoken(docs):
@@ -164,7 +150,6 @@ def encoder(tok, encoding=None, num_proc=0, lossy=False):
 
     pool = ThreadPoolExecutor(num_proc or cpu_cores())  # tiktoken works outside Python's lock
     return by_tiktoken if encoding else by_tokenizers
-
 
 def decoder(name, path):
     """Returns a function from token ids to text, of a data set with the tokenizer `name` (none: a

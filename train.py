@@ -206,14 +206,12 @@ def get_lr(it):
     progress = min(1, (it - warmup_iters) / max(1, lr_decay_iters - warmup_iters))
     return min_lr + (learning_rate - min_lr) * (1 + math.cos(math.pi * progress)) / 2
 
-
 def total_over_processes(x):
     """Returns the sum of a tensor over the processes as a numpy array."""
     if world_size > 1:
         x = x.to(device)
         dist.all_reduce(x)
     return x.cpu().numpy()
-
 
 @torch.no_grad()
 def evaluate():
@@ -230,7 +228,6 @@ def evaluate():
     total.index_add_(0, val_component[:n_counted], xe[:n_counted].cpu().double())
     return total_over_processes(total) / n_val
 
-
 def save(name):
     """Writes the run as it stands, whole or not at all: a dict with nanoGPT's keys, and more."""
     rng = {'cpu': torch.get_rng_state()}
@@ -243,7 +240,6 @@ def save(name):
     checkpoint.write_checkpoint(out_dir, name, state, {
         'model': model.state_dict(), 'best': best, 'optimizer': optimizer.state_dict(), 'rng': rng})
 
-
 def write_row(row, events):
     """Adds a row, with what has happened since the last one, to the log and to wandb."""
     rows.append(row | {'tokens': row['iter'] * windows_per_step * T, 'event': '; '.join(events),
@@ -251,7 +247,6 @@ def write_row(row, events):
     log.writerow(rows[-1])
     log_file.flush()
     call_wandb('log', rows[-1], step=row['iter'])
-
 
 def call_wandb(function, *args, **kwargs):
     """Calls a function of wandb. If it fails, one line says so and the run goes on without it."""
@@ -264,7 +259,6 @@ def call_wandb(function, *args, **kwargs):
         wandb_log = False
         say(f'wandb.{function} failed, the run goes on without it: {str(e)[:200]}')
 
-
 def stop_not_finite(quantity, step):
     """Ends the run over a number that is not finite, in step 1, 2, ..; ckpt.pt stays."""
     rate = get_lr(max(0, step - 1))
@@ -274,14 +268,12 @@ def stop_not_finite(quantity, step):
     fail(f'{quantity} is not finite in step {step}, learning rate {rate:.3g}; {out_dir}/ckpt.pt is'
          ' of a step before it; start anew with a lower --learning_rate or --grad_clip')
 
-
 def request_stop(number, frame):
     """Notes the first signal that asks the run to end; at a second one it ends at once."""
     global stop_signal
     stop_signal = stop_signal or number
     if world_size == 1:  # torchrun sends its processes more than one
         signal.signal(number, signal.SIG_DFL)
-
 
 def end_on_error(kind, error, trace):
     """sys.excepthook in the loop: one line for what a signal broke, and for one of processes."""
@@ -294,7 +286,6 @@ def end_on_error(kind, error, trace):
         fail(f'interrupted by {signal.Signals(stop_signal).name} in step {iter_num + 1}; {go_on}',
              128 + stop_signal)
     configurator.report_error(kind, error, trace)
-
 
 # ---- the run's folder, with log.csv up to the checkpoint ---------------------
 
@@ -337,7 +328,6 @@ saved_at, save_seconds = -math.inf, 0.0  # when ckpt.pt was written last, and ho
 start_time = row_time = time.perf_counter()
 model.train()
 while True:
-
     # a row of log.csv: the first and the last are evaluated too
     is_new = iter_num != last_logged  # a run that is resumed begins with a step that is in log.csv
     evaluate_now = is_new and (iter_num % eval_interval == 0 or iter_num == max_iters)

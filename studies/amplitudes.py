@@ -35,7 +35,6 @@ WORTHS = {'line cut at 0': (lambda gap, level, slope: np.maximum(0, level - slop
                             (0.7, 0.3)),
           'soft minimum': (lambda gap, scale: np.exp(-gap / scale), (1.2,))}
 
-
 def slopes(rows, B):
     """Returns the slope of each component's own learning curve from B / 2 to B tokens, a Series in
     nats for a factor e; nan where one of its specialists is not there."""
@@ -43,11 +42,9 @@ def slopes(rows, B):
     xe = own.pivot_table('xe', 'component', 'tokens').reindex(columns=[B // 2, B])
     return (xe[B // 2] - xe[B]) / math.log(2)
 
-
 def n_amplitudes(form, slope):
     """Returns how many constants the amplitudes of components have, whose slopes are (C,)."""
     return len(slope) if form == 'free' else 1
-
 
 def predict(x, form, worth, rows, c, slope):
     """Returns D (N,) in nats from constants x, of law_rows' rows of the components c (N,), which
@@ -57,13 +54,11 @@ def predict(x, form, worth, rows, c, slope):
     b = scale * (x[c] if form == 'free' else x[0])  # (N,)
     return cost(rows, b, WORTHS[worth][0](rows['gap'], *x[n:]))
 
-
 def fit(form, worth, rows, c, slope, measured):
     """Returns the constants, (n,), that fit D of components c best by least squares."""
     start = [0.4] * n_amplitudes(form, slope)
     return least_squares(lambda x: predict(x, form, worth, rows, c, slope) - measured,
                          [*start, *WORTHS[worth][1]]).x
-
 
 def compare(rows, fit_k):
     """Returns a DataFrame with a row for each form and worth, of read_results' rows: its constants
@@ -93,7 +88,6 @@ def compare(rows, fit_k):
             **{f'K = {k}': error[K == k].mean() for k in sorted({*K[~is_small]})},
             'all rmse': math.sqrt(np.mean((best - D)**2))})
     return pd.DataFrame(found)
-
 
 if __name__ == '__main__':
     rows = read_results(sys.argv[1])

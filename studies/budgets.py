@@ -42,7 +42,6 @@ FORMS = {  # {name: (amplitude from rows of `costs` and constants, where the sea
     'between': (lambda rows, b, p: b * rows['xe']**p, (0.2, 0.5)),
     'power': (lambda rows, b, p: b * (rows['B'] / 96_000)**p, (0.4, 0.0))}
 
-
 def costs(rows, level, slope):
     """Returns a DataFrame of what mixtures cost at all budgets of read_results' rows: B, K,
     mixture, component, D (nats), xe (XE_c(P_c), nats), mean_xe (its mean over the mixture) and
@@ -62,16 +61,13 @@ def costs(rows, level, slope):
             'unit': LAWS[LAW][0](of_law, 1.0, level, slope)}))
     return pd.concat(found, ignore_index=True).dropna()
 
-
 def predict(form, x, table):
     """Returns D (N,) in nats of costs' rows, by a form with the constants x."""
     return FORMS[form][0](table, *x) * table['unit']
 
-
 def fit(form, table):
     """Returns the constants of a form that fit costs' rows best by least squares."""
     return least_squares(lambda x: predict(form, x, table) - table['D'], FORMS[form][1]).x
-
 
 def compare(table, largest):
     """Returns a DataFrame with a row for each form: its constants from budgets up to `largest`, and
@@ -88,7 +84,6 @@ def compare(table, largest):
             row[f'{B:,.0f}, K = {K}'] = f'{means.mean():+.4f} ± {means.sem():.4f}'
         found.append(row)
     return pd.DataFrame(found)
-
 
 if __name__ == '__main__':
     constants = read_constants(f'{ROOT}/studies/law/constants-32.csv', 1)[LAW]

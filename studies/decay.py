@@ -33,7 +33,7 @@ import scipy.stats
 
 from configurator import fail, random_stream, replace_file
 from curves import Curve, by_set, ci_columns, cluster_bootstrap, log_bins, t_interval
-from plot_xe import read_csv, trained_on
+from plot_xe import read_csv
 
 FOLDS = 10
 FORMS = {'power': (np.geomspace(0.1, 5, 200), lambda n, c: n**-c),
@@ -43,7 +43,6 @@ TERMS = {'delta': 'delta_xe', 'dilution': 'dilution', 'transfer': 'transfer',
 
 # -----------------------------------------------------------------------------
 # fits
-
 
 def fold_means(values, document, *name):
     """Returns the mean over windows of values (N, T) in each tenth of their documents, (FOLDS, T);
@@ -55,7 +54,6 @@ def fold_means(values, document, *name):
         return np.full((FOLDS, values.shape[1]), np.nan)
     fold = (random_stream('folds', *name).permutation(n) % FOLDS)[document]  # (N,)
     return np.stack([values[fold == i].mean(0, dtype=np.float64) for i in range(FOLDS)])
-
 
 def fit_decay(curve, folds):
     """Fits the two forms to a Curve at positions n >= 1, in bins that grow by a factor of about
@@ -90,7 +88,6 @@ def fit_decay(curve, folds):
         fits[form] = a, b, c, error, ((of_others.T - left_out)**2).sum(0) / FOLDS
     return fits
 
-
 def fit_columns(curve, folds):
     """Returns the columns of decay.csv on fits; {} where there are no resamples, or T < 16."""
     if not np.isfinite(curve.boot).all() or len(curve.mean) < 16:
@@ -105,7 +102,6 @@ def fit_columns(curve, folds):
     return row | {'power_gain': gain.mean(), 'power_gain_ci_low': low, 'power_gain_ci_high': high,
                   'better_fit': 'power' if low > 0 else 'exponential' if high < 0 else
                   'not decided'}
-
 
 def read_curve(folder, rows):
     """Returns (mean, resamples, folds) of a run's XE over its components, (T,), (R, T) and (FOLDS,
@@ -126,15 +122,12 @@ def read_curve(folder, rows):
         curves.append((*cluster_bootstrap(xe, document, *name), fold_means(xe, document, *name)))
     return mean_of(curves)
 
-
 def mean_of(curves):
     """Returns the mean of tuples of arrays, a tuple."""
     return tuple(np.mean(x, axis=0) for x in zip(*curves))
 
-
 # -----------------------------------------------------------------------------
 # tests
-
 
 def holm(p):
     """Holm's correction of p-values, (m,) to (m,): those below .05 are together wrong in at most 5%
@@ -144,7 +137,6 @@ def holm(p):
     corrected = np.empty(len(p))
     corrected[order] = np.maximum.accumulate(np.sort(p) * np.arange(len(p), 0, -1)).clip(max=1)
     return corrected
-
 
 def p_values(numbers, sets):
     """Returns {k: p} of {k: number of each run} and {k: set of components of each}: t-tests that
@@ -158,10 +150,8 @@ def p_values(numbers, sets):
             tested[k] = scipy.stats.ttest_1samp(values, 0).pvalue
     return dict(zip(tested, holm([*tested.values()])))
 
-
 # -----------------------------------------------------------------------------
 # the table
-
 
 def describe_runs(rows, terms, folders):
     """Returns rows of decay.csv of one setting, from its rows of xe_by_component.csv; `terms` are
@@ -184,11 +174,11 @@ def describe_runs(rows, terms, folders):
             table[k][f'{term}_p'] = p
     return [*table.values()]
 
-
 if __name__ == '__main__':
     folders = {os.path.basename(os.path.normpath(folder)): folder
                for pattern in runs.split(',') for folder in glob.glob(pattern.strip())}
-    by_component = trained_on(read_csv(results_dir, 'xe_by_component'))
+    by_component = read_csv(results_dir, 'xe_by_component')
+    by_component = by_component[by_component['in_training'].astype(str) == 'True']
     by_component = by_component[by_component['run'].isin(folders)]
     terms = read_csv(results_dir, 'decomposition')
     terms = terms[terms['component'].isna() & terms['position'].isna()].set_index('run')

@@ -72,7 +72,6 @@ warnings.filterwarnings('ignore', 'Mean of empty slice|All-NaN|Degrees of freedo
 # -----------------------------------------------------------------------------
 # results
 
-
 def read_results(patterns, only=''):
     """Returns ({(members, tokens an epoch, component): (XE of each run in nats (n,), the standard
     error of their ΔXE over documents, 0 if unknown)}, the most tokens that mixtures have, the data
@@ -100,10 +99,8 @@ def read_results(patterns, only=''):
     most = max(n for S, n, _ in cells if len(S) > 1)
     return cells, most, rows['dataset'].iloc[0], dict(measured)
 
-
 # -----------------------------------------------------------------------------
 # learning curves
-
 
 def fit_power(n, xe):
     """Fits a + b (n / n_max)^-alpha to xe (D, P) at n (P,). Returns a, b, alpha, (D,) each."""
@@ -113,7 +110,6 @@ def fit_power(n, xe):
     best, d = ((X @ ab - xe.T)**2).sum(1).argmin(0), np.arange(len(xe))
     return ab[best, 0, d], ab[best, 1, d], alpha[best]
 
-
 def curve_values(form, n, xe, at):
     """Returns the curve of a form, 'power' or 'pchip', through xe (D, P), at tokens `at` (G,)."""
     if form == 'power':
@@ -121,7 +117,6 @@ def curve_values(form, n, xe, at):
         return a + b * (np.asarray(at) / n[-1])**-alpha
     falling = np.minimum.accumulate(xe, axis=1)
     return scipy.interpolate.PchipInterpolator(np.log(n), falling, axis=1)(np.log(at))
-
 
 def leave_one_out(points):
     """Returns {form: root mean square error in nats} of curves at a budget that was left out, any
@@ -135,7 +130,6 @@ def leave_one_out(points):
                 errors.setdefault(form, []).append(left - xe[i])
     return {form: math.sqrt(np.mean(np.square(x))) for form, x in errors.items()}
 
-
 def xe_at(fit, c, n):
     """Returns f_c(n) in nats, (D,), at n (D,) tokens; nan outside the specialists' range."""
     ln_n, values = fit['curves'][c]
@@ -145,32 +139,26 @@ def xe_at(fit, c, n):
     xe = values[d, i] + (place - i) * (values[d, i + 1] - values[d, i])
     return np.where(inside, xe, np.nan)
 
-
 def tokens_at(fit, c, xe):
     """Returns the n (D,) with f_c(n) = xe (D,); nan outside the specialists' range."""
     ln_n, values = fit['curves'][c]
     return np.exp([np.interp(-x, -f, ln_n, left=np.nan, right=np.nan) for x, f in zip(xe, values)])
 
-
 # -----------------------------------------------------------------------------
 # laws: functions of (fit, S, c), fit_rates' dict, a list S of components, by number, and c one of
 # it, which return XE_c(M_S) in nats, (D,), nan where they have none. SHARES return n_c(S) / B
-
 
 def of_share(share):
     """Returns the law of XE of one for n_c(S) / B."""
     return lambda fit, S, c: xe_at(fit, c, fit['B'] * share(fit, S, c))
 
-
 def pairs_of(fit, key, S, c):
     """Returns eta or xe2 of c with the others in S, (D, K - 1)."""
     return fit[key][:, c, [j for j in S if j != c]]
 
-
 def log_above(xe, limit):
     """Returns ln(xe - limit), nan where the curve's limit is above."""
     return np.log(np.where(xe > limit, xe - limit, np.nan))
-
 
 def overlapping(fit, S, c, r, power):
     """Returns n_c(S) / B: additive, but j's rate is less by r (1 - eta_cj)^power x like_j, its mean
@@ -182,13 +170,11 @@ def overlapping(fit, S, c, r, power):
     eta = fit['eta'][:, c, rest]
     return (1 + (eta * (1 - r * (1 - eta)**power * np.stack(like, axis=1))).sum(1)) / len(S)
 
-
 def atlas(fit, S, c):
     """a + b (B / K)^-alpha K^psi, psi of all pairs (Longpre et al., 2510.22037, at one size)."""
     a, b, alpha = (fit[key][:, :, None] for key in ('limit', 'scale', 'alpha'))
     psi = np.nanmean(log_above(fit['xe2'], a) / math.log(2) - np.log2(b) - alpha, axis=(1, 2))
     return a[:, c, 0] + b[:, c, 0] * len(S)**(alpha[:, c, 0] + psi)
-
 
 def exponential(fit, S, c):
     """a + exp(sum of t_j h_j), h = 1 / K, a the curve's limit (Ye et al., 2403.16952)."""
@@ -197,12 +183,10 @@ def exponential(fit, S, c):
     pairs = log_above(pairs_of(fit, 'xe2', S, c), a[:, None]).sum(1)
     return a + np.exp((2 * pairs - (len(S) - 2) * alone) / len(S))
 
-
 def shared_head(fit, S, c):
     """f_c(B) + w_c (f_c(B / K) - f_c(B)): the head is shared, the tail has own tokens alone."""
     one, two, many = (xe_at(fit, c, fit['B'] / K) for K in (1, 2, len(S)))
     return one + (np.nanmean(fit['xe2'][:, c], axis=1) - one) / (two - one) * (many - one)
-
 
 def shared_capacity(fit, S, c):
     """f_c(B / K) + kappa_c (1 - 1 / K): own tokens, and a shared capacity to first order (Dai and
@@ -210,13 +194,11 @@ def shared_capacity(fit, S, c):
     kappa = 2 * (np.nanmean(fit['xe2'][:, c], axis=1) - xe_at(fit, c, fit['B'] / 2))
     return xe_at(fit, c, fit['B'] / len(S)) + kappa * (1 - 1 / len(S))
 
-
 def logarithm(fit, S, c):
     """f_c(B) + a ln K, a of all pairs."""
     one = np.stack([xe_at(fit, i, fit['B']) for i in range(len(fit['names']))], axis=1)
     a = np.nanmean(fit['xe2'] - one[:, :, None], axis=(1, 2)) / math.log(2)
     return one[:, c] + a * math.log(len(S))
-
 
 SHARES = {
     'additive': lambda fit, S, c: (1 + pairs_of(fit, 'eta', S, c).sum(1)) / len(S),
@@ -240,11 +222,9 @@ LAWS = {law: of_share(share) for law, share in SHARES.items()} | {
 # -----------------------------------------------------------------------------
 # the fit
 
-
 def noise(sd, *name):
     """Returns draws of a number's error, (D,), the first 0; `name` seeds them."""
     return np.append(0, sd * random_stream('law', *name).standard_normal(DRAWS))
-
 
 def seed_spread(cells, tokens=None):
     """Returns (sd of XE from seed to seed, in nats, its degrees of freedom) of runs of K <= fit_k
@@ -253,7 +233,6 @@ def seed_spread(cells, tokens=None):
                 if c in S and len(S) <= fit_k and n == (tokens or n)]
     df = sum(len(runs) - 1 for runs in repeated)
     return math.sqrt(sum(np.var(x) * len(x) for x in repeated) / max(df, 1)), df
-
 
 def fit_rates(cells, B):
     """Fits the curves, and the rates of the pairs of B tokens, of read_results' cells. Returns a
@@ -307,7 +286,6 @@ def fit_rates(cells, B):
             fit['eta'][:, c, j] = 2 * tokens_at(fit, c, fit['xe2'][:, c, j]) / B - 1
     return fit | fit_constants(fit, cells)
 
-
 def fit_constants(fit, cells):
     """Returns the constants of laws that no pair shows, {name: least squares}, if fit_k > 2."""
     tried = [([fit['names'].index(c) for c in S], fit['names'].index(of), runs.mean())
@@ -320,17 +298,14 @@ def fit_constants(fit, cells):
                                                 method='bounded').x
             for law, (key, _) in CONSTANTS.items() if tried}
 
-
 # -----------------------------------------------------------------------------
 # rates without all pairs: lines
-
 
 def cross_gaps(cells, names, B):
     """Returns XE_c(P_j) - XE_c(P_c), nats, of specialists on B tokens, (C, C); nan if unknown."""
     xe = {(S[0], c): runs.mean() for (S, n, c), (runs, _) in cells.items() if (len(S), n) == (1, B)}
     gaps = [[xe.get((j, c), np.nan) - xe.get((c, c), np.nan) for j in names] for c in names]
     return np.where(np.eye(len(names)), np.nan, gaps)
-
 
 def bigram_gaps(dataset, names, B, measured):
     """Returns H_c(j) - H_c(c), nats a token, (C, C): H_c(j) is the cross entropy of c's test tokens
@@ -356,7 +331,6 @@ def bigram_gaps(dataset, names, B, measured):
                           / (ones[y[:-1]] + 1)).mean()
     return np.where(np.eye(len(names)), np.nan, H - np.diag(H)[:, None])
 
-
 def fit_line(gaps, eta, limit=None):
     """Fits eta_cj = a + b gap_cj to at most `limit` pairs {c, j}, drawn at random: gaps (C, C), eta
     (D, C, C). Returns ((a, b) (D, 2), sd of the residuals); each draw but the first draws the pairs
@@ -374,7 +348,6 @@ def fit_line(gaps, eta, limit=None):
         errors.append(y - X @ lines[-1])
     return np.array(lines), math.sqrt(np.sum(errors[0]**2) / (2 * len(pairs) - 2))
 
-
 def with_line(fit, gaps, line, way):
     """Returns the fit with the rates that a line of fit_line tells, its residuals drawn, and with
     the gaps and the line's (a, b)."""
@@ -383,7 +356,6 @@ def with_line(fit, gaps, line, way):
     for c, j in itertools.permutations(range(len(names)), 2):
         eta[:, c, j] += noise(sd, way, names[c], names[j])
     return fit | {'eta': eta, 'gaps': gaps, 'line': ab[0]}
-
 
 def fit_ways(fit, cells, dataset, measured):
     """Returns {way: the fit with its rates}, (a) and those of (b) to (d) that the results allow."""
@@ -400,16 +372,13 @@ def fit_ways(fit, cells, dataset, measured):
                          for way, (gaps, line) in lines.items()
                          if line and np.isfinite(gaps).any()}
 
-
 # -----------------------------------------------------------------------------
 # forecasts and their scores
-
 
 def interval(draws, *names):
     """Returns {names[0]: low, names[1]: high}, the 90% interval of draws (D,); nan if [0] is."""
     ends = np.nanquantile(draws, (0.05, 0.95)) if np.isfinite(draws[0]) else (np.nan, np.nan)
     return dict(zip(names, ends))
-
 
 def forecast_draws(fit, law, S):
     """Returns {c: (XE (D,), ΔXE (D,))} of one run of a mixture S, names: the law's, with the noise
@@ -423,7 +392,6 @@ def forecast_draws(fit, law, S):
         xe = LAWS[law](fit, ids, c) + error
         draws[name] = xe, xe - xe_at(fit, c, fit['B'])
     return draws | {'': np.mean([*draws.values()], axis=0)}
-
 
 def forecast_rows(ways, sets, cells):
     """Returns a DataFrame of the forecasts of mixtures by all laws on (a), and by three on the
@@ -443,7 +411,6 @@ def forecast_rows(ways, sets, cells):
                              'error': xe[0] - runs.mean()}
     return pd.DataFrame(rows)
 
-
 def score(forecasts):
     """Returns a DataFrame: law, way, K ('' = all above fit_k): number, errors in nats, coverage."""
     tried = forecasts[(forecasts['k'] > fit_k) & forecasts['xe'].notna()]
@@ -452,7 +419,6 @@ def score(forecasts):
     return pd.concat([tried.assign(k=''), tried]).groupby(['law', 'way', 'k'], sort=False).agg(
         n=('error', 'count'), no_forecast=('is_none', 'sum'), mae=('mae', 'mean'),
         bias=('error', 'mean'), coverage=('covered', 'mean')).reset_index()
-
 
 def token_rows(fit, cells):
     """Returns a DataFrame of the effective tokens of each mixture and component; nan where XE is
@@ -465,7 +431,6 @@ def token_rows(fit, cells):
             rows.append({'k': len(S), 'components': '+'.join(S), 'component': of, 'xe': xe,
                          'delta': xe - xe_at(fit, c, B)[0], 'tokens': tokens, 'share': tokens / B})
     return pd.DataFrame(rows)
-
 
 def eta_rows(ways):
     """Returns a DataFrame of the rates of each way, and of the gaps that its line starts from. Rows
@@ -481,10 +446,8 @@ def eta_rows(ways):
                  for c, j in itertools.permutations(range(len(names)), 2)]
     return pd.DataFrame(rows)
 
-
 # -----------------------------------------------------------------------------
 # the work in its order
-
 
 def print_tables(ways, tokens, eta, forecasts, scores):
     """Prints the errors of curves and seeds; of each way the mean rate, its line, how far its rates
@@ -523,7 +486,6 @@ def print_tables(ways, tokens, eta, forecasts, scores):
         print(f'\nErrors of XE in nats on K > {fit_k}, each (S, c) a mean over runs: seeds alone'
               f' would leave {floor:.4f}\n' + whole.join(bias.add_prefix('bias K=')).sort_values(
                   'mae').to_string(float_format='{:+.3f}'.format))
-
 
 if __name__ == '__main__':
     cells, most, dataset, measured = read_results(results, components)

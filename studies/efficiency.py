@@ -23,7 +23,6 @@ from configurator import fail, replace_file
 from plot_xe import figure, plt
 from studies.parts import bin_names, by_mixture
 
-
 def read_runs(paths):
     """Returns (a DataFrame with a row for each mixture: k, tokens of a component, least and
     measured ambiguity in nats a token; the measured less the least, nats by position, a DataFrame
@@ -45,7 +44,6 @@ def read_runs(paths):
                         least=least.mean(axis=1).to_numpy(),
                         measured=ambiguity.mean(axis=1).to_numpy()), ambiguity - least
 
-
 def by_tokens(table):
     """Returns of read_runs' table a DataFrame by (tokens, k): runs, the mean least and measured
     ambiguity, the standard deviation of a run's measured one, and the efficiency of the means."""
@@ -53,7 +51,6 @@ def by_tokens(table):
     least, measured = groups['least'].mean(), groups['measured'].mean()
     return pd.DataFrame({'runs': groups.size(), 'least': least, 'measured': measured,
                          'sd of a run': groups['measured'].std(), 'efficiency': least / measured})
-
 
 def compare(means):
     """Returns a DataFrame of by_tokens' pairs of K at equal tokens of a component, the larger twice
@@ -65,14 +62,12 @@ def compare(means):
                  for b in values.index if b in (2 * a, 4 * a)]
     return pd.DataFrame(rows, columns=['tokens', 'K', 'larger K', 'difference'])
 
-
 def above_by_context(table, above):
     """Returns what inference costs above the least possible, in nats, a DataFrame by (tokens, k)
     with a column for each bin of tokens of context."""
     by_bin = above.T.groupby(bin_names(above.shape[1]), sort=False).mean().T
     return by_bin.groupby([table['tokens'].to_numpy(), table['k'].to_numpy()]).mean().rename_axis(
         ['tokens', 'k'])
-
 
 def draw(table, means, path):
     """Draws efficiency against the tokens of a component, a line for each K, and each run's own."""
@@ -90,7 +85,6 @@ def draw(table, means, path):
     ax.legend()
     replace_file(path, lambda f: fig.savefig(f, format='png'))
     plt.close(fig)
-
 
 if __name__ == '__main__':
     paths = sys.argv[1:] or ['results/decomposition.csv']

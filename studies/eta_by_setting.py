@@ -14,7 +14,6 @@ import sys
 import numpy as np
 import pandas as pd
 
-
 def read_rates(folder):
     """Returns (rates, indexed by component and other; [mean, low, high]) of a folder's (a)."""
     rows = pd.read_csv(os.path.join(folder, 'effective_eta.csv'))
@@ -22,11 +21,9 @@ def read_rates(folder):
     mean = rows[rows['component'].isna()][['eta', 'eta_low', 'eta_high']].to_numpy()[0]
     return rows.dropna(subset=['component', 'eta']).set_index(['component', 'other'])['eta'], mean
 
-
 def additive_share(eta, c, members):
     """Returns n_c(S) / B by the additive law; nan where a rate is not known."""
     return (1 + sum(eta.get((c, j), np.nan) for j in members if j != c)) / len(members)
-
 
 if __name__ == '__main__':
     reference, (_, low, high) = read_rates(sys.argv[1])

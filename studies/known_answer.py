@@ -24,7 +24,6 @@ from plot_xe import read_csv
 GOAL = 0.01  # nats, in every bin
 KIND = ['dataset', 'setting', 'k']  # of runs whose mean is taken
 
-
 def summarise(folder):
     """Returns a DataFrame of a folder of eval_xe.py's, a row for each KIND; fails without runs."""
     rows = read_csv(folder, 'xe_by_position').dropna(subset='bayes_xe')
@@ -41,7 +40,6 @@ def summarise(folder):
         'runs': means.count(), 'worst bin': worst.groupby(KIND).max(),
         'excess': means.mean(), 'sd': means.std(),
         'percent': 100 * means.mean() / context.where(context > 0)})
-
 
 if __name__ == '__main__':
     table = pd.concat(map(summarise, sys.argv[1:] or ['results']))

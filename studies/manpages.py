@@ -29,7 +29,6 @@ TEXT_MACROS = {'B', 'I', 'SB', 'SM', 'BR', 'RB', 'BI', 'IB', 'RI', 'IR', 'SS', '
 SHORTEST = 1000  # letters of a document, but for the last of a section
 NO_TEXT = re.compile(r"(?ms)^\.\s*(EX|nf|TS)\b.*?^\.\s*(EE|fi|TE)\b.*?\n|^['.]\\\".*?\n")
 
-
 def plain(line):
     """Returns a line of troff as text: a macro of fonts gives its arguments, another request ''."""
     if match := re.match(r"[.']\s*(\w*)\s*(.*)", line):
@@ -40,7 +39,6 @@ def plain(line):
         line = ('' if len(macro) == 2 and macro not in ('SB', 'SM', 'SS') else ' ').join(words)
     return ESCAPE.sub(lambda match: LETTERS.get(match[1], ''), line)
 
-
 def documents(page):
     """Yields the documents of a manual page: paragraphs of a section that have SHORTEST letters
     together, or what is left of it at its end."""
@@ -48,7 +46,6 @@ def documents(page):
         paragraphs = re.split(r'(?m)^\.\s*(?:PP|P|LP|TP|IP|Pp|SS|It)\b.*\n', section)
         lines = ((plain(line).rstrip() for line in x.split('\n')) for x in paragraphs)
         yield from joined('\n'.join(filter(None, x)) + '\n' for x in lines)
-
 
 def joined(paragraphs):
     """Yields texts of as many paragraphs as have SHORTEST letters together, and what is left."""
@@ -60,7 +57,6 @@ def joined(paragraphs):
             text = ''
     if text.strip():
         yield text
-
 
 def read_package(path):
     """Yields (name, content in bytes) of the files in a Debian package; fails on any other file."""
@@ -74,13 +70,11 @@ def read_package(path):
         except tarfile.ReadError as e:
             fail(f'{path} is no Debian package ({e})')
 
-
 def read_pages(path):
     """Yields (language, name of the page, its text) of a Debian package of manual pages."""
     for name, content in read_package(path):
         if match := re.search(r'/man/(\w+)/man\w+/(.*)\.gz$', name):
             yield match[1], match[2], gzip.decompress(content).decode()
-
 
 def deal(documents):
     """Returns {split: rows with text and label} of (text, label, the name that deals it)."""
@@ -91,7 +85,6 @@ def deal(documents):
         rows[split].append({'text': text, 'label': label})
     return rows
 
-
 def write(folder, rows):
     """Writes what deal returns to folder/{train,val,test}.jsonl, and says how much it is."""
     os.makedirs(folder, exist_ok=True)
@@ -99,7 +92,6 @@ def write(folder, rows):
         with open(os.path.join(folder, f'{split}.jsonl'), 'w', encoding='utf-8') as f:
             f.writelines(json.dumps(row, ensure_ascii=False) + '\n' for row in rows[split])
     print(f'{folder}/: {", ".join(f"{len(rows[split]):,} {split}" for split in rows)} documents')
-
 
 if __name__ == '__main__':
     if len(sys.argv) < 3:

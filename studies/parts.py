@@ -24,7 +24,6 @@ from curves import TERMS, log_bins, t_interval
 KIND = ['dataset', 'split', 'setting', 'k']  # of mixtures whose mean is taken
 KNOWN = 0.01  # nats: less ambiguity than this at both ends of an interval is as good as none
 
-
 def by_mixture(path, term):
     """Returns a term in nats a token, a DataFrame with a row for each run, of a KIND, and a column
     for each position, of a decomposition.csv; without rows where no mixture has the
@@ -34,13 +33,11 @@ def by_mixture(path, term):
     return rows.astype({'position': int}).pivot(
         index=[*KIND, 'run'], columns='position', values=term)
 
-
 def bin_names(T):
     """Returns the name of each position's bin of tokens of context, a list: '0', '1', '2-3' .."""
     bins = log_bins(T)
     ends = [np.flatnonzero(bins == b)[[0, -1]] for b in bins]
     return [f'{first}-{last}' if last > first else f'{first}' for first, last in ends]
-
 
 def summarise(values):
     """Returns a DataFrame of by_mixture's mixtures, of one K, with a row for the window, 'all', and
@@ -49,7 +46,6 @@ def summarise(values):
     of_bin.insert(0, 'all', values.mean(axis=1))
     return pd.DataFrame({name: (x.mean(), *t_interval(x)) for name, x in of_bin.items()},
                         index=['mean', 'low', 'high']).T
-
 
 def known_from(table):
     """Returns the tokens of context from which on the component is as good as known, or None, by
@@ -60,7 +56,6 @@ def known_from(table):
             break
         found = int(name.partition('-')[0])
     return found
-
 
 if __name__ == '__main__':
     paths, found = sys.argv[1:] or ['results/decomposition.csv'], {}

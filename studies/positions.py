@@ -36,7 +36,6 @@ from curves import log_bins
 from fit_law import jackknife
 from plot_xe import read_csv
 
-
 def costs_by_position(folder):
     """Returns D in nats, a DataFrame with a row (k, run, component, ..) and a column a position:
     the specialist is that of the same setting, budget and seeds. Controls, tagged and unfinished
@@ -55,17 +54,14 @@ def costs_by_position(folder):
     return mixed.assign(D=mixed['xe'] - mixed['alone']).pivot(
         index=['k', *run[:-1]], columns='position', values='D').dropna()
 
-
 def bin_means(D, bins):
     """Returns the means of D (N, T) over the bins (T,) of positions, (N, B)."""
     return np.stack([D[:, bins == b].mean(1) for b in np.unique(bins)], axis=1)
-
 
 def low_rank(D, weight, rank):
     """Returns the matrix of a rank that is nearest to D (N, B), squared errors weighed by (B,)."""
     left, size, right = np.linalg.svd(D * np.sqrt(weight), full_matrices=False)
     return (left[:, :rank] * size[:rank]) @ right[:rank] / np.sqrt(weight)
-
 
 def held_out_errors(train, test, weight):
     """Returns {guess: root mean square error of test (N, B) in nats} of what is taken from train
@@ -76,12 +72,10 @@ def held_out_errors(train, test, weight):
     return {name: math.sqrt((((guess - test)**2) @ weight).mean())
             for name, guess in guesses.items()}
 
-
 def shape(D, weight):
     """Returns g (B,): the shape over bins of the nearest matrix of rank 1; its mean is 1."""
     row = low_rank(D, weight, 1)[np.argmax(np.abs(D @ weight))]
     return row / (row @ weight / weight.sum())
-
 
 if __name__ == '__main__':
     D, other = costs_by_position(train), costs_by_position(test)

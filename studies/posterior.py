@@ -49,7 +49,6 @@ QUANTITIES = {'posterior': 'probability of the true component',
               'specialist_gap': 'loss of the mixture minus that of the\ntrue specialist'
                                 ' (nats per token)'}
 
-
 def specialist_mixture(losses, i):
     """Returns (specialist_gap, posterior), (N, T) each, of windows of the i-th component: losses
     are those of the K specialists on them, (K, N, T) float64.
@@ -60,7 +59,6 @@ def specialist_mixture(losses, i):
     posterior = [scipy.special.softmax(-loss_so_far(piece)[:, :, :-1], axis=0)[i]
                  for piece in pieces]
     return gap, np.concatenate(posterior)
-
 
 def mixture_curves(run, specialists):
     """Returns {component: {quantity: Curve}} of a run on K components, given its specialists {c:
@@ -79,7 +77,6 @@ def mixture_curves(run, specialists):
                      for name, x in (('specialist_gap', gap), ('posterior', posterior))}
     return curves
 
-
 def run_rows(run, by_component, mean):
     """Returns a run's rows of posterior.csv: the mean over components, over all positions and at
     each, then each component's over positions.
@@ -95,7 +92,6 @@ def run_rows(run, by_component, mean):
             rows[-1] |= ci_columns(name, [curve.over_positions() if t == '' else curve.at(t)])
     return rows
 
-
 def draw(title, by_k):
     """Draws {k: (number of runs, {quantity: Curve})} against context position; the figure."""
     rows = [{'k': k, 'n_runs': n, 'quantity': name, 'position': t, 'mean': mean, 'band_low': low,
@@ -108,7 +104,6 @@ def draw(title, by_k):
         draw_curves(ax, pd.DataFrame(rows), name, label)
     axes[0].set_ylim(0, 1)
     return fig
-
 
 if __name__ == '__main__':
     if part not in ('diluted', 'specialist'):

@@ -29,13 +29,11 @@ LANGUAGES = {'.py': 'python', '.pm': 'perl', '.pl': 'perl', '.tcl': 'tcl', '.go'
 LONGEST = 5000  # letters of a paragraph
 MOST = 6_000_000  # letters of a language
 
-
 def documents(text):
     """Yields the documents of a file: paragraphs as `joined` joins them, without those
     that are longer than LONGEST."""
     paragraphs = re.split(r'\n\s*\n', text)
     return joined(paragraph + '\n\n' for paragraph in paragraphs if len(paragraph) <= LONGEST)
-
 
 def read_files(packages):
     """Returns {language: [(hash of the name, name, text)]} of the programs in Debian packages that
@@ -50,7 +48,6 @@ def read_files(packages):
         if text and 'DO NOT EDIT' not in text[:1000].upper():
             files[language].append((hashlib.sha256(name.encode()).digest(), name, text))
     return files
-
 
 if __name__ == '__main__':
     if len(sys.argv) < 3:

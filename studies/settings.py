@@ -31,12 +31,10 @@ from studies.budgets import LAW, costs, fit, predict
 RATIO = 0.1039  # amplitude over XE_c(P_c): LOG.md, 2026-11-29, registered before 384,000 tokens
 CONSTANTS = ['amplitude', 'level', 'slope']
 
-
 def over_components(values, table):
     """Returns (mean, standard error) over components of a number of each row of costs' table."""
     means = values.groupby(table['component']).mean()
     return means.mean(), means.sem()
-
 
 def scores(table, first):
     """Returns {column: (mean, standard error)} in nats of costs' rows of a setting, and of those of
@@ -53,7 +51,6 @@ def scores(table, first):
                   f'less first {K}': over_components(paired['error'] - paired['of_first'], paired)}
     return found | {'mae': (error(table).abs().mean(), np.nan)}
 
-
 def constants(rows, table):
     """Returns {column: (a constant, its standard error)} of read_results' rows of one setting, and
     costs' table of them. Fails with fewer than three components."""
@@ -68,7 +65,6 @@ def constants(rows, table):
         found[name] = fit(form, table)[0], jackknife(np.array(without))[0]
     errors = jackknife(free.drop(index='')[CONSTANTS].to_numpy())
     return found | {f'{name} of three': (free[name][''], se) for name, se in zip(CONSTANTS, errors)}
-
 
 if __name__ == '__main__':
     if len(sys.argv) < 3 or not sys.argv[1].isdigit():

@@ -25,28 +25,23 @@ from configurator import fail
 DOMAINS = 'arxiv book c4 github commoncrawl stackexchange wikipedia'.split()
 SPLITS, STARTS = 5, 12
 
-
 def power(limit, scale, tokens, alpha):
     """limit + scale x tokens^-alpha; scale and alpha by their logarithms, so that both are > 0."""
     return limit + np.exp(scale - np.exp(alpha) * np.log(np.maximum(tokens, 1e-4)))
 
-
 def others(h, c):
     """The shares of the domains other than c, (n, 6)."""
     return np.delete(h, c, axis=1)
-
 
 def nats(limit, scale, worth, h, c):
     """fit_law.py's law in shares: limit - amplitude ln(sum of h_j worth_j), the own one's worth 1;
     the amplitude by its logarithm."""
     return limit - np.exp(scale) * np.log(np.maximum(h[:, c] + others(h, c) @ worth, 1e-6))
 
-
 def stretched(h, exponent):
     """The shares in proportion to h^exponent, (n, 7); the exponent by its logarithm."""
     powers = h**np.exp(exponent)
     return powers / powers.sum(1, keepdims=True)
-
 
 # {law: (what its parameters are, loss of c (n,) from parameters p and shares h (n, 7))}. A search
 # starts from f, the limit: up to a nat below the least loss; l, a logarithm: normal(-1, 1);
@@ -72,7 +67,6 @@ LAWS = {
         p[0] + 1 / np.exp(p[1:8] + np.log(h) * np.exp(p[8:])).sum(1))),
 }
 
-
 @np.errstate(all='ignore')  # where a search goes astray
 def fit(law, h, loss, c, rng):
     """Returns the parameters of a law with the least squared error of `STARTS` starts."""
@@ -83,7 +77,6 @@ def fit(law, h, loss, c, rng):
     fits = [least_squares(lambda p: function(p, h, c) - loss, [draw[kind]() for kind in kinds],
                           x_scale='jac', max_nfev=400) for _ in range(STARTS)]
     return min(fits, key=lambda found: found.cost).x
-
 
 if __name__ == '__main__':
     if len(sys.argv) < 2:

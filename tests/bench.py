@@ -50,10 +50,8 @@ MIDDLE = 6, 4, 256, 8192, 64, 100, 0.0
 SIZES = (DEFAULT, MIDDLE, LAPTOP, (2, 2, 128, 4096, 16, 100, 0.0),
          (2, 2, 128, 4096, 16, 100, 0.1), TINY)
 
-
 def size_name(L, H, C, V, B, T, dropout):
     return f'{L}/{H}/{C}, V = {V:,}, {B} x {T}' + (f', dropout {dropout}' if dropout else '')
-
 
 def seconds(function, repeats=5):
     """The median time of a call in seconds."""
@@ -64,7 +62,6 @@ def seconds(function, repeats=5):
         times.append(time.perf_counter() - began)
     return float(np.median(times))
 
-
 def call(*args):
     """Runs Python in a process of its own to its end; returns what it printed, and the seconds."""
     began = time.perf_counter()
@@ -73,7 +70,6 @@ def call(*args):
         sys.exit(done.stderr)
     return done.stdout, time.perf_counter() - began
 
-
 def peak_memory(script, *args):
     """Runs a script; returns the largest memory that it held at one time, in MiB (Linux)."""
     code = ('import runpy, sys; sys.path.insert(0, sys.argv[1]); sys.argv = sys.argv[2:];'
@@ -81,7 +77,6 @@ def peak_memory(script, *args):
             'status = open("/proc/self/status").read();'
             'print(status.partition("VmHWM:")[2].split()[0])')
     return int(call('-c', code, ROOT, os.path.join(ROOT, script), *args)[0].split()[-1]) / 1024
-
 
 def read_texts(folder):
     """
@@ -95,7 +90,6 @@ def read_texts(folder):
     words = np.array([''.join(rng.choice(letters, rng.integers(1, 11))) for _ in range(50_000)])
     return [(' '.join(words[rng.zipf(1.2, rng.integers(50, 250)) % len(words)]), str(i % 10))
             for i in range(40_000)]
-
 
 # what prepare.py does with a parquet file, by the libraries as they come, all of it in memory
 PLAIN = '''
@@ -130,7 +124,6 @@ for label, split in [(label, split) for label in docs for split in docs[label]]:
 bpe.save('plain/tokenizer.json')
 json.dump(facts, open('plain/meta.json', 'w'))
 '''
-
 
 def bench_prepare(folder=None):
     pairs = read_texts(folder)
@@ -198,7 +191,6 @@ def bench_prepare(folder=None):
           f' {peak_10:.0f} MiB, {peak_10 / peak:.2f} times; processor time {cpu:.1f} and'
           f' {cpu_10:.1f} s, {cpu_10 / cpu:.2f} times')
 
-
 class Head(torch.nn.Module):
     """TokenXE alone, as a module that compile_model compiles."""
 
@@ -209,7 +201,6 @@ class Head(torch.nn.Module):
 
     def forward(self, h, y):
         return model.TokenXE.apply(h, self.weight, y, self.chunk, self.is_kept)
-
 
 def bench_head():
     """Forward and backward with the logits kept, in one chunk, and recomputed, in several."""
@@ -241,7 +232,6 @@ def bench_head():
         print(f'TokenXE at {size_name(L, H, C, V, B, T, dropout)}, {dtype},'
               f' {torch.get_num_threads()} threads: ' + '; '.join(results), flush=True)
 
-
 def matmul_peak(dtype, device):
     """Floating-point operations a second of a product of matrices of 4,096 (CPU: 2,048) squared."""
     n, times = (2048, 1) if device == 'cpu' else (4096, 2)
@@ -253,7 +243,6 @@ def matmul_peak(dtype, device):
         float(c[0, 0])  # waits for all of them
     product()
     return 2 * n**3 * times / seconds(product, 20)
-
 
 def write_data_set(name, vocab_size, T):
     """
@@ -271,7 +260,6 @@ def write_data_set(name, vocab_size, T):
         json.dump({'dataset': name, 'source': 'random', 'tokenizer': 'none',
                    'vocab_size': vocab_size, 'bos_id': vocab_size - 1,
                    'components': {'a': splits}}, f)
-
 
 NANOGPT = '''
 import contextlib, io, json, sys, time
@@ -302,7 +290,6 @@ while len(times) < 8 or sum(times) < 4:
 print(B * T / sorted(times[2:])[(len(times) - 2) // 2])
 '''
 
-
 SAVES = '''
 import copy, csv, runpy, sys, time
 sys.path.insert(0, sys.argv[1])
@@ -325,7 +312,6 @@ rows = list(csv.DictReader(open('out/saves/log.csv')))
 print(spent, rows[-1]['seconds'], rows[-1]['iter'])
 '''
 
-
 def bench_save():
     """The share of a run's seconds that its files take: checkpoints, their copies in memory."""
     for size, steps, interval in ((LAPTOP, 1500, 50), (MIDDLE, 120, 10), (DEFAULT, 60, 10)):
@@ -339,7 +325,6 @@ def bench_save():
             '--out_dir=out/saves')[0].split()[-3:])
         print(f'{size_name(*size)}: {steps:.0f} steps in {total:.1f} s, of which {spent:.2f} s'
               f' ({spent / total:.1%}) for files', flush=True)
-
 
 def bench_train(nanogpt=None):
     device = machine.choose_device()
@@ -362,7 +347,6 @@ def bench_train(nanogpt=None):
 
     for size in SIZES:
         bench_size(size, device, dtype, peak, nanogpt)
-
 
 def bench_size(size, device, dtype, peak, nanogpt):
     L, H, C, V, B, T, dropout = size
@@ -426,7 +410,6 @@ def bench_size(size, device, dtype, peak, nanogpt):
     print(f'    evaluation {evaluated:,.0f} tokens/s; start to the end of a run of one step'
           f' {cold:.1f} s cold, {warm:.1f} s warm', flush=True)
 
-
 def write_large_data_set(name, n_train, n_test):
     """
     data/<name>: four components of random tokens below 256, documents of 100 to 1,900 tokens, with
@@ -449,7 +432,6 @@ def write_large_data_set(name, n_train, n_test):
     with open(f'data/{name}/meta.json', 'w') as f:
         json.dump({'dataset': name, 'source': 'random', 'tokenizer': 'none', 'vocab_size': 257,
                    'bos_id': 256, 'components': components}, f)
-
 
 def bench_scale(*millions):
     """Three scripts on a whole data set; bytes a token are between the first size and the last."""
@@ -480,7 +462,6 @@ def bench_scale(*millions):
         if len(sizes) > 1:
             slope = 2**20 * (peaks[-1] - peaks[0]) / (sizes[-1] - sizes[0])
             print(f'{script}: {slope:.2f} bytes a token')
-
 
 if __name__ == '__main__':
     benches = {'train': bench_train, 'head': bench_head, 'save': bench_save,

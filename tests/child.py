@@ -17,7 +17,6 @@ from conftest import ROOT
 server = multiprocessing.get_context('forkserver')
 server.set_forkserver_preload(['torch.nn.parallel', 'pandas', 'tokenizers', 'tiktoken', 'child'])
 
-
 def script(words, folder, output, largest_file=None, env=()):
     """What the child does: the script in the folder, with `env` in its environment, no file longer
     than largest_file bytes.
@@ -43,7 +42,6 @@ def script(words, folder, output, largest_file=None, env=()):
     finally:
         sys.stdout.flush()
 
-
 def start(*words, output='output.txt', **more):
     """
     Starts a script with its arguments in the current folder; returns its Process. What it printed
@@ -56,7 +54,6 @@ def start(*words, output='output.txt', **more):
                            kwargs=more)
     child.start()
     return child
-
 
 def start_two(*args, outputs=('output.txt', 'output1.txt')):
     """Starts the two processes of train.py that torchrun would; returns them."""

@@ -34,15 +34,12 @@ TRAIN = [*SMALL, *MODEL, '--batch_size=8', '--epochs=2', '--eval_interval=10', '
 BY_TWO = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2',
           os.path.join(ROOT, 'train.py')]
 
-
 def pytest_configure(config):
     for text in ('Glyph', '`torch.jit', 'Detected pickle protocol 4'):  # of others' code, expected
         config.addinivalue_line('filterwarnings', f'ignore:{text}')
 
-
 def pytest_collection_finish():
     gc.freeze()  # run() collects garbage each time: not among the imports' objects
-
 
 def run(script, *args):
     """Runs a script as `python script args` would, in the current folder; returns its globals."""
@@ -58,7 +55,6 @@ def run(script, *args):
         gc.collect()  # the locks of the script go
         for number, handler in handlers.items():
             signal.signal(number, handler)
-
 
 @pytest.fixture
 def fails(capsys):
@@ -79,14 +75,12 @@ def fails(capsys):
         return lines[0]
     return check
 
-
 def make_texts(n, words, rng):
     """n documents of 1 to 80 words, most of which end in what a tokenizer may stumble over."""
     ends = ['', ' ', '\r\n', 'emoji 🙂🏽', '$\\alpha_{i} \\to \\infty$', '<|endoftext|>',
             'é\u0301 ﬁ 中文', '\t\x00\x7f']
     return [' '.join(rng.choices(words, k=rng.randint(1, 80))) + rng.choice(ends)
             for _ in range(n)]
-
 
 @pytest.fixture(scope='session')
 def corpus(tmp_path_factory):
@@ -106,7 +100,6 @@ def corpus(tmp_path_factory):
             folder / 'corpus' / f'{split}.parquet')
     return folder
 
-
 @pytest.fixture(scope='session')
 def prepared(corpus):
     """The folder in which data/small is prepared."""
@@ -118,18 +111,15 @@ def prepared(corpus):
         os.chdir(here)
     return corpus
 
-
 @pytest.fixture
 def small(prepared, monkeypatch):
     """Works in the folder that has data/small."""
     monkeypatch.chdir(prepared)
     return prepared
 
-
 @pytest.fixture
 def all_pictures():
     """For a test that looks at pictures: all are drawn, as a user gets them."""
-
 
 @pytest.fixture(autouse=True)
 def few_pictures(request, monkeypatch):

@@ -59,16 +59,13 @@ GRAPHS = ['--compile=True', '--compile_mode=reduce-overhead']
 device, cuda, tiny, asked, began, work = 'cpu', False, True, [], BEGAN, ''  # main sets them
 record = None  # the file of the rows, open
 
-
 class Skipped(Exception):
     """Why a row is skipped."""
-
 
 def note(text, stream=None):
     """Prints lines, and appends them to the file, at once."""
     for f in [stream or sys.stdout] + [record] * bool(record):
         print(text, file=f, flush=True)
-
 
 # -----------------------------------------------------------------------------
 # runs of train.py, each in a process of its own
@@ -91,13 +88,11 @@ def write_data_set(name, vocab_size, T):
                           'components': {'a': splits}, 'vocab_size': vocab_size,
                           'bos_id': vocab_size - 1}), f)
 
-
 def default_run(max_iters, log_interval=1000, *args):
     """Returns train.py's arguments for a run of its default size with V = 32,000."""
     size = [f'--{key}={value}' for key, value in TINY.items()] if tiny else []
     return [f'--dataset=v{64 if tiny else 32000}', *size, f'--max_iters={max_iters}', *args,
             f'--log_interval={log_interval}', '--eval_interval=1000']
-
 
 def small_run(*args):
     """Returns train.py's arguments for a run of config/cpu.py's size with V = 1,024."""
@@ -106,11 +101,9 @@ def small_run(*args):
     return [os.path.join(ROOT, 'config/cpu.py'), '--dataset=v1024', '--patience=0',
             '--max_iters=1000', '--eval_interval=250', '--log_interval=50', *args]
 
-
 def quick_compile(function, mode=None, compile=torch.compile, **more):
     """torch.compile without its code generator, which takes a minute on a CPU."""
     return compile(function, backend='aot_eager', **more)
-
 
 def watch(how, folder, *args):
     """What a child does: train.py with these arguments, until the parent's time is over. Writes
@@ -153,7 +146,6 @@ def watch(how, folder, *args):
         with open(f'{folder}.json', 'w') as f:
             json.dump({'times': times, 'recorded': recorded, 'peak': peak}, f)
 
-
 def watch_graphs(function):
     """Calls a function whenever torch.compile records a CUDA graph."""
     from torch._inductor.cudagraph_trees import CUDAGraphTreeManager
@@ -163,7 +155,6 @@ def watch_graphs(function):
         function()
         return record_function(*args)
     CUDAGraphTreeManager.record_function = watched
-
 
 @contextlib.contextmanager
 def launched(args, how='', folder='', processes=1, **environment):
@@ -185,7 +176,6 @@ def launched(args, how='', folder='', processes=1, **environment):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
 
 def finish(process, folder, start, status=0):
     """Waits for a run to end with that status. Returns what watch() wrote of it, and `folder`;
@@ -210,7 +200,6 @@ def finish(process, folder, start, status=0):
                       'step_tokens': int(rows[-1]['tokens']) / max(1, int(rows[-1]['iter'])),
                       'val_xe': float([row['val_xe'] for row in rows if row['val_xe']][-1])}
 
-
 def read_log(folder):
     """Returns the rows of log.csv that are there by now, dicts."""
     if not os.path.exists(f'{folder}/log.csv'):
@@ -218,23 +207,19 @@ def read_log(folder):
     with open(f'{folder}/log.csv', newline='') as f:
         return [row for row in csv.DictReader(f) if None not in row.values()]
 
-
 def train(args, **more):
     """Runs train.py to its end; returns what finish() does."""
     with launched(args, **more) as run:
         return finish(*run)
-
 
 @functools.cache
 def train_once(*args):
     """For runs that several rows look at."""
     return train(args)
 
-
 def need(there, what):
     if not there:
         raise Skipped(f'needs {what}')
-
 
 # -----------------------------------------------------------------------------
 # the rows: each notes what it measures; returns (what is expected, whether it is so)
@@ -257,7 +242,6 @@ def versions():
              % torch.cuda.get_device_capability())
     return 'a C compiler; driver 580 or newer for CUDA 13', bool(compiler)
 
-
 def first_step():
     args = default_run(1, 1000, '--compile=True')  # no row before this one fills the cache
     for what, function in (('cold', train), ('warm', lambda args: train_once(*args))):
@@ -265,13 +249,11 @@ def first_step():
         note(f'{what}: {run["times"][0] - run["start"]:.1f} s')
     return 'not reckoned', True
 
-
 def no_waiting():
     need(cuda, 'CUDA')
     steps = len(train(default_run(50), how='sync')['times'])
     note(f'{steps} steps, nothing waited between logs')
     return '50 steps', steps == 50
-
 
 def model_args():
     """Returns GPT's arguments at the default size without dropout; and the windows of a step."""
@@ -279,7 +261,6 @@ def model_args():
     size |= TINY if tiny else {}
     return {key: size[key] for key in ('n_layer', 'n_head', 'n_embd', 'block_size', 'bias')} | {
         'vocab_size': 64 if tiny else 32000}, size['batch_size']
-
 
 def seconds_of(function):
     """Returns the seconds of a call that returns a tensor, the mean of ten after three."""
@@ -290,7 +271,6 @@ def seconds_of(function):
         x.flatten()[0].item()  # waits for the device
         seconds = (time.perf_counter() - start) / n
     return seconds
-
 
 def ceilings():
     n = 64 if tiny else 8192
@@ -307,10 +287,8 @@ def ceilings():
     return 'data sheets: ' + (', '.join(f'{x / 1e12:.3g}' for x in CARDS.get(card(), ()))
                               or 'none known'), True
 
-
 def card():
     return torch.cuda.get_device_name() if cuda else 'CPU'
-
 
 def roofline(bandwidth, rate, vocab_size=32000):
     """Returns the tokens a second that a step of 512 x 100 at the default size would reach at this
@@ -322,7 +300,6 @@ def roofline(bandwidth, rate, vocab_size=32000):
     product = max(3.32e9 / bandwidth, 0.84e12 / rate) * of_head
     return 51200 / ((TRUNK_BYTES + HEAD_BYTES * of_head) / bandwidth + 3 * product)
 
-
 def attainable(vocab_size=32000):
     """Returns the roofline at the share of a data sheet's bandwidth, 5 in 6, and FLOP/s, 3 in 5,
     that kernels reach; None where the card or the size is another.
@@ -332,7 +309,6 @@ def attainable(vocab_size=32000):
     rate, bandwidth = CARDS[card()]
     return roofline(bandwidth * 5 / 6, rate * 3 / 5, vocab_size)
 
-
 def note_speed(run, vocab_size=32000):
     """Notes a run's tokens a second beside the roofline, and its memory."""
     best = attainable(vocab_size)
@@ -340,7 +316,6 @@ def note_speed(run, vocab_size=32000):
          ' step' + (f'; roofline {best / 1e6:.2f} M' if best else ''))
     if cuda:
         note(f'peak memory {run["peak"] / 1e9:.2f} GB')
-
 
 def speed(*args):
     run = train(default_run(*((40, 10) if tiny else (400, 40)), *args))
@@ -355,10 +330,8 @@ def speed(*args):
             ' FAULT below half the roofline or above 11.3 GB, where the card is known',
             not attainable() or run['speed'] > attainable() / 2 and run['peak'] < 11.3e9)
 
-
 def speed_with_tags():
     return speed('--tag=True')
-
 
 def eager():
     need(cuda, 'CUDA')
@@ -367,14 +340,12 @@ def eager():
     return ('2 to 3 times slower than compiled; under 20 GB, the head in chunks of 2^28 logits',
             run['peak'] < 20e9)
 
-
 def two_chunks():
     need(cuda, 'CUDA')
     write_data_set('v50257', 50257, 100)  # more than 2^31 logits
     run = train(default_run(200, 20, '--dataset=v50257'))
     note_speed(run, 50257)
     return "gpt2's vocabulary; some 12 GB, as the logits of both chunks are kept", True
-
 
 def head():
     size, batch_size = model_args()
@@ -407,7 +378,6 @@ def head():
     return ('published: 4 chunks take 1.06 and 16 chunks 1.21 times as long as one; CSE keeps all'
             ' logits, 3.28 GB; equal losses', max(losses) - min(losses) < 0.01 * max(losses))
 
-
 def profile():
     run = train(default_run(50), how='profile')
     of = ('kernel', 'gpu_memcpy', 'gpu_memset') if cuda else ('cpu_op',)
@@ -432,7 +402,6 @@ def profile():
             note(f'  {spent[name]:.1f} ms {name[:80]}')
     return ('attention: flash in both, as cuDNN has no dropout',
             not cuda or families == [{'flash'}, {'flash'}])
-
 
 def numbers():
     size, _ = model_args()
@@ -462,7 +431,6 @@ def numbers():
     ok &= compare('bfloat16, compiled, minus CPU', compiled, cpu)
     return 'mean loss to 2e-3, of one token to 2e-2; gradient to 2% in norm', ok
 
-
 def reduce_overhead():
     half, xe = [f'--batch_size={4 if tiny else 8}', '--gradient_accumulation_steps=2'], []
     for what, args in {'default': [], 'reduce-overhead': GRAPHS,
@@ -470,7 +438,6 @@ def reduce_overhead():
         xe.append(train_once(*small_run(*args))['val_xe'])
         note(f'{what}: val_xe {xe[-1]:.5f}')
     return 'equal to 1e-3 nats', max(xe) - min(xe) < 1e-3
-
 
 def graphs():
     """Evaluation records one graph, whatever the number of its batches and of evaluations."""
@@ -480,13 +447,11 @@ def graphs():
     return ('3: a training step, its backward pass, evaluation; FAULT at none, over 8, or one after'
             ' step 300', not cuda or 0 < len(run['recorded']) <= 8 and not late)
 
-
 def small_size():
     for mode, args in {'default': [], 'reduce-overhead': GRAPHS,
                        'eager': ['--compile=False']}.items():
         note(f'{mode}: {train_once(*small_run(*args))["speed"]:,.0f} tokens/s')
     return 'on a GPU bound by the host: reduce-overhead is the fastest', True
-
 
 def saving():
     run = train_once(*default_run(1, 1000, '--compile=True'))  # that of first_step
@@ -499,7 +464,6 @@ def saving():
     note(f'{np.median(times):.2f} s for {os.path.getsize(path) / 1e6:.1f} MB, synced')
     return 'some 2 s for 157 MB', True
 
-
 def wait_for_rows(run, n):
     """Waits until a launched run has n rows in log.csv, and a checkpoint."""
     process, folder, _ = run
@@ -509,7 +473,6 @@ def wait_for_rows(run, n):
             raise RuntimeError('the run was over before it could be interrupted')
         time.sleep(0.005)
 
-
 @functools.cache
 def terminated_run():
     """Returns the folder of a small run that SIGTERM ended."""
@@ -518,14 +481,12 @@ def terminated_run():
         run[0].terminate()
         return finish(*run, status=128 + signal.SIGTERM)['folder']
 
-
 def sigterm():
     folder = terminated_run()
     saved = torch.load(f'{folder}/ckpt.pt', map_location='cpu', weights_only=True)['iter_num']
     last = int(read_log(folder)[-1]['iter'])
     note(f'status 143, saved at step {saved} of {last}')
     return 'at the last', saved == last > 0
-
 
 def kill_and_resume():
     folder, resume = terminated_run(), small_run('--init_from=resume')
@@ -542,7 +503,6 @@ def kill_and_resume():
     return ('equal on a CPU, to 1e-3 nats on a GPU',
             bool(steps) and (apart < 1e-3 if cuda else apart == 0))
 
-
 def several_gpus():
     need(cuda, 'CUDA')
     need(torch.cuda.device_count() > 1, 'two GPUs')
@@ -554,7 +514,6 @@ def several_gpus():
          f' {speeds[1] / speeds[0]:.2f} times')
     return ('val_xe equal to 1e-3 nats; four GPUs are 3.5 times as fast, FAULT below half of that',
             abs(one['val_xe'] - several['val_xe']) < 1e-3 and speeds[1] > speeds[0] * 1.75 * n / 4)
-
 
 def speed_together(n, **environment):
     """Returns the tokens a second of n small runs at once, in all, while all of them train."""
@@ -568,7 +527,6 @@ def speed_together(n, **environment):
             process.terminate()
         return count_tokens([finish(*run, status=128 + signal.SIGTERM) for run in runs])
 
-
 def count_tokens(runs):
     """Returns the tokens a second of runs from the last one's first step to the first one's end."""
     start, end = max(run['times'][0] for run in runs), min(run['times'][-1] for run in runs)
@@ -577,13 +535,11 @@ def count_tokens(runs):
     return sum(run['step_tokens'] * sum(start < time <= end for time in run['times'])
                for run in runs) / (end - start)
 
-
 def several_processes(**environment):
     note(f'1: {train_once(*small_run())["speed"]:,.0f} tokens/s')
     for n in (2,) if tiny else (4, 8):
         note(f'{n}: {speed_together(n, **environment):,.0f} tokens/s in all')
     return 'not reckoned', True
-
 
 def several_with_mps():
     need(cuda, 'CUDA')
@@ -600,7 +556,6 @@ def several_with_mps():
             with contextlib.suppress(subprocess.TimeoutExpired):  # it waits for a client
                 run([control], input='quit\n', timeout=10, capture_output=True)
 
-
 def try_mps(control, run):
     """Starts the MPS daemon and one cheap client of it; a container may allow neither."""
     try:
@@ -612,11 +567,9 @@ def try_mps(control, run):
     except subprocess.TimeoutExpired as e:
         raise Skipped(f'needs an MPS daemon that answers: {e}') from None
 
-
 ROWS = [versions, first_step, no_waiting, numbers, ceilings, speed, sigterm, kill_and_resume,
         saving, reduce_overhead, graphs, several_gpus, small_size, profile, eager,
         several_processes, several_with_mps, two_chunks, head, speed_with_tags]
-
 
 # -----------------------------------------------------------------------------
 # all rows
@@ -653,14 +606,12 @@ def check(row):
     note(f'{status}, {time.perf_counter() - start:.0f} s{word}')
     return status
 
-
 def choose_rows(names):
     """Returns the rows of these names, with commas between; all for ''."""
     chosen = [row for row in ROWS if not names or row.__name__ in names.split(',')]
     if names and len(chosen) < len(names.split(',')):
         fail(f'--rows={names}: there are {",".join(row.__name__ for row in ROWS)}')
     return chosen
-
 
 def main(args, start=None):
     """Runs the rows; returns the exit status."""
@@ -694,7 +645,6 @@ def main(args, start=None):
         note(f'\n{", ".join(counts)}, in {time.perf_counter() - began:.0f} s')
     record = None
     return int('FAULT' in ends)
-
 
 if __name__ == '__main__':
     if sys.argv[1:2] == ['watch']:

@@ -16,7 +16,6 @@ from sample_mix import read_meta
 CPU = os.path.join(ROOT, 'config/cpu.py')
 COLUMNS = ['', 'abstract', 'arxiv_id', 'categories', 'primary_cat', 'title']  # of the archive's
 
-
 def write_archive(labels):
     """Writes arxiv/<label>.tsv.xz as the archive has them: 60 papers, and others' cross-listed."""
     papers = {label: [[f'{i}', f'We prove "{label}{i}" for $x_{i}$,\n  and more: ``{i}\'\'. ' * 3,
@@ -28,7 +27,6 @@ def write_archive(labels):
         with lzma.open(f'arxiv/{label}.tsv.xz', 'wt', encoding='utf-8', newline='') as f:
             csv.writer(f, delimiter='\t', lineterminator='\n').writerows(
                 [COLUMNS, *papers[label], *crossed])
-
 
 def test_a_small_part_has_the_same_bytes_everywhere(tmp_path, monkeypatch):
     """
@@ -49,7 +47,6 @@ def test_a_small_part_has_the_same_bytes_everywhere(tmp_path, monkeypatch):
     assert digest.hexdigest() == (
         '99f463ef3b081c5556193453581cf22ab16e04d15e53f1fcb5376eb441769f9e')
 
-
 @pytest.fixture
 def make(tmp_path):
     """make(): `make arxiv` of two small files; returns its status, output and errors."""
@@ -69,7 +66,6 @@ def make(tmp_path):
         return done.returncode, done.stdout, done.stderr
     return make
 
-
 def test_make_arxiv_fetches_what_is_not_there(make, tmp_path):
     assert make()[0] == 0
     os.remove(tmp_path / 'there/a.tsv.xz')  # it is not asked for again
@@ -78,7 +74,6 @@ def test_make_arxiv_fetches_what_is_not_there(make, tmp_path):
     assert sorted(os.listdir(tmp_path / 'arxiv')) == ['a.tsv.xz', 'b.tsv.xz']
     (tmp_path / 'there/a.tsv.xz').write_text('a')
     assert make('arxiv32')[0] == 0 and len(os.listdir(tmp_path / 'arxiv32')) == 3
-
 
 def test_make_arxiv_says_what_went_wrong(make, tmp_path):
     os.remove(tmp_path / 'there/b.tsv.xz')  # as without a network
@@ -89,7 +84,6 @@ def test_make_arxiv_says_what_went_wrong(make, tmp_path):
     status, _, err = make()
     assert status and err.count('\n') == 2
     assert err.startswith('make arxiv: arxiv/a.tsv.xz has another sha256: remove it')
-
 
 def write_snapshot(path, n):
     """Writes n records as in arXiv's own snapshot (Kaggle): a line each, names of categories."""
@@ -102,7 +96,6 @@ def write_snapshot(path, n):
                 'categories': names[i % 5], 'abstract': text,
                 'versions': [{'version': 'v1', 'created': 'Mon, 2 Apr 2007 19:18:42 GMT'}],
                 'authors_parsed': [['B.', 'A.', '']]}) + '\n')
-
 
 def test_arxivs_own_snapshot(tmp_path, monkeypatch):
     """Each combination of categories was a component."""

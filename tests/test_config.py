@@ -9,16 +9,13 @@ import pytest
 from conftest import ROOT, TRAIN, run
 
 import configurator
-import machine
 from checkpoint import read_checkpoint
 from configurator import SCRIPTS, code_of, read_settings
-
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
 
 def test_each_default_stands_in_one_place():
     """But for keys that mean another thing in another script."""
@@ -30,7 +27,6 @@ def test_each_default_stands_in_one_place():
     twice = {key for key, scripts in seen.items() if len(scripts) > 1}
     assert twice <= {'batch_size', 'overwrite', 'k', 'results_dir', 'device', 'dtype', 'compile',
                      'any_code', 'out_dir', 'components'}
-
 
 @pytest.fixture
 def edit(tmp_path, monkeypatch):
@@ -46,7 +42,6 @@ def edit(tmp_path, monkeypatch):
         (tmp_path / script).write_text(text.replace(old, new))
         return str(tmp_path / script)
     return change
-
 
 @pytest.mark.parametrize('line, key, value', [
     ('gradient_accumulation_steps = 5 * 8  # as in nanoGPT', 'gradient_accumulation_steps', 40),
@@ -70,7 +65,6 @@ def test_a_default_may_be_any_expression(edit, small, capsys, line, key, value):
         run(path, *TRAIN, '--max_iters=1', '--out_dir=edited/run', '--overwrite=True', '--rate=4')
         assert json.load(open('edited/run/config.json'))['rate'] == 4.0
 
-
 def test_a_new_key_does_not_lock_an_old_run_out_of_resume(edit, small, fails):
     args = [*TRAIN, '--lr_decay_iters=9', '--out_dir=edited/older']
     run('train.py', *args, '--max_iters=1', '--overwrite=True')
@@ -78,7 +72,6 @@ def test_a_new_key_does_not_lock_an_old_run_out_of_resume(edit, small, fails):
     run(path, *args, '--max_iters=2', '--init_from=resume')
     said = fails(path, *args, '--max_iters=3', '--init_from=resume', '--rope=True')
     assert 'was trained with rope=False, not True' in said
-
 
 def test_a_resume_by_another_model_is_refused_and_by_another_loop_recorded(edit, small, fails):
     args = [*TRAIN, '--lr_decay_iters=9', '--out_dir=edited/code', '--compile=False']
@@ -98,7 +91,6 @@ def test_a_resume_by_another_model_is_refused_and_by_another_loop_recorded(edit,
     assert ['F.silu(' in code['model.py'] for code in read_checkpoint('edited/code')['code']] == [
         False, False, True]
 
-
 def test_the_code_of_a_script_is_its_code_alone(edit):
     def code():
         return code_of(open(path).read())
@@ -114,11 +106,9 @@ def test_the_code_of_a_script_is_its_code_alone(edit):
     edit('train.py', '_scale = 3', '_scale = 3\ndef half(x): return x / 2')  # nor is this
     assert len({before, changed, private, code()}) == 4
 
-
 def test_a_default_that_is_no_plain_value_is_named(edit, fails):
     path = edit('train.py', 'bias = False ', 'kinds = {1, 2}\nbias = False ')
     assert 'kinds is no plain value' in fails(path)
-
 
 def test_every_config_file_sets_known_keys():
     known = {key for script in SCRIPTS for key in read_settings(os.path.join(ROOT, script))}
@@ -127,7 +117,6 @@ def test_every_config_file_sets_known_keys():
             names = {node.targets[0].id for node in ast.parse(f.read()).body
                      if isinstance(node, ast.Assign)}
         assert names and names <= known, path
-
 
 def test_files_then_command_line_each_overriding_the_last(small, tmp_path, capsys):
     (tmp_path / 'one.py').write_text(
@@ -141,7 +130,6 @@ def test_files_then_command_line_each_overriding_the_last(small, tmp_path, capsy
     assert settings['temperature'] == 16.0 and type(settings['temperature']) is float
     assert 'n_layer' not in settings
 
-
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_help_lists_every_key_with_its_comment(script, capsys):
     with pytest.raises(SystemExit) as e:
@@ -150,7 +138,6 @@ def test_help_lists_every_key_with_its_comment(script, capsys):
     assert e.value.code == 0
     for key, (default, comment) in read_settings(os.path.join(ROOT, script)).items():
         assert f'--{key}={default!r}' in text and comment in text
-
 
 @pytest.mark.parametrize('script, args, says', [
     ('train.py', ['--batchsize=3'], 'unknown key --batchsize; did you mean --batch_size?'),
@@ -202,7 +189,6 @@ def test_a_mistake_ends_in_one_line(here, fails, script, args, says):
     assert says in fails(script, *args)
     assert sorted(os.listdir()) == before
 
-
 @pytest.mark.parametrize('script, args', [
     ('train.py', ['--dataset=there']), ('eval_xe.py', []), ('plot_xe.py', [])])
 def test_the_folder_that_was_looked_in_is_named(here, tmp_path, monkeypatch, fails, script, args):
@@ -217,13 +203,3 @@ def test_the_folder_that_was_looked_in_is_named(here, tmp_path, monkeypatch, fai
     (project / 'results/curves.csv').write_text('')
     assert f' is there: cd {project} first)' in fails(script, *args)
 
-
-def test_a_compiler_cache_that_cannot_be_written_is_passed_over(tmp_path, monkeypatch, capsys):
-    (tmp_path / 'file').write_text('')
-    monkeypatch.setenv('TORCHINDUCTOR_CACHE_DIR', f'{tmp_path}/file/cache')
-    monkeypatch.setattr('sys.argv', ['train.py'])
-    machine.check_compiler_cache()
-    assert capsys.readouterr().err == (
-        f'train.py: TORCHINDUCTOR_CACHE_DIR={tmp_path}/file/cache cannot be written (Not a'
-        ' directory): going on without\n')
-    assert 'TORCHINDUCTOR_CACHE_DIR' not in os.environ

@@ -18,11 +18,9 @@ A, SCALE, ALPHA = [2.0, 2.3, 2.1, 2.4, 2.2], [1.2, 1.6, 1.4, 1.3, 1.5], [.3, .45
 ETA = np.array([[0, .7, .5, .3, .2], [.6, 0, .6, .4, .3], [.5, .5, 0, .7, .4],
                 [.3, .5, .6, 0, .6], [.2, .2, .5, .7, 0]])
 
-
 def f(c, n):
     """The learning curve of component c, a number, at n tokens."""
     return A[c] + SCALE[c] * (n / B)**-ALPHA[c]
-
 
 def less_overlap(S, c, r, power):
     """The sum of the rates, each less by what the others have in common."""
@@ -31,7 +29,6 @@ def less_overlap(S, c, r, power):
         like = np.mean([ETA[j, i] for i in rest if i != j]) if len(rest) > 1 else 0
         total += ETA[c, j] * (1 - r * like * (1 - ETA[c, j])**power)
     return f(c, B / len(S) * total)
-
 
 TRUTHS = {
     'additive': lambda S, c: f(c, B / len(S) * (1 + ETA[c, list(S)].sum())),
@@ -51,7 +48,6 @@ TRUTHS = {
     'shared capacity': lambda S, c: f(c, B / len(S)) - 0.3 * (1 - 1 / len(S)),
     'a ln K': lambda S, c: f(c, B) + 0.2 * np.log(len(S)),
     'dilution': lambda S, c: f(c, B / len(S))}
-
 
 def make_rows(truth, seeds=1, sd=0.0, top=5):
     """Rows of xe_by_component.csv: all mixtures of up to `top` components, and the specialists."""
@@ -76,7 +72,6 @@ def make_rows(truth, seeds=1, sd=0.0, top=5):
                     add(S, B, c, TRUTHS[truth](S, c), seed)
     return pd.DataFrame(rows)
 
-
 def write_rows(rows, path):
     """Writes rows as eval_xe.py writes xe_by_component.csv."""
     columns = [name + end for word in COLUMNS['xe_by_component'].split() for name in [
@@ -84,12 +79,10 @@ def write_rows(rows, path):
     rows.reindex(columns=columns).to_csv(path, index=False)
     return str(path)
 
-
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch):
     """Forecasts and errors are those of draw 0: only intervals need many."""
     monkeypatch.setattr(law, 'DRAWS', 4)
-
 
 def test_each_law_finds_its_truth_and_no_other_does():
     # laws that hold a truth too, as a special case
@@ -116,7 +109,6 @@ def test_each_law_finds_its_truth_and_no_other_does():
         if kind == 'additive':
             assert np.nanmax(abs(fit['eta'][0] - ETA)[~np.eye(5, dtype=bool)]) < 0.01
 
-
 def test_intervals_hold_new_runs_and_a_line_tells_the_rates_of_a_pair_that_is_missing(
         tmp_path, monkeypatch):
     """Two seeds with noise; the pair {a, e} was not trained."""
@@ -139,7 +131,6 @@ def test_intervals_hold_new_runs_and_a_line_tells_the_rates_of_a_pair_that_is_mi
     inside = (eta['eta_low'] <= truth) & (truth <= eta['eta_high'])
     assert len(inside) == 18 and inside.mean() > 0.7
 
-
 def test_the_script_writes_what_eta_by_setting_reads(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_rows(make_rows('additive', top=3), 'x.csv')
@@ -154,7 +145,6 @@ def test_the_script_writes_what_eta_by_setting_reads(tmp_path, monkeypatch, caps
     scores = pd.read_csv('law/effective_scores.csv').set_index(['law', 'way', 'k'])
     assert scores['mae']['additive', 'a', 3] < 0.004 < scores['mae']['dilution', 'a', 3]
     assert pd.read_csv('law/effective_forecasts.csv')['error'].notna().any()
-
 
 def test_mixtures_that_are_tried_enter_no_forecast(tmp_path, monkeypatch):
     """A forecast written down before they were trained is the one that is scored."""
@@ -171,7 +161,6 @@ def test_mixtures_that_are_tried_enter_no_forecast(tmp_path, monkeypatch):
     assert set(tables[0]['way']) == {'a', 'b', 'd'} and 'xe' not in tables[0]
     assert tables[0].equals(tables[1][tables[0].columns])
 
-
 def test_which_runs_count(tmp_path, monkeypatch):
     rows = make_rows('additive', seeds=2, top=3, sd=0.01)
     once, most, *_ = law.read_results(write_rows(rows, tmp_path / 'x.csv'))
@@ -187,7 +176,6 @@ def test_which_runs_count(tmp_path, monkeypatch):
     assert all(abs(x.mean() - 9) < 0.1 for (S, _, _), (x, _) in of_tagged.items() if len(S) > 1)
     assert of_tagged.keys() == once.keys()
 
-
 def test_what_cannot_be_fitted_is_refused_in_one_line(tmp_path, capsys):
     rows = make_rows('additive', top=2)
     write_rows(rows, tmp_path / 'x.csv')
@@ -201,7 +189,6 @@ def test_what_cannot_be_fitted_is_refused_in_one_line(tmp_path, capsys):
         lines = capsys.readouterr().err.splitlines()
         assert e.value.code == 2 and len(lines) == 1 and says in lines[0], lines
 
-
 def test_tokens_outside_the_curves_are_left_out(tmp_path):
     rows = make_rows('additive', top=2)
     for component, xe in (('a', 2.5), ('b', 8.0)):
@@ -212,7 +199,6 @@ def test_tokens_outside_the_curves_are_left_out(tmp_path):
     assert tokens['tokens']['a+b'].isna().all() and tokens['tokens'].isna().sum() == 2
     assert np.isnan(law.LAWS['additive'](fit, [0, 1, 2], 0)).all()
     assert law.LAWS['one eta'](fit, [0, 1, 2], 0)[0] > 0  # the others tell its rate
-
 
 def test_bigram_gaps(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(law, 'data_dir', str(tmp_path))
@@ -232,11 +218,9 @@ def test_bigram_gaps(tmp_path, monkeypatch, capsys):
         law.bigram_gaps('d', ['x', 'y'], 99, {'x': 4.0, 'y': 3.0})
     assert 'is of other data' in capsys.readouterr().err
 
-
 def losses(names):
     """A pattern of files of studies/law."""
     return ','.join(os.path.join(LOSSES, f'{name}.csv.gz') for name in names.split())
-
 
 def test_the_registered_forecasts_of_step_13_and_their_score(monkeypatch):
     """LOG.md, 2026-11-28: committed before the mixtures were trained, then scored."""
@@ -261,7 +245,6 @@ def test_the_registered_forecasts_of_step_13_and_their_score(monkeypatch):
         assert (whole['mae'][key].round(3), whole['bias'][key].round(3)) == (mae, bias)
     k_8 = scores[scores['k'] == 8].set_index(['law', 'way'])['bias']
     assert k_8['redundant', 'a'].round(3) == -.009
-
 
 def test_the_constant_of_the_revised_law_from_the_mixtures_of_three(monkeypatch):
     """docs/results.md, what speaks against the law: r = .244."""

@@ -23,7 +23,6 @@ from curves import (Curve, average, cluster_bootstrap, log_bins, mean_over_runs,
 from model import GPT
 from processes import build_processes, component_losses, mixture_losses, sample_process
 
-
 def clustered(n_docs=400, per_doc=5, seed=0):
     """Windows whose documents differ with variance 1 and that differ within one by .25: (xe (N, 3),
     doc (N,)).
@@ -31,7 +30,6 @@ def clustered(n_docs=400, per_doc=5, seed=0):
     rng = np.random.default_rng(seed)
     doc = np.repeat(np.arange(n_docs), per_doc)
     return 5 + rng.normal(size=(n_docs, 1))[doc] + 0.5 * rng.normal(size=(len(doc), 3)), doc
-
 
 def test_mean_is_over_windows_and_its_error_is_over_documents():
     xe, doc = clustered()
@@ -42,18 +40,15 @@ def test_mean_is_over_windows_and_its_error_is_over_documents():
     low, high = Curve(mean, boot).ci()
     np.testing.assert_allclose(high - low, 2 * 1.96 * expected, rtol=0.2)
 
-
 def test_windows_weigh_the_same_in_documents_of_any_length():
     xe, doc = np.array([[1.0], [1.0], [1.0], [5.0]]), np.array([7, 7, 7, 9])
     mean, boot = cluster_bootstrap(xe, doc, 'a')
     assert mean == 2.0
     assert {round(float(b), 5) for b in boot[:, 0]} == {1.0, 2.0, 5.0}  # 7 7, 7 9, 9 9
 
-
 def test_one_document_gives_no_interval():
     mean, boot = cluster_bootstrap(np.array([[1.0], [2.0]]), np.array([3, 3]), 'a')
     assert mean == 1.5 and np.isnan(boot).all()
-
 
 def test_resamples_are_paired():
     """Two runs on the same windows: the constant between them has an interval of no width."""
@@ -62,20 +57,17 @@ def test_resamples_are_paired():
     np.testing.assert_allclose([(b - a).mean, *(b - a).ci()], 0.5, atol=1e-5)
     assert (a.boot.std(0) > 0.03).all()
 
-
 def test_resamples_are_the_same_in_every_process_and_others_for_every_component():
     once, other = resamples(9, 'a'), resamples(9, 'b')
     resamples.cache_clear()
     assert np.array_equal(once, resamples(9, 'a')) and not np.array_equal(once, other)
     assert (once.sum(1) == 9).all()
 
-
 def test_t_interval_covers_as_often_as_it_says():
     rng = np.random.default_rng(0)
     intervals = [t_interval(rng.normal(size=4)) for _ in range(4000)]
     covered = [low < 0 < high for low, high in intervals]
     assert abs(np.mean(covered) - 0.95) < 0.012
-
 
 def test_simultaneous_band_holds_whole_curves():
     """Of the resampled curves 95% lie inside at every position; of a pointwise band far fewer."""
@@ -85,7 +77,6 @@ def test_simultaneous_band_holds_whole_curves():
     low, high = curve.band()
     assert abs(((boot > low) & (boot < high)).all(1).mean() - 0.95) < 0.01
     assert (high > 1.5 * curve.ci()[1]).all()
-
 
 def test_intervals_cover_as_often_as_they_say():
     """1,000 experiments on 80 documents of 1 to 8 windows, whose mean is known: 95% intervals hold
@@ -99,11 +90,9 @@ def test_intervals_cover_as_often_as_they_say():
         covered.append(low < 5 < high)
     assert 0.93 <= np.mean(covered) <= 0.97
 
-
 def test_bins_of_positions_double():
     assert log_bins(17).tolist() == [0, 1, 2, 2, *[3] * 4, *[4] * 8, 5]
     assert log_bins(9, 2).tolist() == [0, 1, 3, 4, 5, 5, 6, 6, 7]  # a factor of sqrt 2 each
-
 
 def test_one_run_has_an_interval_over_documents_and_several_over_runs():
     one, two = Curve(1.0, np.linspace(0, 2, 1001)), Curve(2.0, np.linspace(1, 3, 1001))
@@ -114,7 +103,6 @@ def test_one_run_has_an_interval_over_documents_and_several_over_runs():
         assert (mean, low, high) == pytest.approx((1.5, 1.5 - 6.3531, 1.5 + 6.3531), abs=1e-3)
         assert kind == name
     assert mean_over_runs([one, two], [('a',), ('b',)])[2] == 'documents'
-
 
 def test_more_seeds_of_a_set_are_no_more_draws_and_specialists_no_draws_at_all():
     """Sets spread by 1 and seeds by .1. Another draw's interval is that of the sets' means, as wide
@@ -140,7 +128,6 @@ def test_more_seeds_of_a_set_are_no_more_draws_and_specialists_no_draws_at_all()
             _, (low, high), kind = mean_over_runs([run_of(int(x[0])) for x in sets], sets)
             covered[size].append(low < truth < high)
         assert kind == 'seeds' and abs(np.mean(covered[size]) - 0.95) < 0.02
-
 
 def test_parts_on_known_predictors():
     """Where every model is the optimum for what it knows, nothing is diluted or transferred and all
@@ -170,9 +157,7 @@ def test_parts_on_known_predictors():
     assert np.max(summed) <= math.log(4) + 1e-9  # in every window
     assert mean['ambiguity'].mean.sum() == pytest.approx(math.log(4), abs=0.02)
 
-
 # ---- which runs are compared, and by which code they are evaluated
-
 
 @pytest.fixture
 def one_run(small, tmp_path, monkeypatch):
@@ -189,7 +174,6 @@ def one_run(small, tmp_path, monkeypatch):
         change_run(f'out/{to}', **changes)
     return copy_run
 
-
 def change_run(folder, without=(), code=None, steps=3, tensors=None, **keys):
     """Changes what a run's ckpt.pt says, under a new seal: keys of its config, {file: text} of its
     code, its steps; and what holds tensors.
@@ -202,7 +186,6 @@ def change_run(folder, without=(), code=None, steps=3, tensors=None, **keys):
     plain = configurator.sealed(plain | {'iter_num': steps})
     torch.save(saved | plain, path)
 
-
 def evaluate(*args):
     """Runs eval_xe.py; returns its rows of xe_vs_k.csv and of xe_by_component.csv."""
     run('eval_xe.py', *args)
@@ -212,9 +195,7 @@ def evaluate(*args):
             tables.append(list(csv.DictReader(f)))
     return tables
 
-
 OTHER = 'x = 1 + 1\n'  # the text of another model.py
-
 
 def test_runs_that_differ_in_a_new_key_are_told_apart(one_run, capsys):
     """A key that train.py does not have yet: one run knows it, the other does not."""
@@ -226,12 +207,10 @@ def test_runs_that_differ_in_a_new_key_are_told_apart(one_run, capsys):
     assert 'repeats' not in out and 'rope=yarn x=4\nrope\n' in out and 'rope=None\nfirst\n' in out
     assert len(glob.glob('results/xe_vs_k-rope=*.png')) == 2
 
-
 def test_a_run_that_does_not_know_a_key_has_its_default(one_run):
     one_run('other_seed', without=('constant_per_component', 'patience'), seed=1)
     vs_k, _ = evaluate()
     assert [(row['n_runs'], row['setting']) for row in vs_k] == [('2', '')]
-
 
 def test_keys_that_move_no_number_tell_nothing_apart(one_run, capsys):
     one_run('elsewhere', out_dir='out/elsewhere', compile=True, log_interval=7, device='cuda')
@@ -239,13 +218,11 @@ def test_keys_that_move_no_number_tell_nothing_apart(one_run, capsys):
     assert [row['n_runs'] for row in vs_k] == ['1']
     assert 'left out, they repeat others: out/first repeats out/else' in capsys.readouterr().out
 
-
 def test_runs_of_other_code_are_told_apart(one_run):
     one_run('hacked', code={'train.py': OTHER})
     vs_k, _ = evaluate()
     settings = {row['setting'] for row in vs_k}
     assert len(settings) == 2 and all(setting.startswith('code=') for setting in settings)
-
 
 def test_no_run_is_evaluated_by_the_model_of_another(one_run, capsys, fails):
     one_run('other', code={'model.py': OTHER})
@@ -257,7 +234,6 @@ def test_no_run_is_evaluated_by_the_model_of_another(one_run, capsys, fails):
     assert 'no run that this model.py can evaluate' in fails('eval_xe.py', '--runs=out/other')
     _, by_component = evaluate('--runs=out/other', '--any_code=True')
     assert {row['run'] for row in by_component} == {'other'}
-
 
 def test_the_cache_knows_the_code(one_run, monkeypatch, capsys):
     """After a change of model.py an old run comes from its cache, and one without is left out."""
@@ -279,14 +255,12 @@ def test_the_cache_knows_the_code(one_run, monkeypatch, capsys):
         evaluate()
         assert len(loaded) == count, loaded
 
-
 def test_a_snapshot_of_another_run_is_refused(one_run, fails):
     one_run('new')
     change_run('out/new', seed=7)
     os.rename('out/new/ckpt.pt', 'out/first/step-000002.pt')
     assert 'is of another run than ckpt.pt' in fails('eval_xe.py', '--runs=out/first',
                                                      '--ckpt=step-000002')
-
 
 def test_nine_shapes_of_model_are_evaluated_in_one_call(one_run, monkeypatch):
     compile = torch.nn.Module.compile  # with the code generator left out, which takes a minute
@@ -301,14 +275,12 @@ def test_nine_shapes_of_model_are_evaluated_in_one_call(one_run, monkeypatch):
     _, by_component = evaluate('--runs=out/width*', '--compile=True', *MODEL[-2:])
     assert len(by_component) == 9
 
-
 def hold(path):
     """Holds a lock as another process would; returns the file to close."""
     gc.collect()  # a run of train.py in this process lets go of it
     f = open(path, 'w')
     fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return f
-
 
 def test_unfinished_runs_are_left_out_unless_asked_for(one_run, capsys, fails):
     one_run('half', seed=1, steps=2)
@@ -328,7 +300,6 @@ def test_unfinished_runs_are_left_out_unless_asked_for(one_run, capsys, fails):
     assert 'K = 1: 2 of 3 runs not finished' in capsys.readouterr().out
     held.close()
 
-
 def test_a_run_is_what_its_checkpoint_says(one_run):
     """What lies beside ckpt.pt is for people: damaged, or gone, it moves nothing."""
     _, before = evaluate()
@@ -340,7 +311,6 @@ def test_a_run_is_what_its_checkpoint_says(one_run):
     _, by_component = evaluate()
     assert [(row['run'], row['seed']) for row in by_component] == [('first', '0'), ('odd', '1')]
     assert [row['xe'] for row in by_component] == [before[0]['xe']] * 2
-
 
 def test_a_run_whose_best_step_is_0_is_named_under_the_table(one_run, capsys):
     one_run('untrained', seed=1)
@@ -354,7 +324,6 @@ def test_a_run_whose_best_step_is_0_is_named_under_the_table(one_run, capsys):
     assert table in capsys.readouterr().out
     assert 'untrained: the best step is 0' in table and table.endswith(': out/untrained\n')
 
-
 def test_a_budget_that_k_does_not_divide_is_said_beside_the_table(one_run, capsys):
     saved = torch.load('out/first/ckpt.pt', weights_only=True)
     for name, read in (('whole', 20_480), ('little', 20_464), ('much', 16_384)):
@@ -365,7 +334,6 @@ def test_a_budget_that_k_does_not_divide_is_said_beside_the_table(one_run, capsy
         line, = [line for line in f if 'the budget:' in line]
     assert '16,384 of its 20,480 tokens: out/much' in line, line
     assert line in capsys.readouterr().out
-
 
 def test_losses_that_are_damaged_are_computed_anew(one_run):
     """A bit that has turned, or a cut file: the same results."""
@@ -379,7 +347,6 @@ def test_losses_that_are_damaged_are_computed_anew(one_run):
         assert evaluate()[1] == before
         with open(path, 'rb') as f:
             assert f.read() != damaged
-
 
 def test_long_windows_go_through_the_model_a_few_at_a_time():
     """At 1,024 tokens 256 windows took over 6 GB on a CPU."""
@@ -395,14 +362,12 @@ def test_long_windows_go_through_the_model_a_few_at_a_time():
         eval_xe.window_losses(Model(), np.zeros((1, T), dtype=int), np.zeros(1, dtype=int))
     assert at_once == [256, 256, 16, 1]
 
-
 def test_a_folder_that_cannot_be_written_is_evaluated(one_run, monkeypatch):
     access = os.access
     monkeypatch.setattr(os, 'access', lambda path, mode: path != 'out/first' and access(path, mode))
     _, by_component = evaluate()
     assert [row['run'] for row in by_component] == ['first']
     assert not glob.glob('out/first/*.npz')
-
 
 def test_one_evaluation_writes_a_folder_at_a_time(one_run, monkeypatch, fails):
     """The second waits for the first, which ends when it says so; a drawing does not wait."""
@@ -414,7 +379,6 @@ def test_one_evaluation_writes_a_folder_at_a_time(one_run, monkeypatch, fails):
         lines.append(line), held.close()), raising=False)
     evaluate()
     assert lines == ['results is being written by another process: waiting for it']
-
 
 def test_data_that_are_replaced_meanwhile_are_noticed(one_run, monkeypatch, fails):
     shutil.copytree('data', 'copy')
@@ -432,10 +396,8 @@ def test_data_that_are_replaced_meanwhile_are_noticed(one_run, monkeypatch, fail
     assert 'was replaced while it was read' in fails('eval_xe.py')
     assert not os.path.exists('results/xe_vs_k.csv')
 
-
 ODD = ['C++', '$\\bad$', "it's", 'World News', '[abc]', '$(touch pwned)', '`touch pwned`', 'a/b',
        'R&D', '100%']
-
 
 def test_any_name_is_evaluated_and_drawn(small, tmp_path, monkeypatch, capsys):
     """Components with names that shells, patterns and matplotlib read otherwise."""
@@ -454,7 +416,6 @@ def test_any_name_is_evaluated_and_drawn(small, tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert f'{len(ODD)} specialist' in out
     assert out.index("python sweep.py --parts_of='out/[abc]'") < out.index('icl_score')
-
 
 def test_keys_that_tell_settings_apart_are_as_few_as_will_do():
     keys = [{'a': str(i), 'b': 'x', 'c': str(i // 2)} for i in range(4)]

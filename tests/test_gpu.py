@@ -23,7 +23,6 @@ from machine import choose_device, choose_dtype
 
 H100 = 'NVIDIA H100 80GB HBM3'
 
-
 # ---- tests/gpu.py
 
 @pytest.fixture
@@ -37,7 +36,6 @@ def run_rows(monkeypatch, tmp_path):
         status = gpu.main(['--device=cpu', '--tiny', f'--file={tmp_path}/new/rows.txt', *args])
         return status, (tmp_path / 'new/rows.txt').read_text()
     return check
-
 
 def test_a_row_that_goes_wrong_is_a_fault_and_the_others_go_on(run_rows, capsys):
     def raises():
@@ -70,7 +68,6 @@ def test_a_row_that_goes_wrong_is_a_fault_and_the_others_go_on(run_rows, capsys)
         assert ': RuntimeError: status 2: train.py: data/nowhere is not a prepared' in text
         assert '1 ok, 4 FAULT, 0 skipped' in text
 
-
 def test_what_is_measured_is_in_the_file_at_once(run_rows, tmp_path):
     """A machine that is taken away in the midst of a row leaves all that was measured."""
     def looks():
@@ -81,7 +78,6 @@ def test_what_is_measured_is_in_the_file_at_once(run_rows, tmp_path):
     run_rows(looks)
     run_rows(looks)
     assert seen == ['\n[1/1] looks\nmeasured\n', seen[1]] and seen[1].count('measured') == 2
-
 
 def test_a_row_that_hangs_is_a_fault_and_its_run_is_killed(run_rows, monkeypatch):
     started = []
@@ -95,13 +91,11 @@ def test_a_row_that_hangs_is_a_fault_and_its_run_is_killed(run_rows, monkeypatch
     assert status == 1 and 'TimeoutError: took longer than' in rows
     assert started[0].returncode == -signal.SIGKILL
 
-
 def test_rows_are_skipped_when_the_time_is_spent(run_rows, monkeypatch):
     monkeypatch.setattr(gpu, 'BUDGET', 0)
     status, rows = run_rows()
     assert status == 0 and '0 ok, 0 FAULT' in rows
     assert rows.count('the 0 s are spent') == len(gpu.ROWS)
-
 
 def test_all_ends_in_eight_minutes_of_which_imports_are_a_part():
     assert gpu.BUDGET < gpu.LAST < 480
@@ -109,7 +103,6 @@ def test_all_ends_in_eight_minutes_of_which_imports_are_a_part():
         code = f.read()
     assert code.index('BEGAN = time') < code.index('import torch')
     assert 'main(sys.argv[1:], BEGAN)' in code
-
 
 def test_a_run_outlives_its_parent_by_no_more_than_the_time_left(run_rows, monkeypatch, tmp_path):
     """Where gpu.py is killed, nothing ends the processes that it started."""
@@ -124,14 +117,12 @@ def test_a_run_outlives_its_parent_by_no_more_than_the_time_left(run_rows, monke
     monkeypatch.setattr(gpu, 'LAST', 1)
     assert run_rows(starts)[0] == 0
 
-
 def test_rows_are_chosen_by_name(run_rows, capsys):
     status, rows = run_rows(args=['--rows=ceilings,several_with_mps'])
     assert status == 0 and '1 ok, 0 FAULT, 1 skipped' in rows
     with pytest.raises(SystemExit):
         run_rows(args=['--rows=ceilings,no_such_row'])
     assert 'there are versions,first_step' in capsys.readouterr().err
-
 
 @pytest.fixture
 def on_cuda(monkeypatch):
@@ -143,11 +134,9 @@ def on_cuda(monkeypatch):
                          'get_device_capability': (9, 0)}.items():
         monkeypatch.setattr(torch.cuda, name, lambda answer=answer: answer)
 
-
 def test_versions_name_the_gpu(on_cuda, capsys):
     gpu.versions()
     assert f'2 x {H100}, sm_90' in capsys.readouterr().out
-
 
 @pytest.mark.parametrize('card, tokens, peak, ok', [
     (H100, 2.8e6, 7e9, True), (H100, 1.7e6, 7e9, False), (H100, 2.8e6, 12e9, False),
@@ -166,14 +155,12 @@ def test_speed_is_held_against_the_roofline_of_a_card_that_is_known(on_cuda, mon
     share = f' {79.3e6 * tokens / gpu.CARDS.get(card, (989e12,))[0]:.1%} of the data sheet'
     assert (share in out) == ('roofline' in out) == (card in gpu.CARDS)
 
-
 def test_the_roofline_is_that_of_the_code_that_inductor_writes(on_cuda, monkeypatch):
     """Kernel by kernel, at 2.8 TB/s and 600 TFLOP/s, an H100 reaches 3.9 M tokens a second."""
     for card, best in ((H100, 3.9e6), ('NVIDIA H200', 4.9e6), ('NVIDIA A100-SXM4-80GB', 1.8e6)):
         monkeypatch.setattr(torch.cuda, 'get_device_name', lambda card=card: card)
         assert gpu.attainable() == pytest.approx(best, rel=0.02)
         assert gpu.attainable(50257) < 0.8 * gpu.attainable()
-
 
 @pytest.mark.parametrize('row, peak, ok', [('eager', 12e9, True), ('eager', 38e9, False),
                                            ('two_chunks', 12e9, True)])
@@ -187,14 +174,12 @@ def test_other_heads_show_their_memory(on_cuda, monkeypatch, tmp_path, capsys, r
     assert ('--compile=False' in ran[0]) == (row == 'eager')
     assert (tmp_path / 'data/v50257/meta.json').exists() == (row == 'two_chunks')
 
-
 @pytest.mark.parametrize('recorded, ok', [
     ([1, 1, 2], True), ([1, 2, 2, 250, 251, 251], True), ([], False),
     ([1, 1, *[250] * 64], False), ([1, 1, 2, 500], False)])
 def test_a_graph_for_each_batch_of_an_evaluation_is_a_fault(on_cuda, monkeypatch, recorded, ok):
     monkeypatch.setattr(gpu, 'train_once', lambda *args: {'recorded': recorded})
     assert gpu.graphs()[1] == ok
-
 
 def test_recordings_of_graphs_are_counted(monkeypatch):
     from torch._inductor.cudagraph_trees import CUDAGraphTreeManager
@@ -204,14 +189,12 @@ def test_recordings_of_graphs_are_counted(monkeypatch):
     manager = CUDAGraphTreeManager.__new__(CUDAGraphTreeManager)
     assert manager.record_function(2, 3) == 5 and seen == [1]
 
-
 def test_tokens_are_counted_while_all_runs_train():
     runs = [{'times': [1.0, 4.0, 6.0, 8.0], 'step_tokens': 100},  # starts early, ends early
             {'times': [5.0, 6.0, 7.0, 8.0, 9.0, 20.0], 'step_tokens': 10}]
     assert gpu.count_tokens(runs) == (2 * 100 + 3 * 10) / 3
     with pytest.raises(RuntimeError, match='overlap'):
         gpu.count_tokens([runs[0], {'times': [8.5, 9.0], 'step_tokens': 10}])
-
 
 @pytest.mark.parametrize('attention, ok', [
     (('pytorch_flash::flash_fwd_kernel', 'pytorch_flash::flash_fwd_kernel'), True),
@@ -232,7 +215,6 @@ def test_a_profile_tells_busy_time_and_attention(on_cuda, monkeypatch, capsys, t
     measured = capsys.readouterr().out
     assert measured.count('busy 50% of 8 ms') == 2
     assert f'3.0 ms {attention[0]}' in measured and '90.0 ms' not in measured
-
 
 @pytest.fixture
 def mps(on_cuda, monkeypatch, tmp_path):
@@ -257,7 +239,6 @@ def mps(on_cuda, monkeypatch, tmp_path):
     seen = []
     return make
 
-
 @pytest.mark.parametrize('fails', [False, True])
 def test_the_mps_daemon_is_always_stopped(mps, monkeypatch, tmp_path, fails):
     def several(**environment):
@@ -270,7 +251,6 @@ def test_the_mps_daemon_is_always_stopped(mps, monkeypatch, tmp_path, fails):
         gpu.several_with_mps()
     assert (tmp_path / 'calls').read_text() == f'-d {seen[0]}\n {seen[0]}\nquit\n'
 
-
 @pytest.mark.parametrize('daemon, client, says', [
     ('exit 1', 'true', 'none starts here'),
     ('true', 'echo CUDA error: MPS client failed to connect >&2; exit 1', 'failed to connect'),
@@ -282,7 +262,6 @@ def test_a_container_without_mps_is_skipped(mps, monkeypatch, tmp_path, daemon, 
     with pytest.raises(gpu.Skipped, match=says):
         gpu.several_with_mps()
     assert not seen and (tmp_path / 'calls').read_text().endswith('quit\n')
-
 
 def test_a_daemon_that_still_writes_is_no_fault(mps, monkeypatch, tmp_path):
     """Its folder may get a file while it is removed."""
@@ -297,7 +276,6 @@ def test_a_daemon_that_still_writes_is_no_fault(mps, monkeypatch, tmp_path):
     assert gpu.several_with_mps() == ('', True) and len(seen) == 1
     monkeypatch.undo()
     os.rmdir(seen[0])
-
 
 # ---- the choice of a device: torch's Python is real, and below it there are stand-ins
 
@@ -333,7 +311,6 @@ def fake_cuda(monkeypatch):
         return devices
     return see
 
-
 @pytest.mark.parametrize('asked, count, environment, chosen', [
     ('', 1, {}, 0),
     ('cuda', 1, {}, 0),
@@ -350,7 +327,6 @@ def test_a_gpu_has_its_number_and_becomes_the_current_one(fake_cuda, monkeypatch
         monkeypatch.setenv(name, value)
     assert choose_device(asked) == f'cuda:{chosen}'
     assert devices == [chosen] and torch.cuda.current_device() == chosen
-
 
 @pytest.mark.parametrize('asked, count, environment', [
     ('cuda:7', 2, {}),
@@ -369,17 +345,14 @@ def test_a_gpu_that_is_not_there_is_named_in_one_line(fake_cuda, monkeypatch, ca
     assert e.value.code == 2 and err.count('\n') == 1 and 'this machine has' in err
     assert devices == []
 
-
 def test_the_cpu_is_had_where_it_is_asked_for(fake_cuda):
     devices = fake_cuda(1)
     assert choose_device('cpu') == 'cpu' and devices == []
-
 
 def test_the_number_type_is_that_of_the_device_that_is_set(fake_cuda):
     fake_cuda(2, majors=(7, 9))  # a V100 and an H100
     assert choose_dtype('', choose_device('cuda:1'))[0] == 'bfloat16'
     assert choose_dtype('', choose_device('cuda:0'))[0] == 'float32'
-
 
 def test_the_stand_ins_leave_torch_its_own_checks(fake_cuda):
     devices = fake_cuda(1)
@@ -389,7 +362,6 @@ def test_the_stand_ins_leave_torch_its_own_checks(fake_cuda):
     with pytest.raises(RuntimeError):
         torch.cuda.set_device(1)
     assert devices == []
-
 
 # ---- train.py and eval_xe.py where the device is CUDA by name, and its tensors lie on the CPU
 
@@ -402,17 +374,14 @@ class OnCpu(TorchFunctionMode):
         kwargs = {key: on_cpu(x) for key, x in (kwargs or {}).items()}
         return func(*map(on_cpu, args), **kwargs)
 
-
 def on_cuda_device(args):
     return [arg for arg in args if not arg.startswith('--device')] + ['--device=cuda:1']
-
 
 def test_nothing_is_moved_before_the_device_is_set(fake_cuda, small):
     devices = fake_cuda(2)
     with pytest.raises((NotImplementedError, RuntimeError), match='CUDA'):
         run('train.py', *on_cuda_device(TRAIN), '--k=2', '--out_dir=gpu/none')
     assert devices == [1] and not os.path.exists('gpu/none')
-
 
 @pytest.mark.parametrize('accumulation', [1, 2])
 def test_every_branch_of_a_run_on_cuda_is_that_of_the_cpu(fake_cuda, small, monkeypatch,
@@ -434,7 +403,6 @@ def test_every_branch_of_a_run_on_cuda_is_that_of_the_cpu(fake_cuda, small, monk
     assert all(torch.equal(a['model'][name], b['model'][name]) for name in a['model'])
     assert b['iter_num'] == 20 and a['best_val_loss'] == b['best_val_loss']
 
-
 def test_a_gpu_that_torch_cannot_use_is_not_passed_over(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.setattr(machine.glob, 'glob', lambda pattern: ['/dev/nvidia0'])
@@ -448,7 +416,6 @@ def test_a_gpu_that_torch_cannot_use_is_not_passed_over(monkeypatch, capsys):
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')  # the user hides it
     assert choose_device('') in ('cpu', 'mps')
 
-
 def test_without_a_compiler_a_gpu_run_stops_and_names_the_remedy(monkeypatch, capsys):
     def missing(device):
         raise RuntimeError('Failed to find C compiler')
@@ -457,7 +424,6 @@ def test_without_a_compiler_a_gpu_run_stops_and_names_the_remedy(monkeypatch, ca
         machine.compile_model(model.GPT(16, 4, 1, 1, 16), 'cuda:0')
     err = capsys.readouterr().err
     assert e.value.code == 2 and 'gcc' in err and '--compile=False' in err
-
 
 # ---- the suite, and Slurm
 
@@ -471,7 +437,6 @@ def test_the_suite_hides_gpus_from_itself(tmp_path):
         env=os.environ | {'CUDA_VISIBLE_DEVICES': '0', 'PYTHONPATH': f'{tmp_path}:{ROOT}/tests'})
     assert done.stdout.startswith("''")
 
-
 def test_a_task_of_a_slurm_array_reads_a_list_from_windows(tmp_path):
     (tmp_path / 'python').write_text('#!/bin/sh\nprintf "<%s>" "$@"\n')
     (tmp_path / 'python').chmod(0o755)
@@ -481,7 +446,6 @@ def test_a_task_of_a_slurm_array_reads_a_list_from_windows(tmp_path):
         ['bash', f'{ROOT}/sweep.sbatch', 'sweep.txt'], capture_output=True, cwd=tmp_path,
         env=os.environ | {'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'SLURM_ARRAY_TASK_ID': '2'})
     assert done.stdout == b'<train.py><--seed=1>'
-
 
 def test_a_sweep_on_slurm_has_all_its_gpus_on_one_node():
     with open(f'{ROOT}/sweep.sbatch') as f:  # sbatch reads options up to the first command

@@ -17,19 +17,16 @@ GAP = np.array([[0, .3, .8, 1.2, 1.7], [.4, 0, .6, 1.0, 1.5], [.9, .7, 0, .5, 1.
                 [1.3, 1.1, .6, 0, .4], [1.8, 1.4, 1.0, .5, 0]])
 AMPLITUDE, LEVEL, SLOPE, SCALE = 0.41, 0.69, 0.33, 1.1
 
-
 def worth(S, shares, of_gap):
     """D of each component in S, of what a token is worth as a function of the gap."""
     w = np.where(np.eye(5, dtype=bool), 1, of_gap(GAP))
     return {c: -AMPLITUDE * np.log(w[c, list(S)] @ shares) for c in S}
-
 
 TRUTHS = {
     'line': lambda S, h: worth(S, h, lambda gap: LEVEL - SLOPE * gap),
     'soft minimum': lambda S, h: worth(S, h, lambda gap: np.exp(-gap / SCALE)),
     'a ln K': lambda S, h: {c: -0.2 * np.log(x) for c, x in zip(S, h)},
     'power of K': lambda S, h: {c: XE[c] * (x**-0.05 - 1) for c, x in zip(S, h)}}
-
 
 def make_rows(kind='line', seeds=1, sd=0.0, top=5, cross=True, shares=()):
     """Rows of xe_by_component.csv: specialists, evaluated on all, and all mixtures up to `top`."""
@@ -54,33 +51,27 @@ def make_rows(kind='line', seeds=1, sd=0.0, top=5, cross=True, shares=()):
                     add(S, c, 9.0, seed, text, **other)  # which does not count
     return pd.DataFrame(rows)
 
-
 def write_rows(rows, path):
     """Writes rows as eval_xe.py writes xe_by_component.csv."""
     columns = [name + end for word in COLUMNS['xe_by_component'].split() for name in [
         word.strip('+')] for end in (('', '_ci_low', '_ci_high') if '+' in word else ('',))]
     rows.reindex(columns=columns).to_csv(path, index=False)
 
-
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
 
 def read(name):
     rows = pd.read_csv(f'law/law_{name}.csv', dtype={'k': str, 'shares': str})
     return rows.fillna({key: '' for key in ('k', 'component', 'without', 'shares') if key in rows})
 
-
 def fit(*args, results='x.csv'):
     run('fit_law.py', f'--results={results}', '--results_dir=law', *args)
     return read('constants').set_index(['law', 'without', 'constant'])['value']
 
-
 @pytest.fixture
 def no_pictures(monkeypatch):
     monkeypatch.setattr(plot_law, 'draw', lambda folder, law: [])
-
 
 @pytest.mark.parametrize('kind', TRUTHS)
 def test_each_law_finds_its_truth_and_no_other_does(kind, here, no_pictures):
@@ -98,7 +89,6 @@ def test_each_law_finds_its_truth_and_no_other_does(kind, here, no_pictures):
     assert errors[kind] < 1e-5 < 3e-3 < min(
         x for law, x in errors.items() if law not in (kind, 'pairs', *holds.get(kind, []))), errors
 
-
 def test_pairs_tell_what_larger_mixtures_cost(here, no_pictures):
     write_rows(make_rows('line'), 'x.csv')
     constants = fit()
@@ -107,7 +97,6 @@ def test_pairs_tell_what_larger_mixtures_cost(here, no_pictures):
     assert np.allclose(table['worth'], table['worth_of_pair'], atol=1e-4)
     assert table['worth']['a', 'e'] == pytest.approx(LEVEL - SLOPE * 1.7, abs=1e-4)
     assert 'pairs' not in fit('--fit_k=2')  # which pairs do not tell
-
 
 def test_constants_of_small_mixtures_forecast_large_ones(here, capsys, monkeypatch):
     """What --fit_k leaves out is forecast, so that its errors are not a fit's."""
@@ -147,19 +136,16 @@ def test_constants_of_small_mixtures_forecast_large_ones(here, capsys, monkeypat
     found = fit_law.read_constants('law/law_constants.csv', 3.85)
     assert 'line' not in found and 'line cut at 0' in found
 
-
 def test_a_run_is_compared_with_the_specialist_of_its_seed(here, no_pictures):
     rows = make_rows('line', seeds=2)
     rows.loc[rows['mix_seed'] == 1, 'xe'] += 0.5  # its documents are harder, for all alike
     write_rows(rows, 'x.csv')
     assert fit()['line', '', 'error'] < 1e-4
 
-
 def test_the_jackknife_of_a_mean_is_its_standard_error():
     x = np.random.default_rng(0).standard_normal(20)
     without = np.array([np.delete(x, i).mean() for i in range(20)])
     assert fit_law.jackknife(without) == pytest.approx(x.std(ddof=1) / 20**0.5)
-
 
 def test_what_step_18_reckons_from_the_archive(here, no_pictures):
     """Issue 35: b .414, A .689, C .33 by all 243 (S, c), mean error .0226."""
@@ -174,7 +160,6 @@ def test_what_step_18_reckons_from_the_archive(here, no_pictures):
     registered = registered.set_index(['law', 'without', 'constant'])['value']
     assert len(registered) == len(constants)  # least squares end where they end
     assert np.allclose(registered, constants[registered.index], rtol=1e-3)
-
 
 def test_a_mistake_is_one_line(here, fails):
     def line(rows, *args):

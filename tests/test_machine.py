@@ -17,14 +17,12 @@ import machine
 
 ONE = [*TRAIN, '--k=1', '--max_iters=1', '--compile=False']
 
-
 def test_a_rank_without_a_world_is_a_process_like_any_other(small, monkeypatch, fails):
     """Platforms set RANK for every process: the run is written, and a mistake is said."""
     monkeypatch.setenv('RANK', '1')
     run('train.py', *ONE, '--out_dir=machine/rank')
     assert rows('machine/rank/log.csv')[-1]['iter'] == '1'
     assert 'unknown key' in fails('prepare.py', '--sourc=x')
-
 
 @pytest.mark.parametrize('environment, says', [
     ({'WORLD_SIZE': '4'}, 'no RANK or MASTER_ADDR: start it by torchrun, or unset WORLD_SIZE'),
@@ -35,7 +33,6 @@ def test_a_world_that_cannot_be_is_named(small, monkeypatch, fails, environment,
     assert says in fails('train.py', *ONE, '--out_dir=machine/world')
     assert not os.path.exists('machine/world')
 
-
 def test_of_several_processes_one_speaks_and_of_another_script_all(monkeypatch):
     monkeypatch.setenv('WORLD_SIZE', '2')
     for rank, script, speaks in (('0', 'train.py', True), ('1', 'train.py', False),
@@ -43,7 +40,6 @@ def test_of_several_processes_one_speaks_and_of_another_script_all(monkeypatch):
         monkeypatch.setenv('RANK', rank)
         monkeypatch.setattr('sys.argv', [script])
         assert configurator.is_master() is speaks
-
 
 def test_a_process_that_fails_alone_says_why_once(small, tmp_path):
     """A mistake that only rank 1 makes, as a GPU that only it lacks."""
@@ -57,7 +53,6 @@ def test_a_process_that_fails_alone_says_why_once(small, tmp_path):
     assert second.exitcode == 2 and said.startswith(
         f'train.py: process 1: {tmp_path}/mine.py: batch_') and said.count('\n') == 1, said
 
-
 def test_python_h_that_is_missing_is_named(monkeypatch, fails, capsys):
     def missing(device):
         raise RuntimeError('C++ compile error\nmain.cpp:2: fatal error: Python.h: No such file\n')
@@ -66,7 +61,6 @@ def test_python_h_that_is_missing_is_named(monkeypatch, fails, capsys):
         machine.compile_model(torch.nn.Linear(1, 1), 'cuda:0')
     said = capsys.readouterr().err
     assert 'python3-dev' in said and 'compile error' in said and '--compile=False' in said
-
 
 def test_a_file_system_without_locks_is_named_and_leaves_no_marker(small, monkeypatch, capsys):
     def refuse(*args):
@@ -78,7 +72,6 @@ def test_a_file_system_without_locks_is_named_and_leaves_no_marker(small, monkey
         assert said.count('machine/lock cannot be locked on this file system') == 1
     assert not any(name.endswith('.lock') for name in os.listdir('machine/lock'))
     assert isinstance(filelock.FileLock('x'), filelock.UnixFileLock)
-
 
 @pytest.mark.parametrize('quota, cores', [
     ('150000 100000', 1), ('200000 100000', 2), ('6400000 100000', 8), ('max 100000', 8),
@@ -95,7 +88,6 @@ def test_a_container_has_the_cores_of_its_quota(monkeypatch, quota, cores):
     monkeypatch.setattr(builtins, 'open', opened)
     assert configurator.cpu_cores() == cores
 
-
 def test_the_number_type_is_by_the_processor_and_not_by_what_else_runs(monkeypatch):
     """A Xeon without AMX has bfloat16 instructions, which take twice as long as float32's."""
     monkeypatch.setattr(torch.cpu, '_is_avx512_bf16_supported', lambda: True)
@@ -103,7 +95,6 @@ def test_the_number_type_is_by_the_processor_and_not_by_what_else_runs(monkeypat
         monkeypatch.setattr(torch.cpu, '_is_amx_tile_supported', lambda: has_amx)
         assert {machine.choose_dtype('', 'cpu')[0] for _ in range(3)} == {best}
         assert machine.choose_dtype('float32', 'cpu')[0] == 'float32'
-
 
 @pytest.mark.parametrize('text', ['', 'x', '3'])
 def test_the_compilers_threads_are_a_number_whatever_the_environment_says(monkeypatch, text):
@@ -113,12 +104,10 @@ def test_the_compilers_threads_are_a_number_whatever_the_environment_says(monkey
     threads = os.environ['TORCHINDUCTOR_COMPILE_THREADS']
     assert int(threads) >= 1 and (threads == '3' or text != '3')
 
-
 def test_a_folder_with_control_characters_is_refused(small, fails):
     said = fails('train.py', *ONE, '--out_dir=machine/run\r')
     assert 'a folder, without control characters' in said
     assert not os.path.exists('machine/run\r')
-
 
 def test_what_a_budget_loses_is_said(small, capsys):
     """K windows of T tokens do not divide it: 5 windows of 16 for two components are 4."""
@@ -126,7 +115,6 @@ def test_what_a_budget_loses_is_said(small, capsys):
         run('train.py', *TRAIN, '--k=2', f'--token_budget={budget}', '--batch_size=2',
             '--out_dir=machine/budget', '--overwrite=True')
         assert f'4 windows of 16 tokens an epoch, {says}' in capsys.readouterr().out
-
 
 def test_tags_do_not_move(tmp_path, monkeypatch, fails):
     """

@@ -25,7 +25,6 @@ from sample_mix import (
 
 T = 16
 
-
 def test_budget_is_exact_and_the_same_for_every_k(small):
     records = [draw_mix(read_meta('small'), T, k=k)[1] for k in (1, 2, 3)]
     assert len({r['windows'] for r in records}) == 1  # a multiple of lcm(1, 2, 3)
@@ -35,12 +34,10 @@ def test_budget_is_exact_and_the_same_for_every_k(small):
         assert {facts['windows'] for facts in record['of_each'].values()} == {
             record['windows'] // record['k']}
 
-
 def test_odd_budget_loses_fewer_than_k_windows(small):
     for k in (1, 2, 3):
         record = draw_mix(read_meta('small'), T, k=k, token_budget=100 * T + 5)[1]
         assert record['windows'] == 100 // k * k
-
 
 def test_shares_are_exact_and_prefixes_of_one_order(small):
     def given(**keys):
@@ -59,7 +56,6 @@ def test_shares_are_exact_and_prefixes_of_one_order(small):
     assert record['shares'] == '7,3' and given(token_budget=800, shares='.5,.5')[0] == given(
         token_budget=800)[0]
 
-
 def test_a_mistake_in_shares_is_one_line(small, fails):
     keys = '--dataset=small', '--block_size=16', '--token_budget=1600', '--components=a,c'
     for shares in ('3', '3,1,1', '3,0', '-1,1', '3;1', '1/0,1', 'nan,1'):
@@ -73,14 +69,12 @@ def test_a_mistake_in_shares_is_one_line(small, fails):
     record = draw_mix(read_meta('small'), T, components='a,c', shares='3,1', token_budget=largest)
     assert largest * 3 // 4 - record[1]['of_each']['a']['tokens'] < T
 
-
 def test_automatic_budget_is_what_the_smallest_candidate_holds(small):
     meta = read_meta('small')
     held = min((list_documents(meta, name, 'train')['length'] // T).sum()
                for name in meta['components'])
     budget = draw_mix(read_meta('small'), T, k=3)[1]['token_budget']
     assert 0 <= held - budget // T < 0.01 * held or budget == held * T
-
 
 def test_components_and_documents_are_nested_in_k(small):
     mixes = {k: draw_mix(read_meta('small'), T, k=k, token_budget=90 * T) for k in (1, 2, 3)}
@@ -92,13 +86,11 @@ def test_components_and_documents_are_nested_in_k(small):
                           for m in (mix, wider))
             assert T < len(less) < len(more) and np.array_equal(less, more[:len(less)])
 
-
 def test_mix_seed_moves_the_documents_and_only_it(small):
     meta = read_meta('small')
     a, b, c = (draw_mix(meta, T, components='a', token_budget=50 * T, mix_seed=s)[0]['tokens']
                for s in (0, 0, 1))
     assert np.array_equal(a, b) and not np.array_equal(a[:40], c[:40])
-
 
 def test_each_window_once_an_epoch_and_none_across_documents(small):
     mix, record = draw_mix(read_meta('small'), T, k=2)
@@ -115,14 +107,12 @@ def test_each_window_once_an_epoch_and_none_across_documents(small):
         phases.update(start[document[start] == 0] - mix['start'][0])
     assert {p % T for p in phases} == set(range(min(T, mix['slack'][0] + 1)))  # every phase occurs
 
-
 def test_every_token_can_be_read(small):
     mix, _ = draw_mix(read_meta('small'), T, k=1)
     read = np.zeros(len(mix['tokens']), dtype=bool)
     for epoch in range(300):
         read[draw_epoch(mix, T, 0, epoch)[0][:, None] + np.arange(T)] = True
     assert read.all()
-
 
 def test_batches_are_the_epochs_end_to_end_and_skip_goes_on_exactly(small):
     mix, record = draw_mix(read_meta('small'), T, k=2)
@@ -138,7 +128,6 @@ def test_batches_are_the_epochs_end_to_end_and_skip_goes_on_exactly(small):
     assert not np.array_equal(expected[:, :n], other_seed)
     assert 0.3 < expected[1, :n // 2].mean() < 0.7  # the two components are mixed all along
 
-
 def test_batches_are_copied_without_waiting_from_pinned_memory_alone(small, monkeypatch):
     copies, copy = [], torch.Tensor.to
     monkeypatch.setattr(torch.Tensor, 'to', lambda x, *args, **kwargs: (
@@ -146,7 +135,6 @@ def test_batches_are_copied_without_waiting_from_pinned_memory_alone(small, monk
         copy(x, *args, **kwargs))[1])
     next(draw_batches(draw_mix(read_meta('small'), T)[0], T, batch=7, seed=0))
     assert copies == [False]
-
 
 def test_windows_are_gathered_alike_on_every_device():
     numbers = np.random.default_rng(0).integers(0, 2**16, 1000, dtype=np.uint16)
@@ -158,7 +146,6 @@ def test_windows_are_gathered_alike_on_every_device():
     for x in (tokens, tokens.as_subclass(OnMPS)):
         windows = gather_windows(x, start, T)
         assert windows.dtype == torch.int32 and torch.equal(windows, expected)
-
 
 def test_evaluation_takes_a_window_of_every_document_first(small):
     meta = read_meta('small')
@@ -172,7 +159,6 @@ def test_evaluation_takes_a_window_of_every_document_first(small):
     assert np.array_equal(capped['tokens'], windows['tokens'][:long_enough])
     raw = np.fromfile('data/small/a/test.bin', dtype='<u2')
     assert np.array_equal(raw[windows['start'][:, None] + np.arange(T)], windows['tokens'])
-
 
 def test_shuffled_components_are_a_deal_of_all_documents(small):
     meta = read_meta('small')
@@ -192,11 +178,10 @@ def test_shuffled_components_are_a_deal_of_all_documents(small):
     assert np.array_equal(sample_mix.count_tokens(np.tile(tokens, 2**21 // len(tokens)), 300),
                           2**21 // len(tokens) * np.bincount(tokens, minlength=300))
 
-
 @pytest.mark.parametrize('settings, says', [
-    (dict(k=0), '--k=0: there are 3 candidates'),
-    (dict(k=4), '--k=4: there are 3 candidates (a,b.B,c)'),
-    (dict(candidates='a'), '--k=2: there is 1 candidate (a)'),
+    (dict(k=0), '--k=0: at least 1, at most 3'),
+    (dict(k=4), '--k=4: at least 1, at most 3 (the candidates: a,b.B,c)'),
+    (dict(candidates='a'), '--k=2: at least 1, at most 1 (the candidates: a)'),
     (dict(components='a,zz'), "component 'zz' is not in data/small; it has a,b.B,c"),
     (dict(components='a,a'), 'named twice'),
     (dict(token_budget=T), 'at least 32'),
@@ -208,7 +193,6 @@ def test_mistakes_end_in_one_line(small, capsys, settings, says):
         draw_mix(read_meta('small'), **{'block_size': T, **settings})
     assert e.value.code == 2 and says in capsys.readouterr().err
 
-
 def test_too_large_a_budget_names_the_largest_that_works(small, capsys):
     with pytest.raises(SystemExit):
         draw_mix(read_meta('small'), T, k=2, token_budget=10**6)
@@ -216,7 +200,6 @@ def test_too_large_a_budget_names_the_largest_that_works(small, capsys):
     assert draw_mix(read_meta('small'), T, k=2, token_budget=largest)[1]['tokens'] == largest
     with pytest.raises(SystemExit):
         draw_mix(read_meta('small'), T, k=2, token_budget=largest + 2 * T)
-
 
 def test_named_components_need_no_other_candidates(small, monkeypatch):
     """Those that are there set the automatic budget alone."""
@@ -234,7 +217,6 @@ def test_named_components_need_no_other_candidates(small, monkeypatch):
     with pytest.raises(SystemExit):
         draw_mix(read_meta('small'), T, k=2, candidates='a,b.B,zz')
 
-
 @pytest.mark.parametrize('error, says', [
     (PermissionError(13, 'Permission denied', 'x.npy'), 'x.npy: Permission denied'),
     (EOFError('No data left'), 'is not what meta.json says it is: prepare the data set again')])
@@ -243,7 +225,6 @@ def test_what_cannot_be_read_is_told_from_what_is_damaged(small, monkeypatch, fa
         raise error
     monkeypatch.setattr(np, 'load', fail_to_load)
     assert says in fails('sample_mix.py', *SMALL)
-
 
 def test_a_missing_data_set_is_named_with_those_there_and_what_makes_it(small, tmp_path, fails):
     (tmp_path / 'mine.py').write_text("dataset = 'smal'\nvocab_size = 300\nn_layer = 1\n")
@@ -256,7 +237,6 @@ def test_a_missing_data_set_is_named_with_those_there_and_what_makes_it(small, t
     os.chdir(tmp_path)
     assert 'a prepared data set (data/ has none): run python' in fails('sample_mix.py', mine)
 
-
 def test_the_table_names_the_largest_budgets(small):
     meta = read_meta('small')
     held = sorted(held_windows(list_documents(meta, name, 'train'), T)
@@ -267,7 +247,6 @@ def test_the_table_names_the_largest_budgets(small):
         assert [int(word.replace(',', '')) for word in line.split()] == [
             k, k * held[0] * T, k * held[-k] * T]
 
-
 # ---- the parts of a run
 
 def settings_of(k=2, token_budget=100 * T + 5, **others):
@@ -277,7 +256,6 @@ def settings_of(k=2, token_budget=100 * T + 5, **others):
     meta = read_meta(mixture['dataset'])
     drawn = {key: mixture[key] for key in mixture if key != 'dataset'}
     return mixture | {'seed': 3, 'k': k}, draw_mix(meta, **drawn, k=k)[1]
-
 
 def test_a_mixture_has_a_specialist_and_a_diluted_of_each_component_and_a_tagged(small):
     settings, record = settings_of(k=3)
@@ -299,7 +277,6 @@ def test_a_mixture_has_a_specialist_and_a_diluted_of_each_component_and_a_tagged
                              token_budget=keys['token_budget'])[1]
             assert alone['of_each'] == {part[1]: record['of_each'][part[1]]}
 
-
 def test_parts_of_unequal_shares_have_what_a_component_gives(small):
     settings, record = settings_of(components='a,c', shares='1,3')
     parts = parts_of('out/small-k2-s3-a+c-shares1+3', record, settings)
@@ -307,7 +284,6 @@ def test_parts_of_unequal_shares_have_what_a_component_gives(small):
     assert parts['specialist', 'a'][1]['shares'] == parts['diluted', 'a'][1]['shares'] == ''
     assert parts['tagged', ''][1]['shares'] == '1,3'
     assert parts['tagged', ''][0] == 'out/small-k2-s3-tag-a+c-shares1+3'
-
 
 def test_a_constant_mixture_has_parts_of_its_own_budgets(small):
     settings, record = settings_of(constant_per_component=True)
@@ -319,7 +295,6 @@ def test_a_constant_mixture_has_parts_of_its_own_budgets(small):
     assert parts['tagged', ''][1]['constant_per_component'] is True
     assert parts['tagged', ''][0] == 'out/small-k2-s3-constant-tag'
 
-
 def test_the_parts_of_a_run_with_a_name_of_its_own_are_called_after_it(small):
     settings, record = settings_of()
     a, b = record['components']
@@ -330,7 +305,6 @@ def test_the_parts_of_a_run_with_a_name_of_its_own_are_called_after_it(small):
     parts = parts_of(f'out/small-k2-s3-{a}+{b}', record, settings)  # --components={a},{b}
     assert parts['tagged', ''][0] == f'out/small-k2-s3-tag-{a}+{b}'
     assert parts['specialist', a][0] == f'out/small-k1-s3-{a}-1600tokens'
-
 
 def test_a_specialist_has_no_parts_and_runs_with_tags_have_specialists(small):
     settings, record = settings_of(k=1)
@@ -344,7 +318,6 @@ def test_a_specialist_has_no_parts_and_runs_with_tags_have_specialists(small):
     tagged = parts_of('out/small-k2-s3-tag', record, settings | {'tag': True})
     mixture = parts_of('out/small-k2-s3', record, settings)
     assert tagged == {part: run for part, run in mixture.items() if part[0] == 'specialist'}
-
 
 def test_names_of_runs():
     assert run_name('small', 2, 0, 0) == 'small-k2-s0'

@@ -15,15 +15,12 @@ from model import GPT
 
 ARGS = dict(vocab_size=37, block_size=12, n_layer=2, n_head=2, n_embd=16)
 
-
 def new_model(**args):
     torch.manual_seed(0)
     return GPT(**ARGS | args)
 
-
 def draw_tokens(b=4, t=12):
     return torch.randint(37, (2, b, t), generator=torch.Generator().manual_seed(1))
-
 
 def test_no_loss_depends_on_a_later_token():
     """By gradient: the loss at position t moves with the embeddings of inputs 0 .. t alone."""
@@ -39,7 +36,6 @@ def test_no_loss_depends_on_a_later_token():
         grad, = torch.autograd.grad(losses[t], kept['x'], retain_graph=True)
         moved = grad[0].abs().sum(1) > 0  # (T,)
         assert moved[:t + 1].all() and not moved[t + 1:].any()
-
 
 def direct_losses(net, idx, targets, n_head=2):
     """GPT-2 written out in float64 from the state dict alone: explicit mask, softmax and log."""
@@ -69,12 +65,10 @@ def direct_losses(net, idx, targets, n_head=2):
     log_p = (norm(x, 'transformer.ln_f') @ p['lm_head.weight'].T).log_softmax(-1)
     return -log_p.gather(2, targets[..., None])[..., 0]
 
-
 def plain_losses(net, idx, targets):
     """Those of PyTorch from all logits at once."""
     logits = net.logits(idx).float()
     return F.cross_entropy(logits.transpose(1, 2), targets, reduction='none')
-
 
 @pytest.mark.parametrize('bias', [False, True])
 def test_losses_are_those_of_a_direct_float64_computation(bias, monkeypatch):
@@ -89,7 +83,6 @@ def test_losses_are_those_of_a_direct_float64_computation(bias, monkeypatch):
     torch.testing.assert_close(losses.double(), expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(net.eval()(idx, targets), plain_losses(net, idx, targets))
 
-
 @pytest.mark.parametrize('chunk', [7 * 37, 2**24])  # computed again, or kept
 def test_gradients_of_the_chunked_head_are_those_of_the_plain_loss(monkeypatch, chunk):
     monkeypatch.setattr(model_module, 'CHUNK', {'cpu': chunk})
@@ -102,7 +95,6 @@ def test_gradients_of_the_chunked_head_are_those_of_the_plain_loss(monkeypatch, 
         grads.append([p.grad.clone() for p in net.parameters()])
     for a, b in zip(*grads):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
-
 
 @pytest.mark.parametrize('dropout', [0.0, 0.4])
 def test_attention_and_its_gradients_are_those_of_a_masked_softmax(dropout):
@@ -122,7 +114,6 @@ def test_attention_and_its_gradients_are_those_of_a_masked_softmax(dropout):
         results.append([y, *torch.autograd.grad(y, leaves, grad)])
     for a, b in zip(*results):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
-
 
 def test_gradients_in_bfloat16_are_within_its_rounding():
     """
@@ -145,7 +136,6 @@ def test_gradients_in_bfloat16_are_within_its_rounding():
     ours, plain = errors
     assert 1e-4 < ours < 1.2 * plain < 0.05
 
-
 @pytest.mark.parametrize('autocast', [False, True])
 def test_the_logits_of_a_whole_batch_never_exist_in_float32(monkeypatch, autocast):
     monkeypatch.setattr(model_module, 'CHUNK', {'cpu': 12 * 3000})
@@ -164,7 +154,6 @@ def test_the_logits_of_a_whole_batch_never_exist_in_float32(monkeypatch, autocas
         net(idx, targets).mean().backward()
     assert seen.numel == max(12 * 3000, 3000 * 16)  # a chunk of logits, or the embedding's gradient
 
-
 def test_parameters_have_the_names_and_shapes_of_gpt2():
     shapes = {name: tuple(p.shape) for name, p in new_model(bias=True).state_dict().items()}
     block = {'ln_1.weight': (16,), 'ln_1.bias': (16,),
@@ -181,18 +170,15 @@ def test_parameters_have_the_names_and_shapes_of_gpt2():
     net = new_model()
     assert net.lm_head.weight is net.transformer['wte'].weight
 
-
 def test_an_untrained_model_knows_nothing():
     idx, targets = draw_tokens(b=64)
     assert abs(new_model()(idx, targets).mean().item() - math.log(37)) < 0.02
-
 
 def test_models_of_two_vocabularies_start_alike_where_they_can():
     """M_tag has a row of the embedding for each tag more than M, and is else the same model."""
     small, large = new_model().state_dict(), new_model(vocab_size=40).state_dict()
     for name, x in small.items():
         assert torch.equal(x, large[name][:len(x)]), name
-
 
 def test_golden_step():
     """
@@ -212,9 +198,7 @@ def test_golden_step():
         seen += [loss.item(), norm.item()]
     assert seen == pytest.approx(GOLDEN, abs=2e-5)
 
-
 GOLDEN = [3.621891, 0.866159, 3.448515, 0.745853]  # loss, gradient norm; loss, gradient norm
-
 
 def test_one_batch_is_learnt_by_heart():
     net, (idx, targets) = new_model(n_embd=32), draw_tokens()
@@ -225,7 +209,6 @@ def test_one_batch_is_learnt_by_heart():
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.05  # from ln 37 = 3.6
-
 
 def test_a_compiled_model_gives_the_same_losses_and_gradients():
     """One graph, without a break. The code generator is left out: it takes a minute."""
@@ -240,7 +223,6 @@ def test_a_compiled_model_gives_the_same_losses_and_gradients():
     assert all('_orig_mod' not in name for name in net.state_dict())
     for a, b in zip(*results):
         torch.testing.assert_close(a, b)
-
 
 @pytest.mark.parametrize('chunks', [1, 4])
 @pytest.mark.parametrize('compiled', [False, True])
@@ -266,7 +248,6 @@ def test_backward_keeps_the_logits_of_one_chunk_and_of_no_more(monkeypatch, chun
         net(idx, targets)
     logits = [n for n in kept if n >= 192 * 3000 // chunks]
     assert logits == ([192 * 3000] if chunks == 1 else [])
-
 
 def test_gradients_with_and_without_preallocated_memory_are_equal():
     """CUDA graphs need gradients that stay in their place: zero_grad(set_to_none=False)."""

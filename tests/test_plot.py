@@ -14,11 +14,9 @@ from curves import COLUMNS
 
 T, KS = 16, (1, 2, 4)
 
-
 def columns_of(name):
     return [column for word in COLUMNS[name].split() for column in (
         [f'{word[:-1]}{end}' for end in ('', '_ci_low', '_ci_high')] if '+' in word else [word])]
-
 
 def write_results(folder, settings=('',), same_components=False, shuffled=False):
     """Writes the three CSV files that plot_xe.py reads: two runs of each K, all numbers known. What
@@ -51,9 +49,7 @@ def write_results(folder, settings=('',), same_components=False, shuffled=False)
     for name, rows in (('xe_vs_k', vs_k), ('curves', curves), ('xe_by_component', by_component)):
         pd.DataFrame(rows, columns=columns_of(name)).to_csv(f'{folder}/{name}.csv', index=False)
 
-
 KINDS = ['xe_by_position', 'xe_vs_k', 'parts']
-
 
 def test_pictures_are_drawn_without_torch_and_alike_everywhere(tmp_path, all_pictures):
     """In a notebook, with a matplotlibrc, on a terminal that has no Δ."""
@@ -75,7 +71,6 @@ def test_pictures_are_drawn_without_torch_and_alike_everywhere(tmp_path, all_pic
         assert f'results/{kind}.png' in done.stdout
     assert '2.0000 [1.9000, 2.1000]' in done.stdout and '\\u0394XE' in done.stdout
 
-
 def test_letters_that_no_font_has_are_boxes_without_a_word(tmp_path, capfd, recwarn):
     """Fonts that are not on this machine are named nowhere either."""
     write_results(str(tmp_path))
@@ -92,7 +87,6 @@ def test_letters_that_no_font_has_are_boxes_without_a_word(tmp_path, capfd, recw
     assert plot_xe.plt.rcParams['font.family'][0] == 'DejaVu Sans'
     assert capfd.readouterr().err == '' and not recwarn.list
 
-
 def test_what_is_there_stays(tmp_path):
     """A user's files, and pictures of settings that are gone: nothing is removed."""
     folder = str(tmp_path)
@@ -107,7 +101,6 @@ def test_what_is_there_stays(tmp_path):
     assert all((tmp_path / name).read_bytes() == b'["notes.txt"]' for name in mine)
     assert all(os.path.exists(path) for path in drawn)
 
-
 @pytest.mark.parametrize('same', [True, False])
 def test_xe_of_other_components_is_not_joined(tmp_path, same):
     """The mean over runs is joined by a line over K only where every K has the same components."""
@@ -119,7 +112,6 @@ def test_xe_of_other_components_is_not_joined(tmp_path, same):
     assert joined == [same, True, True]
     assert ('XE at different K is of different components' in fig._suptitle.get_text()) is not same
 
-
 def test_a_title_is_not_cut_off_where_there_is_one_panel(tmp_path, all_pictures):
     write_results(str(tmp_path))
     (_, tables), = plot_xe.read_settings_shown(str(tmp_path)).values()
@@ -129,7 +121,6 @@ def test_a_title_is_not_cut_off_where_there_is_one_panel(tmp_path, all_pictures)
     fig.canvas.draw()
     box = fig._suptitle.get_window_extent()
     assert box.x0 >= 0 and box.x1 <= fig.bbox.width
-
 
 @pytest.mark.parametrize('shuffled, low, says', [
     (True, 0.2, 'K = 2: the shuffled control does not hold: ambiguity +0.3000 [+0.2000'),
@@ -143,7 +134,6 @@ def test_the_table_says_whether_the_control_holds(tmp_path, shuffled, low, says)
     assert says in text and ('control' in text) is shuffled
     assert 'icl_score' in text and 'excess' in text and '+0.2000 [+0.1000, +0.3000]' in text
 
-
 def test_data_sets_stand_apart(tmp_path):
     write_results(str(tmp_path), ['dropout=0.0'])
     for name in ('xe_vs_k', 'curves', 'xe_by_component'):
@@ -155,7 +145,6 @@ def test_data_sets_stand_apart(tmp_path):
     assert lines.count('dropout=0.0') == 1
     assert plot_xe.draw(str(tmp_path)) == [f'{tmp_path}/xe_vs_k-d-dropout=0.0.png',
                                            f'{tmp_path}/xe_vs_k-demo.png']
-
 
 @pytest.mark.parametrize('dataset, names', [('$\\frac$', ('$\\bad$', 'C++', "it's")),
                                             ('2024', ('007', 'nan', '100%'))])
@@ -176,7 +165,6 @@ def test_any_label_is_drawn(tmp_path, all_pictures, dataset, names):
     dots = plot_xe.draw_vs_k('d', tables).axes[0].collections[0]
     assert len(dots.get_offsets()) == 2 * len(KS)
 
-
 def test_settings_of_any_value_are_told_apart(tmp_path):
     values = ['a b', 'a_b', "it's x=1", '[0.9, 0.95]', '', 'x' * 300]
     write_results(str(tmp_path), [f'note={value}, k2=1' for value in values])
@@ -184,14 +172,12 @@ def test_settings_of_any_value_are_told_apart(tmp_path):
     assert sorted(words) == sorted(f'note={value}, k2=1' for value in values)
     assert len(set(plot_xe.draw(str(tmp_path)))) == len(values)
 
-
 def test_a_switch_that_is_off_is_in_no_name(tmp_path):
     """So a sweep's picture is xe_vs_k.png, and its control's has a longer name."""
     write_results(str(tmp_path), [f'shuffle_components={on}' for on in (False, True)])
     assert plot_xe.draw(str(tmp_path)) == [f'{tmp_path}/xe_vs_k.png',
                                            f'{tmp_path}/xe_vs_k-shuffle_components=True.png']
     assert 'shuffle_components=False' in plot_xe.table(str(tmp_path))
-
 
 def test_a_full_disk_leaves_the_old_pictures(tmp_path, all_pictures, monkeypatch, capsys):
     folder = str(tmp_path)
@@ -215,7 +201,6 @@ def test_a_full_disk_leaves_the_old_pictures(tmp_path, all_pictures, monkeypatch
     assert os.path.getmtime(f'{folder}/{KINDS[2]}.png') == before[f'{folder}/{KINDS[2]}.png']
     assert not [name for name in os.listdir(folder) if name.endswith('.tmp')]
 
-
 def test_missing_files_are_named_in_one_line(tmp_path, fails, monkeypatch):
     monkeypatch.chdir(tmp_path)
     line = fails('plot_xe.py')
@@ -226,7 +211,6 @@ def test_missing_files_are_named_in_one_line(tmp_path, fails, monkeypatch):
     assert 'of an older version: write it again' in fails('plot_xe.py')
     open('results/curves.csv', 'w').close()
     assert 'results/curves.csv cannot be read (No columns' in fails('plot_xe.py')
-
 
 def test_the_picture_of_a_data_set_is_drawn_without_torch(small, tmp_path):
     code = ("import json, sys; sys.modules['torch'] = None; import plot_xe\n"

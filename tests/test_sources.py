@@ -21,11 +21,9 @@ from test_prepare import write_lines
 import sources
 from configurator import split_names
 
-
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
 
 def write(path, content):
     """Writes a file, text or bytes, and the folders that it is in."""
@@ -33,22 +31,18 @@ def write(path, content):
     with open(path, 'wb') as f:
         f.write(content if isinstance(content, bytes) else content.encode())
 
-
 def delimited(rows, header=('text', 'label'), **dialect):
     text = io.StringIO()
     csv.writer(text, **dialect).writerows([header, *rows])
     return text.getvalue()
 
-
 def lines(*rows):
     return ''.join(json.dumps({'text': text, 'label': label}) + '\n' for text, label in rows)
-
 
 def read(source, columns='text,label', **keys):
     """{split: [(label, text)]} of a source."""
     streams = sources.open_text(source, 'no_ref', split_names(columns), **keys)
     return {split: [(label, doc.decode()) for label, doc in streams[split]] for split in streams}
-
 
 @pytest.fixture
 def refused(capsys):
@@ -61,13 +55,11 @@ def refused(capsys):
         return line
     return check
 
-
 # ---- nothing is taken for something else
 
 SPELLINGS = [['01', '02', '10'], ['1.1', '1.10', '1.2'], ['4', '4.5', '1e3', '1000'],
              ['true', 'false', 'True'], ['NA', 'null', 'None', 'nan', 'n/a', 'N/A', '-1'],
              ['2020-01-01', '2020-01-02'], ['Sci/Tech', 'a,b', ' a', 'a\nb', 'a"b', "it's"]]
-
 
 @pytest.mark.parametrize('spellings', SPELLINGS)
 @pytest.mark.parametrize('ending', ['csv', 'tsv', 'jsonl', 'parquet'])
@@ -82,18 +74,15 @@ def test_labels_and_texts_stay_as_they_are_spelled(spellings, ending):
               delimited(rows, delimiter='\t' if ending == 'tsv' else ','))
     assert read(f'some.{ending}') == {'train': [(label, text) for text, label in rows]}
 
-
 def test_numbers_and_booleans_of_json_keep_their_spelling():
     spelled = ['1.10', '1e3', '-0', '12345678901234567890123', 'true', 'false']
     write('some.jsonl', ''.join(f'{{"text": "a", "label": {label}}}\n' for label in spelled))
     assert [label for label, _ in read('some.jsonl')['train']] == spelled
 
-
 def test_numbers_and_booleans_of_parquet():
     for values, spelled in (([1, 2], ['1', '2']), ([True, False], ['true', 'false'])):
         pq.write_table(pa.table({'text': ['a', 'b'], 'label': values}), 'some.parquet')
         assert [label for label, _ in read('some.parquet')['train']] == spelled
-
 
 DIALECT = 'it is not as RFC 4180 has it'
 CSV = [  # a row that is no row, and what is said of it
@@ -109,13 +98,11 @@ CSV = [  # a row that is no row, and what is said of it
     (b'\xe9t\xe9,x', "line 3: it is not UTF-8, at '\\udce9'"),
     (b'a,\xe9', 'line 3: it is not UTF-8')]
 
-
 @pytest.mark.parametrize('row, says', CSV)
 def test_a_row_that_does_not_fit_is_refused(refused, row, says):
     row = row if isinstance(row, bytes) else row.encode()
     write('some.csv', b'text,label\nfirst,x\n' + row + b'\nlast,x\n')
     assert f'some.csv, {says}' in refused('some.csv')
-
 
 JSONL = [
     ('{"text": 1, "label": "x"}', 'it has no text, but 1'),
@@ -134,7 +121,6 @@ JSONL = [
     (r'{"text": "\ud800", "label": "x"}', "it is not UTF-8, at '\\ud800'"),
     (b'{"text": "\xe9", "label": "x"}', "it is not UTF-8, at '\\udce9'")]
 
-
 @pytest.mark.parametrize('row, says', JSONL)
 def test_an_object_that_is_no_document_is_refused(refused, row, says):
     row = row if isinstance(row, bytes) else row.encode()
@@ -146,7 +132,6 @@ def test_an_object_that_is_no_document_is_refused(refused, row, says):
         assert 'list.json cannot be loaded: ' in refused('list.json')
     else:
         assert f'list.json, object 2: {says}' in refused('list.json')
-
 
 @pytest.mark.parametrize('name, content, says', [
     ('broken.parquet', b'not at all', 'broken.parquet cannot be loaded'),
@@ -169,19 +154,16 @@ def test_a_file_that_is_not_what_its_ending_says(refused, name, content, says):
     write(name, content)
     assert says in refused(name)
 
-
 def test_a_cell_is_not_held_for_ever(refused, monkeypatch):
     """A mark that is never closed would take the rest of the file for one text."""
     write('some.csv', 'text,label\n"a,x\n' + 'more,x\n' * 100)
     monkeypatch.setattr(sources, 'LONGEST', 500)
     assert f'some.csv, line 2: {DIALECT}' in refused('some.csv')
 
-
 # ---- how files are written
 
 NASTY = [('a,b;c\td', 'x'), ('two\nlines\r\nof\rthem', 'y'), ('"quoted"', '"y"'), ('\\"', 'x'),
          ('', 'x'), (' ', 'y'), ('\ufeff中文 🙂\u2028\x85\x0b\0', 'é')]
-
 
 @pytest.mark.parametrize('keys', [{}, {'quotes': False}, {'separator': '|'}, {'separator': 'tab'}])
 @pytest.mark.parametrize('end', ['\n', '\r\n'])
@@ -193,12 +175,10 @@ def test_separators_and_quotation_marks(keys, end):
               if marks else end.join('\t'.join(row) for row in [('text', 'label'), *rows]))
         assert read('some.csv', **keys) == {'train': [(label, text) for text, label in rows]}
 
-
 def test_a_separator_that_is_none(refused):
     write('some.csv', 'text;label;"more, and, more"\na;x;\n')
     assert read('some.csv') == {'train': [('x', 'a')]}
     assert 'it is one character, such as ";", or tab' in refused('some.csv', separator='::')
-
 
 @pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'utf-32'])
 def test_a_byte_order_mark_is_no_letter(encoding):
@@ -208,7 +188,6 @@ def test_a_byte_order_mark_is_no_letter(encoding):
     write('texts/é and so on/a.txt', 'é\r\n\n'.encode(encoding))
     write('texts/é and so on/b.txt', b'\xc3\xa9\r\n')
     assert read('texts') == {'train': [('é and so on', 'é\r\n\n'), ('é and so on', 'é\r\n')]}
-
 
 def test_packed_files(refused):
     def zipped(content, name='inner.csv'):
@@ -239,7 +218,6 @@ def test_packed_files(refused):
     assert read('all') == {'train': rows * 11}
     assert read('texts') == {'train': [('x', 'text')] * 5}
 
-
 def test_a_list_of_objects(refused):
     rows = [(f'{i} \n[]{{}}' * 40, str(i % 3)) for i in range(9000)]  # 4 MB
     objects = [{'text': text, 'label': label} for text, label in rows]
@@ -252,16 +230,13 @@ def test_a_list_of_objects(refused):
         write('empty.json', empty)
         assert read('empty.json') == {'train': []}
 
-
 def test_several_text_columns():
     write('some.tsv', '\ttitle\tlabel\tabstract\n0\tA title\tx\tand more\n1\t\tx\tno title\n')
     assert read('some.tsv', 'title,abstract,label') == {
         'train': [('x', 'A title\n\nand more'), ('x', 'no title')]}
 
-
 WORDS = st.one_of(st.text(st.characters(blacklist_categories=())),
                   st.text('",;\t\r\n\\\0 a1é', max_size=6))
-
 
 @hypothesis.settings(max_examples=150, deadline=None,
                      suppress_health_check=list(hypothesis.HealthCheck))
@@ -293,7 +268,6 @@ def test_any_text_comes_back_or_is_refused(kind, data, rows):
     else:
         assert got == [(label, text) for text, label in rows]
 
-
 # ---- folders
 
 @pytest.mark.parametrize('word', ['val', 'valid', 'validation', 'dev', 'eval'])
@@ -305,7 +279,6 @@ def test_validation_has_many_names(word):
     for source in ('rows', 'folders', 'texts'):
         assert read(source) == {split: [('x', word if split == 'val' else split)]
                                 for split in ('test', 'val', 'train')}
-
 
 def test_what_is_left_out_is_named(capsys):
     for split in ('train', 'extra'):
@@ -324,7 +297,6 @@ def test_what_is_left_out_is_named(capsys):
         out = capsys.readouterr().out
         assert out == f'left out of {source}, of no split: {says}' and out.count('\n') == 1
 
-
 def test_a_folder_without_train(refused):
     write('rows/test.csv', 'text,label\na,x\n')
     write('none/notes.md', 'a')
@@ -332,7 +304,6 @@ def test_a_folder_without_train(refused):
     assert '--source=rows has no split train; it has test.csv' in refused('rows')
     assert '--source=none cannot be loaded: it has no .parquet' in refused('none')
     assert 'train_or_test.csv: which split is it, test or train?' in refused('both')
-
 
 def test_links():
     write('there/0.txt', 'a')
@@ -345,7 +316,6 @@ def test_links():
     os.symlink('rows/rows.csv', 'link.csv')
     for source in ('link.csv', 'rows'):
         assert read(source) == {'train': [('x', 'a')]}
-
 
 @pytest.mark.parametrize('content, says', [
     (b'one\ntwo \xff', "it is not UTF-8, at 'one\\ntwo \\udcff' in its line 2"),
@@ -360,7 +330,6 @@ def test_a_text_file_that_cannot_be_read(refused, content, says):
     said = refused('texts')
     assert 'texts/p/1.txt' in said and says in said
 
-
 @pytest.mark.parametrize('name', ['csv', 'json', 'parquet', 'text'])
 def test_a_folder_called_as_a_reader(refused, name):
     write('some.jsonl', lines(('b', 'y')))
@@ -368,12 +337,10 @@ def test_a_folder_called_as_a_reader(refused, name):
     write(f'{name}/train.jsonl', lines(('a', 'x')))
     assert read(name) == {'train': [('x', 'a')]}
 
-
 def test_home(monkeypatch):
     monkeypatch.setenv('HOME', os.getcwd())
     write('texts.jsonl', lines(('a', 'x')))
     assert read('~/texts.jsonl') == {'train': [('x', 'a')]}
-
 
 # ---- data sets of the hub, and their classes
 
@@ -394,7 +361,6 @@ dataset_info:
 ---
 '''
 
-
 def test_a_folder_as_on_the_hub(capsys, monkeypatch):
     """Its README.md lists the files; csv has the numbers of classes. And the same from the hub."""
     write('csv/README.md', CARD)
@@ -411,7 +377,6 @@ def test_a_folder_as_on_the_hub(capsys, monkeypatch):
     assert capsys.readouterr().out == ('loading someone/something from the hub ...\n'
                                        f'left out of someone/something, {left_out}')
 
-
 def test_parquet_of_the_hub(monkeypatch):
     features = datasets.Features({'text': datasets.Value('string'), 'more': datasets.Value('int64'),
                                   'label': datasets.ClassLabel(names=['x', 'y'])})
@@ -424,13 +389,11 @@ def test_parquet_of_the_hub(monkeypatch):
     assert read('someone/something') == {'val': [('y', 'validation'), ('x', 'b')],
                                          'train': [('y', 'train'), ('x', 'b')]}
 
-
 def test_a_hub_source_is_named_before_it_is_fetched(capsys):
     """The hub's retries take half a minute where it cannot be reached."""
     with pytest.raises(SystemExit):
         run('prepare.py', '--dataset=bad', '--source=someone/something')
     assert capsys.readouterr().out == 'loading someone/something from the hub ...\n'
-
 
 @pytest.mark.parametrize('label, says', [
     (7, 'row 3: it has the label 7; there are 0, 1'), (-1, 'row 3: it has the label -1'),
@@ -445,7 +408,6 @@ def test_a_label_out_of_range(refused, label, says):
     pq.write_table(changed.replace_schema_metadata(table.schema.metadata), 'some.parquet')
     assert f'some.parquet, {says}' in refused('some.parquet')
 
-
 @pytest.mark.parametrize('kind', ['lines.jsonl', 'folder'])
 def test_a_changed_source_is_read_anew(kind):
     """datasets' cache was seen to serve the old copy of a local folder whose files had changed."""
@@ -453,7 +415,6 @@ def test_a_changed_source_is_read_anew(kind):
     for rows in ([('a', 'x'), ('b', 'y')], [('a', 'y')]):
         write_lines('lines.jsonl' if kind == 'lines.jsonl' else 'folder/train.jsonl', rows)
         assert read(kind) == {'train': [(label, text) for text, label in rows]}
-
 
 # ---- wrong that looked right
 
@@ -464,7 +425,6 @@ dataset_info:
   - {name: label, dtype: {class_label: {names: {'0': '1', '1': '2', '2': '3'}}}}
 ---
 '''
-
 
 def test_a_number_is_the_place_of_a_class_and_a_string_its_name(refused):
     """Of classes called 1, 2, 3 the numbers 0, 1, 2 gave 1, 1, 2."""
@@ -483,7 +443,6 @@ def test_a_number_is_the_place_of_a_class_and_a_string_its_name(refused):
     write('stars/train.csv', 'text,label\na,0\nb,1\nc,x\n')
     assert [label for label, _ in read('stars')['train']] == ['0', 'x', 'x']
 
-
 @pytest.mark.parametrize('train, test', [
     ('trainData.jsonl', 'testData.jsonl'), ('TRAIN1.jsonl', 'Test2.jsonl'),
     ('TRAINSet.jsonl', 'myTestSet.jsonl'), ('trainFiles/a.jsonl', 'testFiles/a.jsonl')])
@@ -492,7 +451,6 @@ def test_words_end_at_capitals_and_digits(train, test):
     for file in (train, test):
         write(f'rows/{file}', lines((file, 'x')))
     assert read('rows') == {'test': [('x', test)], 'train': [('x', train)]}
-
 
 @pytest.mark.parametrize('train, test', [
     ('trainset.jsonl', 'testset.jsonl'), ('train.jsonl', 'testset.jsonl'),
@@ -505,9 +463,7 @@ def test_a_name_that_only_begins_with_a_split_is_refused(refused, train, test):
     assert read('rows') == {'train': [('x', train)]}
     write('rows/newest.jsonl', lines(('b', 'x')))  # 'test' is within
 
-
 POINTER = b'version https://git-lfs.github.com/spec/v1\noid sha256:' + b'4d' * 32 + b'\nsize 9876\n'
-
 
 @pytest.mark.parametrize('ending', ['txt', 'csv', 'csv.gz', 'jsonl', 'jsonl.zip', 'parquet'])
 def test_a_pointer_of_git_lfs_is_no_text(refused, ending):
@@ -516,7 +472,6 @@ def test_a_pointer_of_git_lfs_is_no_text(refused, ending):
     write(file, POINTER)
     said = refused('cloned' if ending == 'txt' else file)
     assert file in said and 'git lfs pull' in said
-
 
 def test_the_names_in_a_header_are_shown_as_they_are(refused):
     write('blanks.csv', 'text, label\na,x\n')

@@ -17,18 +17,15 @@ from studies.manpages import documents
 from studies.positions import bin_means, costs_by_position, held_out_errors, shape
 from studies.posterior import specialist_mixture
 
-
 def noisy(curve):
     """A Curve that is all but known, and its folds, which no documents have."""
     boot = curve + 1e-4 * np.random.default_rng(0).normal(size=(200, len(curve)))
     return Curve(curve, boot), np.full((10, len(curve)), np.nan)
 
-
 def test_holm_by_hand():
     """Sorted .005, .01, .03, .04, times 4, 3, 2, 1, and none less than the one before."""
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
     np.testing.assert_allclose(holm([0.7, 0.6]), [1, 1])
-
 
 def test_fits_recover_what_made_the_curve():
     n = np.arange(100)
@@ -39,7 +36,6 @@ def test_fits_recover_what_made_the_curve():
         assert [fits[better][i][0] for i in range(3)] == pytest.approx([2, 0.7, c], rel=0.06)
         other, = fits.keys() - {better}
         assert (fits[better][3] < fits[other][3]).all()
-
 
 def coins_xe(K, T=100):
     """The exact Bayes XE (T,) of the mixture of K coins, minus its limit, the mean entropy rate."""
@@ -53,7 +49,6 @@ def coins_xe(K, T=100):
         one = (joint * p).sum(0) / joint.sum(0)
         loss[t] = joint.sum(0) @ -(one * np.log(one) + (1 - one) * np.log(1 - one))
     return loss + np.mean(p * np.log(p) + (1 - p) * np.log(1 - p))
-
 
 def test_many_coins_decay_as_a_power_and_two_exponentially():
     """Many coins are one unknown parameter, which costs 1 / (2 n) nats in the end (Riechers et al.
@@ -70,14 +65,12 @@ def test_many_coins_decay_as_a_power_and_two_exponentially():
         other, = errors.keys() - {better}
         assert (errors[better] < 0.4 * errors[other]).all()
 
-
 def experiment(curve, seed, n_docs=400):
     """The Curve and folds of documents that differ in their level much more than in their form."""
     rng = np.random.default_rng(seed)
     xe = curve + rng.normal(size=(n_docs, 1)) + 0.5 * rng.normal(size=(n_docs, len(curve)))
     return (cluster_bootstrap(xe, np.arange(n_docs), 'fits'),
             fold_means(xe, np.arange(n_docs), 'fits'))
-
 
 def test_fits_weigh_bins_by_their_covariance_and_held_out_documents_decide():
     """A true form's error is a chi-squared of bins - 3 degrees of freedom. Documents that were held
@@ -98,7 +91,6 @@ def test_fits_weigh_bins_by_their_covariance_and_held_out_documents_decide():
     assert verdicts['exponential'].count('exponential') >= 18, verdicts
     assert verdicts['flat'].count('not decided') >= 16, verdicts
 
-
 def test_each_fold_has_a_tenth_of_the_documents_and_few_documents_have_no_folds():
     doc = np.repeat(np.arange(50), 3)
     xe = np.stack((doc, doc % 10), axis=1).astype(float)
@@ -107,7 +99,6 @@ def test_each_fold_has_a_tenth_of_the_documents_and_few_documents_have_no_folds(
     np.testing.assert_allclose(folds.mean(0), xe.mean(0))  # all of five documents
     assert np.isnan(fold_means(xe[:27], doc[:27], 'a')).all()
 
-
 def test_p_values_are_over_sets_or_over_the_runs_of_one():
     ab, ac, bc = ('a', 'b'), ('a', 'c'), ('b', 'c')
     p = p_values({1: [0.0] * 3, 2: [1.0, 1.2, 0.9, 1.1], 3: [0.5, 0.6, math.nan]},
@@ -115,7 +106,6 @@ def test_p_values_are_over_sets_or_over_the_runs_of_one():
     t = np.mean([1.1, 0.9, 1.1]) / (np.std([1.1, 0.9, 1.1], ddof=1) / math.sqrt(3))
     assert p.keys() == {2}
     assert p[2] == pytest.approx(2 * (1 - (1 / 2 + t / (2 * math.sqrt(2 + t * t)))))  # t of 2
-
 
 def test_the_specialists_mixture_loses_at_most_ln_K_in_every_window():
     """On processes, where it is Bayes' own mixture, and on losses of no model at all."""
@@ -132,7 +122,6 @@ def test_the_specialists_mixture_loses_at_most_ln_K_in_every_window():
     losses = rng.exponential(size=(4, 1000, 20))
     gaps = [specialist_mixture(losses, i)[0].sum(1) for i in range(4)]
     assert np.max(gaps) <= math.log(4) + 1e-9 and np.mean(gaps) < math.log(4)
-
 
 def test_costs_by_position_go_by_what_runs_are_not_by_their_names(tmp_path, capsys):
     """A mixture called -tag counts, a tagged one does not; P_c has the budget of M, D_c has not."""
@@ -156,7 +145,6 @@ def test_costs_by_position_go_by_what_runs_are_not_by_their_names(tmp_path, caps
         costs_by_position(tmp_path)
     assert 'evaluate the runs that are compared' in capsys.readouterr().err
 
-
 def test_one_shape_over_positions_is_told_from_two():
     """Halves of D(t) = size g(t) + noise: rank 1 is best, or rank 2 where there are two shapes."""
     rng, weight = np.random.default_rng(0), np.array([1, 1, 2, 4, 8, 16, 32, 36.0])
@@ -170,7 +158,6 @@ def test_one_shape_over_positions_is_told_from_two():
     np.testing.assert_allclose(shape(one, weight), g / (g @ weight / 100), rtol=1e-9)
     np.testing.assert_allclose(bin_means(np.arange(8.0)[None], np.array([0, 1, 1, 2, 2, 2, 2, 2])),
                                [[0, 1.5, 5]])
-
 
 def test_the_form_of_the_amplitude_is_found():
     """Of costs made with amplitudes in proportion to the slopes the other forms are off."""
@@ -192,7 +179,6 @@ def test_the_form_of_the_amplitude_is_found():
     assert mae['slope'] < 1e-6 and mae['free'] < 1e-6 and min(mae['one'], mae['xe']) > 0.05
     assert found.loc[('slope', 'line cut at 0'), 'fitted'] == '0.900 0.700 0.300'
 
-
 def test_the_form_that_made_the_amplitudes_forecasts_larger_budgets():
     rng, table = np.random.default_rng(0), []
     for B in (24_000, 48_000, 96_000, 384_000):
@@ -210,7 +196,6 @@ def test_the_form_that_made_the_amplitudes_forecasts_larger_budgets():
     found = budgets.compare(table.assign(D=0.1 * table['mean_xe'] * table['unit']), 96_000)
     assert found.set_index('amplitude').loc['mixture', 'mae above'] < 1e-9
 
-
 def costs_made(amplitudes):
     """Rows of read_results: pairs and all five of five components, whose costs have an amplitude
     each, nats, and worths max(0, .7 - .4 gap)."""
@@ -225,7 +210,6 @@ def costs_made(amplitudes):
     rows = pd.DataFrame(rows, columns=['mixture', 'component', 'xe'])
     rows['mixture'] = [tuple((c, 1 / len(S)) for c in S) for S in rows['mixture']]
     return rows.assign(seed=0, mix_seed=0, tokens=1000), xe
-
 
 def test_a_settings_constants_are_found_and_its_forecast_is_scored():
     """Amplitudes of XE / 12, for which .1039 XE is a quarter too high, after a first setting with
@@ -250,14 +234,12 @@ def test_a_settings_constants_are_found_and_its_forecast_is_scored():
     for name, x in (('amplitude', 0.35), ('level', 0.7), ('slope', 0.4)):
         assert found[f'{name} of three'] == pytest.approx((x, 0), abs=1e-5)
 
-
 def test_a_manual_page_becomes_text_without_troff(monkeypatch):
     page = ('.TH LS 1\n.SH NAAM\nls \\- toon de \\fBinhoud\\fP\n.PP\n.BR ls (1)\n'
             '.B "twee  woorden"\n.EX\nprintf("code");\n.EE\n.SH ANDERS\n.\\" niets\n')
     assert [*documents(page)] == ['ls - toon de inhoud\nls(1)\ntwee  woorden\n']
     monkeypatch.setattr(manpages, 'SHORTEST', 10)
     assert [*documents(page)] == ['ls - toon de inhoud\n', 'ls(1)\ntwee  woorden\n']
-
 
 def test_all_documents_of_a_name_are_in_one_split():
     rows = manpages.deal((f'{name} {i}', 'en', f'page{name}') for name in range(200)
@@ -266,7 +248,6 @@ def test_all_documents_of_a_name_are_in_one_split():
     assert len(split_of) == 600 and all(
         len({split_of[f'{name} {i}'] for i in range(3)}) == 1 for name in range(200))
     assert all(0.08 < len(rows[split]) / 600 < 0.22 for split in ('val', 'test'))  # 3 twentieths
-
 
 def test_a_program_becomes_paragraphs_as_they_are():
     text = '\n\n\n'.join(f'def f{i}():\n' + '    # é\n' * 60 for i in range(10)) + '\n   \n\n'
@@ -277,7 +258,6 @@ def test_a_program_becomes_paragraphs_as_they_are():
     assert all(piece.startswith('def f') for piece in pieces)
     assert len(pieces) == 4 and len(pieces[-1]) < manpages.SHORTEST
     assert [*programs.documents('\n \n\n')] == []
-
 
 def test_efficiency_by_the_tokens_of_a_component(tmp_path):
     """Two seeds of each, whose mean ambiguity makes it a tenth for each doubling of a component's
@@ -318,7 +298,6 @@ def test_efficiency_by_the_tokens_of_a_component(tmp_path):
         with pytest.raises(SystemExit):
             efficiency.read_runs([path, str(tmp_path / 'other.csv')])
 
-
 def test_how_far_runs_are_from_the_known_answer(tmp_path):
     """Two runs on two components: one is .03 above the optimum at positions 2 and 3 alone."""
     rows = [{'dataset': 'd', 'setting': 'a=1', 'k': 2, 'run': run, 'component': c, 'position': t,
@@ -338,7 +317,6 @@ def test_how_far_runs_are_from_the_known_answer(tmp_path):
     pd.DataFrame(rows).assign(bayes_xe=np.nan).to_csv(tmp_path / 'xe_by_position.csv')
     with pytest.raises(SystemExit):  # nothing is no success
         summarise(str(tmp_path))
-
 
 def test_parts_are_means_over_mixtures_with_their_interval(tmp_path):
     """Four mixtures: .04 at 0 and 1 tokens, then nothing, but for what differs between them."""

@@ -38,10 +38,8 @@ KILLS = int(os.environ.get('KILLS', 2))  # `make torture` sets it higher
 ARGS = [*TRAIN, '--k=2', '--dropout=0.1', '--max_iters=47', '--log_interval=4', '--eval_interval=9',
         '--compile=False']
 
-
 def load(path):
     return torch.load(path, weights_only=True)
-
 
 def state(folder):
     """
@@ -55,7 +53,6 @@ def state(folder):
            for r in rows(f'{folder}/log.csv')]
     return {**values, 'log': [r for r in log if r['train_xe'] or r['val_xe']]}
 
-
 def equal(a, b):
     if isinstance(a, torch.Tensor):
         return torch.equal(a, b)
@@ -63,12 +60,10 @@ def equal(a, b):
         return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
     return len(a) == len(b) and all(map(equal, a, b)) if isinstance(a, (list, tuple)) else a == b
 
-
 def differences(whole, folder):
     """The parts of `whole`, a state, that the run in a folder does not agree with."""
     after = state(folder)
     return [key for key in whole if not equal(whole[key], after[key])]
-
 
 @pytest.fixture
 def whole(small):
@@ -76,7 +71,6 @@ def whole(small):
     if not os.path.exists('survive/whole'):
         run('train.py', *ARGS, '--out_dir=survive/whole')
     return state('survive/whole')
-
 
 @pytest.fixture
 def signalled(monkeypatch):
@@ -90,7 +84,6 @@ def signalled(monkeypatch):
             return update(bar, n)
         monkeypatch.setattr(tqdm, 'update', watched)
     return at
-
 
 # ---- stopped by a signal, and resumed
 
@@ -114,7 +107,6 @@ def test_any_split_over_processes_is_the_whole_run(whole, signalled, capsys):
         assert events.count('interrupted by') == events.count('resumed at step') == len(stops)
         assert events.endswith('finished') and steps == sorted(steps)
 
-
 def test_a_resume_names_all_that_differs(whole, fails):
     resume = [*ARGS, '--out_dir=survive/whole', '--init_from=resume']
     said = fails('train.py', *resume, '--seed=3', '--batch_size=4', '--learning_rate=1e-3')
@@ -127,7 +119,6 @@ def test_a_resume_names_all_that_differs(whole, fails):
     run('train.py', *ARGS, '--out_dir=survive/longer', '--init_from=resume', '--max_iters=50',
         '--eval_interval=50', '--epochs=9')
     assert rows('survive/longer/log.csv')[-1]['iter'] == '50'
-
 
 # ---- killed, or out of disk
 
@@ -165,7 +156,6 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(whole):
         assert not glob.glob(f'{folder}/*.tmp')
     assert differences(whole, folder) == []
 
-
 def test_a_full_disk_keeps_the_old_checkpoint(whole):
     folder = 'survive/full'
     shutil.rmtree(folder, ignore_errors=True)
@@ -185,7 +175,6 @@ def test_a_full_disk_keeps_the_old_checkpoint(whole):
     start('train.py', *resume).join()
     assert differences(whole, folder) == []
 
-
 def test_checkpoints_are_written_as_time_allows_and_the_end_is_the_same(whole, monkeypatch):
     """A save takes .3 s of a run of a second: few are written, and the best of all counts."""
     written, replace = [], configurator.replace_file
@@ -200,13 +189,11 @@ def test_checkpoints_are_written_as_time_allows_and_the_end_is_the_same(whole, m
     assert len(written) == 2, written  # of 6 evaluations: the first, and the last
     assert differences(whole, 'survive/slow') == []
 
-
 # ---- one writer, and a resume that comes to nothing
 
 def contents(folder):
     return {name: (open(f'{folder}/{name}', 'rb').read(), os.stat(f'{folder}/{name}').st_mtime_ns)
             for name in os.listdir(folder)}
-
 
 def test_a_folder_has_one_writer(small, fails):
     folder = 'survive/writer'
@@ -224,7 +211,6 @@ def test_a_folder_has_one_writer(small, fails):
     first.join()
     assert fails('train.py', *args, '--init_from=auto', '--seed=1').endswith('--overwrite=True')
 
-
 def test_a_resume_that_dies_before_its_first_step_leaves_the_run_as_it_was(small, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
@@ -240,7 +226,6 @@ def test_a_resume_that_dies_before_its_first_step_leaves_the_run_as_it_was(small
     config, kept = json.load(open('survive/dies/config.json')), load('survive/dies/ckpt.pt')
     assert config['max_iters'] == kept['config']['max_iters'] == kept['iter_num'] == 12
 
-
 def test_what_lies_beside_the_checkpoint_is_never_read(whole):
     """best.pt, config.json, mix.json and log.csv may be gone or changed: ckpt.pt is the run."""
     def train(*more):
@@ -254,7 +239,6 @@ def test_what_lies_beside_the_checkpoint_is_never_read(whole):
     assert differences(whole, 'survive/alone') == []
     assert json.load(open('survive/alone/mix.json'))['k'] == 2
 
-
 def test_weights_without_a_checkpoint_are_not_replaced_unasked(small, fails):
     """Whoever kept best.pt alone keeps it."""
     os.makedirs('survive/weights')
@@ -263,7 +247,6 @@ def test_weights_without_a_checkpoint_are_not_replaced_unasked(small, fails):
         said = fails('train.py', *ARGS, '--out_dir=survive/weights', *more)
         assert 'holds a run already (best.pt)' in said
     assert open('survive/weights/best.pt').read() == 'mine'
-
 
 def test_data_that_are_replaced_while_a_run_starts_are_not_mixed(copied, fails, monkeypatch):
     windows = sample_mix.eval_windows
@@ -274,7 +257,6 @@ def test_data_that_are_replaced_while_a_run_starts_are_not_mixed(copied, fails, 
     monkeypatch.setattr(sample_mix, 'eval_windows', replaced)
     assert 'data/small was replaced while it was read: start again' in fails(*COMMANDS['train'])
     assert not os.path.exists('out/new')
-
 
 def test_a_run_on_components_of_any_name_stays_in_its_folder(tmp_path, monkeypatch):
     """Three by themselves, and all together with a resume; log.csv has their names."""
@@ -299,7 +281,6 @@ def test_a_run_on_components_of_any_name_stays_in_its_folder(tmp_path, monkeypat
     log = rows(f'{folder}/log.csv')
     assert len(log) == 3 and all(float(log[2][f'val_xe_{label}']) > 0 for label in LABELS)
 
-
 @pytest.mark.parametrize('step, best, config, state', [
     (20, 20, {}, 'finished'), (21, 0, {'patience': 2}, 'finished'), (19, 0, {}, 'unfinished'),
     (19, 0, {'patience': 0}, 'unfinished'), (10, 0, {'patience': 2}, 'stopped early'),
@@ -309,12 +290,10 @@ def test_the_state_of_a_run_is_in_its_checkpoint(step, best, config, state):
     config = {'max_iters': 20, 'eval_interval': 5} | config
     assert run_state({'iter_num': step, 'best_iter': best, 'config': config}) == state
 
-
 # ---- what the machine refuses
 
 PREAMBLE = f'import os, signal, sys; sys.path.insert(0, {ROOT!r}); import configurator\n'
 NO_SPACE = 'standard output cannot be written (No space left on device)'
-
 
 @pytest.mark.parametrize('code, shell, status, says', [
     ('print(1)', '> /dev/full', 2, NO_SPACE),
@@ -349,7 +328,6 @@ def test_an_error_of_the_machine_is_one_line_and_a_bug_is_not(tmp_path, code, sh
         assert done.stderr.startswith(f'script.py: {says}' if says else '')
         assert done.stderr.count('\n') == (says > '')
 
-
 def test_memory_that_is_not_there_and_ctrl_c_while_torch_is_imported(small, tmp_path, fails):
     said = fails('train.py', *TRAIN, '--k=2', '--n_embd=1000000000000', '--n_head=1',
                  '--out_dir=large')
@@ -359,14 +337,12 @@ def test_memory_that_is_not_there_and_ctrl_c_while_torch_is_imported(small, tmp_
                           text=True, env=os.environ | {'PYTHONPATH': str(tmp_path)})
     assert (done.returncode, done.stderr) == (130, 'train.py: interrupted\n')
 
-
 def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(whole, fails, monkeypatch):
     def refuse(path, **more):
         raise PermissionError(13, 'Permission denied', path)
     monkeypatch.setattr(torch, 'load', refuse)
     said = fails('train.py', *ARGS, '--out_dir=survive/whole', '--init_from=resume')
     assert said == 'train.py: survive/whole/ckpt.pt: Permission denied'
-
 
 def test_a_signal_that_breaks_a_step_is_named_and_not_what_it_broke(small, monkeypatch, capsys):
     """Ctrl-C kills the compiler too, which torch.compile then complains of."""
@@ -384,14 +360,12 @@ def test_a_signal_that_breaks_a_step_is_named_and_not_what_it_broke(small, monke
     assert end.value.code == 128 + signal.SIGINT
     assert 'interrupted by SIGINT in step 1; survive/broken goes on' in capsys.readouterr().err
 
-
 def test_a_full_disk_under_stderr_takes_the_bar_and_not_the_run(whole):
     done = subprocess.run(
         f'{sys.executable} {ROOT}/train.py {" ".join(ARGS)} --out_dir=survive/no-bar 2> /dev/full',
         shell=True, capture_output=True, text=True)
     assert done.returncode == 0 and 'best val_xe' in done.stdout, done.stdout
     assert differences(whole, 'survive/no-bar') == []
-
 
 # ---- a gradient that is not finite
 
@@ -408,18 +382,15 @@ def test_a_gradient_that_is_not_finite_stops_the_run(small, fails):
     assert kept['iter_num'] < step
     assert all(x.isfinite().all() for x in kept['model'].values())
 
-
 # ---- files that are damaged
 
 BIN, TEST_BIN = 'data/small/a/train.bin', 'data/small/a/test.bin'
 IDX, META = 'data/small/a/train.idx.npy', 'data/small/meta.json'
 CKPT = 'out/run/ckpt.pt'
 
-
 def put(path, content):
     with open(path, 'wb') as f:
         f.write(content)
-
 
 def flip(path, *places):
     """Changes a bit of the bytes at these places."""
@@ -428,45 +399,37 @@ def flip(path, *places):
         raw[i] ^= 1
     put(path, raw)
 
-
 def change_meta(change, seal=False):
     """Changes meta.json; without a seal as an editor would, else as prepare.py would write it."""
     meta = json.load(open(META))
     change(meta)
     put(META, json.dumps(configurator.sealed(meta) if seal else meta).encode())
 
-
 def other_data():
     change_meta(lambda meta: meta.update(source='elsewhere'), seal=True)
-
 
 def change_checkpoint(change):
     saved = load(CKPT)
     change(saved)
     torch.save(saved, CKPT)
 
-
 def of_meta(**fields):
     """A row of DAMAGES: fields of meta.json with other values."""
     return 'train', 'is not what prepare.py wrote there', lambda: change_meta(
         lambda meta: meta.update(fields))
-
 
 def of_checkpoint(part='', **fields):
     """A row of DAMAGES: fields of a checkpoint, or of a part of it, with other values."""
     return 'resume', 'ckpt.pt is not a checkpoint of train.py', lambda: change_checkpoint(
         lambda saved: (saved[part] if part else saved).update(fields))
 
-
 def swap_offsets():
     x = np.load(IDX)
     np.save(IDX, np.concatenate((x[:1], x[1:-1][::-1], x[-1:])))
 
-
 class Malicious:
     def __reduce__(self):
         return os.system, ('touch harmed',)
-
 
 DAMAGES = {  # what: (the command that meets it, what it says, how it comes to be)
     'a .bin that was cut': (
@@ -539,7 +502,6 @@ COMMANDS = {
     'continue': ['sample_mix.py', *SMALL, '--components=a', '--from_run=out/run'],
 }
 
-
 @pytest.fixture
 def copied(small, tmp_path, monkeypatch):
     """Works on copies of the data set and of two runs."""
@@ -552,7 +514,6 @@ def copied(small, tmp_path, monkeypatch):
     shutil.copytree('survive/b.B', tmp_path / 'out/other')
     monkeypatch.chdir(tmp_path)
 
-
 @pytest.mark.parametrize('what', DAMAGES)
 def test_what_is_damaged_is_named_in_one_line(copied, fails, what):
     command, says, damage = DAMAGES[what]
@@ -560,7 +521,6 @@ def test_what_is_damaged_is_named_in_one_line(copied, fails, what):
     said = fails(*COMMANDS[command])
     assert says in said, said
     assert not os.path.exists('harmed') and not os.path.exists('out/new')
-
 
 # ---- several processes
 
@@ -581,7 +541,6 @@ def test_a_dead_process_ends_the_run_which_goes_on_with_another_number(whole):
     run('train.py', *args, '--init_from=resume', f'--max_iters={step + 20}')
     assert rows('survive/ranks/log.csv')[-1]['iter'] == str(step + 20)
 
-
 def test_sigterm_to_torchrun_saves_too(whole):
     log = 'survive/ranks/log.csv'
     shutil.rmtree('survive/ranks', ignore_errors=True)
@@ -594,7 +553,6 @@ def test_sigterm_to_torchrun_saves_too(whole):
     said, _ = torchrun.communicate(timeout=60)
     assert 'interrupted by SIGTERM after step' in said, said
     assert load('survive/ranks/ckpt.pt')['iter_num'] == int(rows(log)[-1]['iter']) > 0
-
 
 # ---- what log.csv and wandb say
 
@@ -610,7 +568,6 @@ def test_snapshots_and_early_stopping_are_in_the_log(small):
     assert [load(path)['iter_num'] for path in kept] == steps
     assert 'snapshot of step 1; snapshot of step 2; snapshot of step 4' in events
     run('eval_xe.py', '--runs=survive/early', '--ckpt=step-000004', '--results_dir=survive/r')
-
 
 class Wandb:
     """Stands in for the package: keeps what it is given, and fails at its third row."""
@@ -628,7 +585,6 @@ class Wandb:
     def finish(self):
         self.finished += 1
 
-
 def test_a_failure_of_wandb_does_not_stop_the_run(small, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'wandb', wandb := Wandb())
     run('train.py', *ARGS, '--wandb_log=True', '--out_dir=survive/wandb')
@@ -639,7 +595,6 @@ def test_a_failure_of_wandb_does_not_stop_the_run(small, monkeypatch, capsys):
         assert {key: str(x) for key, x in row.items()} == {key: r[key] for key in r if key in row}
     assert err.count('wandb.log failed, the run goes on without it: no network') == 1
     assert log[-1]['iter'] == '47'
-
 
 def test_the_real_wandb_offline(small, tmp_path, monkeypatch):
     pytest.importorskip('wandb')
@@ -652,7 +607,6 @@ def test_the_real_wandb_offline(small, tmp_path, monkeypatch):
     kept, val_xe = open(path, 'rb').read(), rows('survive/offline/log.csv')[-1]['val_xe']
     assert all(word.encode() in kept
                for word in ('n_embd', 'val_xe', 'tokens_per_second', val_xe[:12]))
-
 
 # ---- any value of any setting
 
@@ -674,7 +628,6 @@ SIZES = ('n_layer', 'n_head', 'n_embd', 'block_size', 'epochs', 'max_iters', 'nu
 # they write to other folders, compile for a minute, or go online
 ELSEWHERE = ('out_dir', 'results_dir', 'compile', 'wandb_log', 'dataset')
 
-
 @functools.cache
 def keys_of(script):
     """The keys that a script takes, as its --help lists them."""
@@ -682,10 +635,8 @@ def keys_of(script):
         run(script, '--help')
     return re.findall(r'^  --(\w+)=', out.getvalue(), re.MULTILINE)
 
-
 def test_the_keys_that_are_held_small_or_left_out_are_keys():
     assert {*SIZES, *ELSEWHERE} <= {key for script in FIXED for key in keys_of(script)}
-
 
 @settings(max_examples=int(os.environ.get('EXAMPLES', 12)), deadline=None,
           derandomize='EXAMPLES' not in os.environ, database=None,
@@ -705,7 +656,6 @@ def test_any_settings_start_or_end_in_one_line(whole, capsys, data):
         assert e.code in (0, 2) and len(said) == (e.code == 2), (key, value, err)
         assert 'Traceback' not in err, (key, value, err)
 
-
 # ---- --init_from=auto, and the number type of a resume
 
 def test_auto_starts_resumes_and_leaves_alone(whole, signalled, fails, capsys):
@@ -724,7 +674,6 @@ def test_auto_starts_resumes_and_leaves_alone(whole, signalled, fails, capsys):
     assert e.value.code == 0
     assert 'is done, after 47 of at most 47 steps' in capsys.readouterr().out
 
-
 def test_auto_leaves_a_run_that_stopped_early(small, capsys):
     args = [*ARGS, '--out_dir=survive/no-better', '--init_from=auto', '--patience=2',
             '--learning_rate=0', '--min_lr=0']  # nothing is ever better
@@ -737,7 +686,6 @@ def test_auto_leaves_a_run_that_stopped_early(small, capsys):
     assert e.value.code == 0 and 'survive/no-better is done' in capsys.readouterr().out
     with open('survive/no-better/log.csv') as f:
         assert f.read() == log
-
 
 def test_a_run_goes_on_in_the_number_type_that_it_began_in(small):
     args = [arg for arg in ARGS if not arg.startswith('--dtype')] + ['--out_dir=survive/dtype']

@@ -31,7 +31,6 @@ from sample_mix import held_windows, list_documents, read_meta
 
 SETTINGS = [*TRAIN, '--token_budget=800', '--max_iters=4', '--compile=False']
 
-
 def write_config(path, settings):
     """Writes a config file that sets what the arguments --key=value set."""
     def literal(value):
@@ -39,7 +38,6 @@ def write_config(path, settings):
     pairs = [arg[2:].split('=', 1) for arg in settings]
     with open(path, 'w') as f:
         f.writelines(f'{key} = {literal(value)}\n' for key, value in pairs)
-
 
 @pytest.fixture
 def project(small, tmp_path, monkeypatch):
@@ -52,13 +50,11 @@ def project(small, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
-
 def list_runs(*args):
     """Has sweep.py print its list."""
     with pytest.raises(SystemExit) as e:
         run('sweep.py', 'tiny.py', '--list=True', *args)
     assert not e.value.code
-
 
 @pytest.fixture
 def listed(project, capsys):
@@ -71,7 +67,6 @@ def listed(project, capsys):
         return [line[2:] for line in lines]
     return check
 
-
 def write_program(path, text):
     """Writes a shell script that can be run."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -79,11 +74,9 @@ def write_program(path, text):
         f.write('#!/bin/sh\n' + text)
     os.chmod(path, 0o755)
 
-
 def value_of(key, args):
     """The value that the last of the arguments --key=value gives to a key, or None."""
     return dict(arg[2:].split('=', 1) for arg in args if arg.startswith('--')).get(key)
-
 
 def test_a_sweep_lists_all_that_the_decomposition_needs(listed, capsys):
     lines = listed('--token_budget=0', '--k=1 2', '--seeds=0 1')
@@ -103,7 +96,6 @@ def test_a_sweep_lists_all_that_the_decomposition_needs(listed, capsys):
     assert sorted((row['k'], 'shuffle_components=True' in row['setting']) for row in whole) == [
         ('2', False), ('2', True)]
 
-
 def test_sets_are_the_runs_that_they_name_and_no_others(listed, capsys):
     a, b, c = sorted(read_meta('small')['components'])
     sets = f'{a},{b}; {b},{a} tag=True\n{c} token_budget=320;{a},{b} token_budget=320'
@@ -120,7 +112,6 @@ def test_sets_are_the_runs_that_they_name_and_no_others(listed, capsys):
         with pytest.raises(SystemExit) as e:
             run('sweep.py', 'tiny.py', '--list=True', f'--sets={wrong}')
         assert e.value.code == 2 and words in capsys.readouterr().err
-
 
 def test_what_a_mixture_lacks_is_what_the_sweep_would_train(listed, capsys):
     """The parts of M by parts_of, trained with M's command and their keys, are done in a sweep."""
@@ -148,7 +139,6 @@ def test_what_a_mixture_lacks_is_what_the_sweep_would_train(listed, capsys):
             trained.remove(os.path.basename(value_of('out_dir', args)))
     assert trained == set()
 
-
 def test_a_specialist_trained_by_hand_is_the_sweeps(listed, capsys):
     run('train.py', 'tiny.py', '--components=a')
     config = json.load(open('out/small-k1-s0-a-800tokens/config.json'))
@@ -157,7 +147,6 @@ def test_a_specialist_trained_by_hand_is_the_sweeps(listed, capsys):
     with pytest.raises(SystemExit) as e:
         run('train.py', *args)
     assert e.value.code == 0 and 'is done' in capsys.readouterr().out
-
 
 def test_a_sweep_hands_on_every_key_of_train(listed):
     quoted = "it's a name, with spaces"
@@ -171,13 +160,11 @@ def test_a_sweep_hands_on_every_key_of_train(listed):
     for args in listed('--k=2', *others):
         assert set(others) < set(args)
 
-
 def test_the_steps_follow_from_what_the_runs_are_given(listed):
     lines = listed('--token_budget=0', '--max_iters=0', '--k=2', '--seeds=0', '--control=0',
                    '--batch_size=4', '--epochs=3', '--gradient_accumulation_steps=2')
     budget = int(value_of('token_budget', lines[0]))
     assert {value_of('max_iters', args) for args in lines} == {str(3 * (budget // 16) // 8)}
-
 
 def test_defaults_edited_in_train_change_the_steps(project, listed, monkeypatch):
     write_config('tiny.py', [arg for arg in SETTINGS if not arg.startswith(
@@ -195,19 +182,17 @@ def test_defaults_edited_in_train_change_the_steps(project, listed, monkeypatch)
     assert {value_of('max_iters', args) for args in lines} == {str(40 * 640 // 64)}
     assert {value_of('token_budget', args) for args in lines} == {'10240', '5120'}
 
-
 @pytest.mark.parametrize('args, says', [
     (['--k= '], 'a list of whole numbers, such as 1 2 3'),
     (['--seeds=0 x'], 'a list of whole numbers, such as 1 2 3'),
-    (['--k=4'], 'there are 3 candidates (a,b.B,c)'),
+    (['--k=4'], 'at least 1, at most 3 (the candidates: a,b.B,c)'),
     (['--k=2', '--token_budget=50000'], 'the largest budget for these components is'),
     (['--k=2', '--shuffle_components=True'], 'shuffle_components of each run itself'),
-    (['--k=2', '--device=cuda:1'], 'CUDA_VISIBLE_DEVICES says which it may use'),
     (['--k=2', '--components=a,c'], 'components of each run itself'),
     (['--k=2', '--seed=1'], 'seed of each run itself: leave it out'),
     (['--k=2', '--max_iters=0', '--batch_size=800'], 'less than one step of 800'),
     (['--k=1', '--token_budget=15'], '2 epochs of 0 windows are less than one step'),
-    (['--k=1', '--block_size=0'], '--block_size=0: at least 2'),
+    (['--k=1', '--block_size=0'], '--block_size=0: at least 1'),
     (['--k=2', '--n_head=3'], 'does not divide into --n_head=3 heads'),
     (['--k=2', '--max_iters=-3'], '--max_iters=-3: at least 0'),
     (['--jobs=0'], '--jobs=0: at least 1'),
@@ -215,7 +200,6 @@ def test_defaults_edited_in_train_change_the_steps(project, listed, monkeypatch)
 ])
 def test_mistakes_end_in_one_line(project, fails, args, says):
     assert says in fails('sweep.py', 'tiny.py', *args)
-
 
 def test_a_specialist_that_does_not_fit_is_named(project, capsys):
     """Whatever the seed: components that hold less than the budget have a D_c, but no P_c."""
@@ -229,10 +213,8 @@ def test_a_specialist_that_does_not_fit_is_named(project, capsys):
             assert (f'{name}-11200tokens' in lines) == (tokens >= 11200)
             assert (f'{name} {tokens:,}' in err) == (tokens < 11200)
 
-
 NAMES = ['World News', 'R&D', "it's", '100%', 'a:b', 'a(b)', '[abc]', '$(touch pwned)',
          '`touch pwned`', '$\\bad$', 'C++', '../../../x', 'a/b', '--k=1', 'x' * 300, '数学']
-
 
 def test_a_shell_reads_the_very_arguments_whatever_the_names(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -260,7 +242,6 @@ def test_a_shell_reads_the_very_arguments_whatever_the_names(tmp_path, monkeypat
         assert os.path.dirname(value_of('out_dir', shlex.split(line))) == 'out'
     assert len({value_of('out_dir', shlex.split(line)) for line in lines}) == len(lines)
 
-
 def test_a_task_of_a_slurm_array_trains_the_run_of_its_line(project):
     """bash and sbatch's array read the very arguments that the sweep means."""
     lines = ['python train.py one', "python train.py '--wandb_project=it'\"'\"'s  mine' two"]
@@ -273,24 +254,19 @@ def test_a_task_of_a_slurm_array_trains_the_run_of_its_line(project):
                           capture_output=True, text=True)
     assert done.stdout.splitlines() == [f'<{word}>' for word in shlex.split(lines[1])[1:]]
 
-
 # ---- running it
 
-
 RUN = ['tiny.py', '--control=0', '--seeds=0', '--jobs=2']
-
 
 def begin(*args, output='sweep.txt'):
     """Starts `python sweep.py args` in the current folder, in a process of its own."""
     return start('sweep.py', *RUN, *args, output=output)
-
 
 def end(process, output='sweep.txt'):
     """Waits for begin's process; returns (its status, what it printed)."""
     process.join(200)
     with open(output) as f:
         return process.exitcode, f.read()
-
 
 def stand_in(monkeypatch, play):
     """Has play(words, env=.., stdout=..), which returns a status, stand in for the scripts that a
@@ -307,7 +283,6 @@ def stand_in(monkeypatch, play):
     monkeypatch.setattr(subprocess, 'Popen', begun)
     return started
 
-
 def play_here(words, stdout=None, **more):
     """Runs a script in this process, as `python words` would; returns its status."""
     out = stdout or sys.stdout
@@ -323,7 +298,6 @@ def play_here(words, stdout=None, **more):
             gc.collect()  # its lock goes
     return 0
 
-
 def runs_alive():
     """The processes that train in the current folder, as the kernel knows them."""
     alive = []
@@ -336,7 +310,6 @@ def runs_alive():
         except (OSError, IndexError):  # it has ended
             pass
     return alive
-
 
 def test_a_sweep_goes_on_past_a_failure_and_the_same_command_mends_it(project, fails, capsys,
                                                                       monkeypatch):
@@ -367,7 +340,6 @@ def test_a_sweep_goes_on_past_a_failure_and_the_same_command_mends_it(project, f
     for folder in (good, bad):
         assert torch.load(f'{folder}/ckpt.pt')['iter_num'] == 6
 
-
 def test_a_run_that_another_process_trains_is_left_to_it(listed, capsys, monkeypatch):
     args = ['--k=2', '--parts=False', '--seeds=0 1', '--max_iters=1000000']
     words, _ = listed(*args, '--control=0')
@@ -389,7 +361,6 @@ def test_a_run_that_another_process_trains_is_left_to_it(listed, capsys, monkeyp
     other.join()
     assert trained() == {'out/small-k2-s0', 'out/small-k2-s1-m1'}
 
-
 def test_no_run_goes_on_without_its_sweep(project):
     """A sweep is killed: its run gets one SIGTERM. At a second one it would not save."""
     process = begin('--k=2', '--parts=False', '--seeds=0', '--max_iters=1000000')
@@ -404,7 +375,6 @@ def test_no_run_goes_on_without_its_sweep(project):
     assert not runs_alive()
     with open('out/small-k2-s0.log') as f:
         assert 'interrupted by SIGTERM after step' in f.read()  # it has saved
-
 
 def test_a_sweep_that_is_killed_at_random_goes_on_bit_for_bit(listed):
     """The same command ends as its runs do by themselves. KILLS=20 kills it 20 times."""
@@ -437,7 +407,6 @@ def test_a_sweep_that_is_killed_at_random_goes_on_bit_for_bit(listed):
         for folder in undisturbed:
             assert equal(state(folder), undisturbed[folder]), folder
 
-
 def test_the_runs_have_the_number_type_of_those_that_are_there(project, monkeypatch):
     """Another machine would choose another, and runs of two types are not compared."""
     other, = {'bfloat16', 'float32'} - {choose_dtype('', 'cpu')[0]}
@@ -449,9 +418,7 @@ def test_the_runs_have_the_number_type_of_those_that_are_there(project, monkeypa
     assert [value_of('out_dir', words) for words in ours] == ['out/small-k2-s1-m1']
     assert value_of('dtype', ours[0]) == other
 
-
 # ---- what runs lack
-
 
 def list_parts(capsys, *args):
     """The arguments of each run that --parts_of lists."""
@@ -460,7 +427,6 @@ def list_parts(capsys, *args):
         run('sweep.py', '--list=True', *args)
     assert not e.value.code
     return [shlex.split(line)[2:] for line in capsys.readouterr().out.splitlines()]
-
 
 def test_what_a_run_lacks_is_trained_and_evaluated_with_it(project, capsys, monkeypatch):
     """Settings that no config file has; a part that is begun, in a folder of another name."""
@@ -490,7 +456,6 @@ def test_what_a_run_lacks_is_trained_and_evaluated_with_it(project, capsys, monk
     assert row['k'] == '2' and row['delta_xe'] and row['transfer'] and row['ambiguity']
     assert list_parts(capsys, '--parts_of=out/*/') == []
 
-
 def test_runs_of_several_settings_lack_parts_of_their_own(project, capsys):
     """A part that two of them lack is trained once."""
     for more in (['--out_dir=out/one'], ['--out_dir=out/tagged', '--tag=True'],
@@ -504,7 +469,6 @@ def test_runs_of_several_settings_lack_parts_of_their_own(project, capsys):
         ('8', '1600', 1, False)] * 2 + [('8', '800', 1, False)] * 2 + [('8', '800', 3, True)]
     assert len({value_of('out_dir', args) for args in lines}) == len(lines)
 
-
 @pytest.mark.parametrize('args, says', [
     (['--n_layer=6'], 'n_layer of each run itself: leave it out'),  # train.py's default too
     (['tiny.py'], 'of each run itself: leave it out'),
@@ -516,7 +480,6 @@ def test_keys_that_the_runs_have_themselves_are_refused(project, fails, args, sa
     run('train.py', 'tiny.py', '--k=2', '--out_dir=out/wider')
     assert says in fails('sweep.py', '--parts_of=out/wider', *args)
 
-
 def test_what_a_run_of_other_code_lacks_is_not_trained_in_vain(project, capsys, monkeypatch, fails):
     run('train.py', 'tiny.py', '--k=2', '--out_dir=out/wider')
     code = checkpoint.read_code()
@@ -525,9 +488,7 @@ def test_what_a_run_of_other_code_lacks_is_not_trained_in_vain(project, capsys, 
     assert 'out/wider is of other code' in fails('sweep.py', '--parts_of=out/wider')
     assert len(list_parts(capsys, '--parts_of=out/wider', '--any_code=True')) == 5
 
-
 # ---- the machine, and make
-
 
 @pytest.mark.parametrize('visible, device, gpus', [
     (None, '', ['0', '1']), ('1,MIG-c', 'cuda', ['1', 'MIG-c']), ('1', 'cpu', [''])])
@@ -540,16 +501,13 @@ def test_the_gpus_are_those_that_may_be_used(monkeypatch, visible, device, gpus)
     monkeypatch.setitem(sweep.settings, 'device', device)
     assert sweep.list_gpus() == gpus
 
-
 def test_make_sweep_hands_its_variables_on(project):
     words = make('-n', 'sweep', 'PYTHON=python', 'CONFIG=tiny.py', 'K=1 2', 'SEEDS=0 1', '-j3')
     assert shlex.split(words.stdout) == ['python', 'sweep.py', 'tiny.py', '--k=1 2', '--seeds=0 1',
                                          '--jobs=3']
 
-
 def make(*args):
     return subprocess.run(['make', '--no-print-directory', *args], capture_output=True, text=True)
-
 
 def test_make_alone_lists_its_targets_and_knows_its_variables(project):
     with open('Makefile') as f:
@@ -561,7 +519,6 @@ def test_make_alone_lists_its_targets_and_knows_its_variables(project):
         made = make('-n', 'sweep', wrong)
         assert made.returncode == 2 and f'{wrong}: no such variable, there are' in made.stderr
         assert len(made.stderr.splitlines()) == 1
-
 
 # ---- odd environments, budgets and GPUs
 
@@ -579,11 +536,9 @@ def test_a_run_has_a_number_of_threads_whatever_the_environment_says(monkeypatch
     assert {seen[0][name] for name in ('OMP_NUM_THREADS', 'TORCHINDUCTOR_COMPILE_THREADS')} == {
         '3' if value == '3' else '4'}
 
-
 def test_a_name_in_marks_may_have_a_semicolon_in_sets():
     assert re.split(sweep.BETWEEN_SETS, '"a;b",c; d\n"e\nf" tag=True;g') == [
         '"a;b",c', ' d', '"e\nf" tag=True', 'g']
-
 
 def test_a_budget_that_a_k_cannot_use_is_named_with_those_that_it_can(listed, capsys):
     for budget, says in ((16 * 31, 'as they can of a multiple of 96'), (16 * 30, '')):
@@ -591,7 +546,6 @@ def test_a_budget_that_a_k_cannot_use_is_named_with_those_that_it_can(listed, ca
         list_runs('--k=1 2 3', '--seeds=0', '--control=0', f'--token_budget={budget}')
         err = capsys.readouterr().err
         assert says in err and ('can use all' in err) == bool(says)
-
 
 def test_a_gpu_whose_run_ends_without_a_step_gets_no_other(project, monkeypatch, capsys):
     """

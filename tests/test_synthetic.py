@@ -21,10 +21,8 @@ from runs import parts_of
 COINS4 = [coin(p) for p in np.linspace(0.05, 0.95, 4)]
 MESS3_X = (0.05, 0.15, 0.30, 0.45)
 
-
 def all_words(vocab, length):
     return np.array(list(itertools.product(range(vocab), repeat=length)))
-
 
 def exact_xe(processes, words):
     """The expected Bayes loss at each position of a uniform mixture, over every word there is."""
@@ -32,7 +30,6 @@ def exact_xe(processes, words):
     weight = np.exp(-losses.sum(2)).mean(0)  # P(word)
     assert weight.sum() == pytest.approx(1)
     return weight @ np.where(weight[:, None] > 0, mixture_losses(losses), 0)
-
 
 def test_forward_algorithm_equals_the_sum_over_all_paths():
     process, words = mess3(0.15), all_words(3, 4)
@@ -42,7 +39,6 @@ def test_forward_algorithm_equals_the_sum_over_all_paths():
                 * math.prod(process[v, i, j] for v, i, j in zip(word, path, path[1:]))
                 for path in paths)
         assert math.exp(-loss) == pytest.approx(p)
-
 
 def test_mixture_of_coins():
     """The values are sums over all words, worked out apart from this code."""
@@ -55,7 +51,6 @@ def test_mixture_of_coins():
     assert np.mean([entropy_rate(p)[0] for p in COINS4]) == pytest.approx(0.422981, abs=6e-7)
     assert entropy_rate(coin(0.05))[0] == pytest.approx(0.198515, abs=6e-7)
 
-
 def coins4_losses(n):
     """The component losses (4, n + 1, n) of words with 0 .. n ones at the end, and the probability
     (n + 1,) of that many ones.
@@ -66,7 +61,6 @@ def coins4_losses(n):
     weight = scipy.stats.binom.pmf(m, n, p).mean(0)
     return np.stack([component_losses(c, words) for c in COINS4]), weight
 
-
 @pytest.mark.parametrize('n, ambiguity', [(16, 1.13437), (64, 1.37544), (256, 1.38629)])
 def test_ambiguity_of_coins_sums_to_ln_4(n, ambiguity):
     """A window's loss does not depend on the order of tosses: one word for each number of ones."""
@@ -74,13 +68,11 @@ def test_ambiguity_of_coins_sums_to_ln_4(n, ambiguity):
     total = weight @ mixture_losses(losses).sum(1) - n * 0.4229810
     assert total == pytest.approx(ambiguity, abs=6e-5) and total <= math.log(4)
 
-
 def test_coins_at_a_late_position():
     """XE at position 63 is what the total grows by from 63 to 64 tokens."""
     before, after = (weight @ mixture_losses(losses).sum(1)
                      for losses, weight in (coins4_losses(63), coins4_losses(64)))
     assert after - before == pytest.approx(0.423616, abs=6e-7)
-
 
 def test_golden_mean_even_and_z1r():
     built = build_processes('golden_mean,even,z1r', 16, 0)
@@ -97,7 +89,6 @@ def test_golden_mean_even_and_z1r():
         zeros = np.flatnonzero(doc == 0)
         assert not ((np.diff(zeros) - 1) % 2).any()
 
-
 @pytest.mark.parametrize('x, rate', [
     (0.05, 0.79346), (0.15, 0.99019), (0.30, 1.09506), (0.45, 1.04812)])
 def test_entropy_rate_of_mess3(x, rate):
@@ -105,7 +96,6 @@ def test_entropy_rate_of_mess3(x, rate):
     estimate, se = entropy_rate(mess3(x), docs)
     assert 0 < se < 0.002 and abs(estimate - rate) < 3 * se + 1e-4
     assert unigram_xe([mess3(x)]) == pytest.approx(math.log(3))
-
 
 def test_markov_is_uniform_then_at_its_rate_for_ever():
     process = markov(16, np.random.default_rng(0))
@@ -116,7 +106,6 @@ def test_markov_is_uniform_then_at_its_rate_for_ever():
     small = markov(8, np.random.default_rng(0))
     expected = [math.log(8)] + [1.75 * math.log(2)] * 3
     np.testing.assert_allclose(exact_xe([small], all_words(8, 4)), expected, atol=1e-9)
-
 
 @pytest.mark.parametrize('processes, vocab, length', [
     (COINS4, 2, 10), ([mess3(x) for x in MESS3_X], 3, 6),
@@ -137,7 +126,6 @@ def test_the_price_of_not_knowing_is_mutual_information(processes, vocab, length
     np.testing.assert_allclose(gap, -np.diff(left), atol=1e-12)
     assert (gap > -1e-12).all() and gap.sum() <= math.log(K)
 
-
 def test_a_prior_is_bayes_rule_by_hand():
     """A coin of 3/4 and one of 1/4 with prior 3 : 1, then 1 : 1: P(1) = 10/16 at first."""
     losses = np.stack([component_losses(coin(p), np.array([[1, 0]])) for p in (0.75, 0.25)])
@@ -146,7 +134,6 @@ def test_a_prior_is_bayes_rule_by_hand():
     np.testing.assert_allclose(mixture_losses(losses, [0.75, 0.25])[0],
                                [-math.log(first), -math.log(second)])
     np.testing.assert_allclose(mixture_losses(losses, [0.5, 0.5]), mixture_losses(losses))
-
 
 def test_samples_follow_their_process():
     process = mess3(0.15)
@@ -158,7 +145,6 @@ def test_samples_follow_their_process():
         share = np.bincount(docs[:, start] * 3 + docs[:, start + 1], minlength=9) / 2000
         np.testing.assert_allclose(share, expected, atol=4 * np.sqrt(0.25 / 2000))
 
-
 def test_what_a_process_cannot_emit_costs_it_everything_and_the_mixture_nothing():
     golden, fair = build_processes('golden_mean', 16, 0)['golden_mean'], coin(0.5)
     words = np.array([[1, 0, 0, 1, 1]])  # two 0s in a row
@@ -167,10 +153,8 @@ def test_what_a_process_cannot_emit_costs_it_everything_and_the_mixture_nothing(
     np.testing.assert_allclose(mixture_losses(losses)[0, 3:], math.log(2))
     assert np.isinf(mixture_losses(losses[:1])[0, 2:]).all()
 
-
 def test_position_bins_double():
     assert log_bins(17).tolist() == [0, 1, 2, 2, 3, 3, 3, 3] + [4] * 8 + [5]
-
 
 @pytest.mark.parametrize('args, says', [
     (['--processes=dice:4'], "cannot make 'dice:4': choose from coins:N"),
@@ -197,7 +181,6 @@ def test_a_mistake_in_a_process_writes_nothing(tmp_path, monkeypatch, fails, arg
     assert says in fails('prepare.py', '--source=synthetic', '--dataset=bad', *args)
     assert not os.path.exists('data')
 
-
 def test_a_rounded_process_is_normalised(tmp_path):
     """Else the missing mass of a float32 row goes to a symbol that cannot occur, and its Bayes loss
     is infinite.
@@ -207,21 +190,17 @@ def test_a_rounded_process_is_normalised(tmp_path):
     process = build_processes(f'{tmp_path}/rounded.npy', 16, 0)['rounded']
     np.testing.assert_allclose(process.sum((0, 2)), 1, atol=1e-15)
 
-
 def test_transient_states_are_no_second_component():
     process = edges((0, 0, 1, 1.0), (1, 1, 1, 0.5), (0, 1, 1, 0.5))
     np.testing.assert_allclose(stationary(process), [0, 1], atol=1e-12)
-
 
 def load_config(name):
     with open(f'out/{name}/config.json') as f:
         return json.load(f)
 
-
 def read_rows(name):
     with open(f'results/{name}.csv', newline='') as f:
         return list(csv.DictReader(f))
-
 
 @pytest.fixture
 def synthetic(tmp_path, monkeypatch):
@@ -239,7 +218,6 @@ def synthetic(tmp_path, monkeypatch):
         return read_rows('xe_by_position'), read_rows('xe_vs_k')
     return check
 
-
 def test_coins_reach_bayes(synthetic):
     """Coins K = 4: within .01 nats of the exact optimum on average, and in every bin."""
     by_position, vs_k = synthetic('coins:4', 4, '--n_embd=32', '--block_size=64',
@@ -253,7 +231,6 @@ def test_coins_reach_bayes(synthetic):
     assert float(vs_k[0]['excess']) == pytest.approx(excess.mean(), abs=1e-4)
     assert float(vs_k[0]['unigram_xe']) == pytest.approx(math.log(2))
 
-
 def test_markov_reaches_its_rate(synthetic):
     by_position, _ = synthetic('markov:1', 1, '--n_embd=64', '--block_size=32',
                                f'--token_budget={32 * 32 * 150}', '--learning_rate=1e-2')
@@ -262,7 +239,6 @@ def test_markov_reaches_its_rate(synthetic):
     assert xe[0] == pytest.approx(math.log(8), abs=0.05)
     assert np.mean(np.array(xe[1:]) - np.array(bayes[1:])) < 0.02  # on the same windows
     assert np.mean(xe[1:]) == pytest.approx(1.75 * math.log(2), abs=0.02)
-
 
 def test_the_parts_of_delta_xe(tmp_path, monkeypatch, capsys):
     """Trains a mixture of two chains, then what it is compared with. The parts add up to ΔXE in the

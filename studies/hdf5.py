@@ -27,7 +27,6 @@ def open_hdf5(source):
     splits = {file: split_of(file) for file in files if file.endswith(('.hdf5', '.h5'))}
     return by_split(source, files, splits.get, lambda file: read_hdf5(os.path.join(path, file)))
 
-
 def read_hdf5(path):
     """Yields the documents of a file: the chunks of one category and number, in the file's order.
     The file is held whole."""
@@ -46,11 +45,9 @@ def read_hdf5(path):
     except (OSError, KeyError, ValueError, AttributeError, TypeError) as e:
         fail_on_source(path, e, also=f' (as many rows of {", ".join(ARRAYS)} are needed)')
 
-
 def to_tokens(docs):
     """Returns the tokens of documents as open_hdf5 has them."""
     return [np.frombuffer(doc, dtype='<u2') for doc in docs]
-
 
 def tokenizer_of(source, staging, name):
     """Returns (name, tokenizers.Tokenizer, number of tokens, BOS id) of the tokenizer.json that
@@ -64,7 +61,6 @@ def tokenizer_of(source, staging, name):
         fail(f'--source={source} has the token {largest}; --tokenizer={name} has {n_vocab}')
     return name, tok, n_vocab, bos_id
 
-
 def byte_counter(tok):
     """Returns a function from a document, as open_hdf5 has it, to the bytes of its text by a
     tokenizers.Tokenizer, or where tok is None to its number of tokens."""
@@ -72,7 +68,6 @@ def byte_counter(tok):
         ids = np.frombuffer(doc, dtype='<u2').tolist()
         return len(tok.decode(ids, skip_special_tokens=False).encode() if tok else ids)
     return count_bytes
-
 
 # ---- writing -----------------------------------------------------------------
 
