@@ -97,6 +97,7 @@ lint: $(INSTALLED)
 
 torture: $(INSTALLED)
 	KILLS=200 EXAMPLES=2000 $(PYTHON) -m pytest -q tests/test_survive.py
+	KILLS=20 $(PYTHON) -m pytest -q tests/test_sweep.py -k killed_at_random
 
 bench: $(INSTALLED)
 	$(PYTHON) tests/bench.py

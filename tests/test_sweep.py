@@ -376,6 +376,7 @@ def test_no_run_goes_on_without_its_sweep(project):
     with open('out/small-k2-s0.log') as f:
         assert 'interrupted by SIGTERM after step' in f.read()  # it has saved
 
+@pytest.mark.skipif('KILLS' not in os.environ, reason='a minute: .ci/run and `make torture` set it')
 def test_a_sweep_that_is_killed_at_random_goes_on_bit_for_bit(listed):
     """The same command ends as its runs do by themselves. KILLS=20 kills it 20 times."""
     kills, rng = int(os.environ.get('KILLS', 1)), random.Random(0)
