@@ -9,7 +9,7 @@
 # make known-answer   how near training comes to the exact answer, on three families of processes,
 #                     and whether that is near enough
 # make bench          speeds and memory on this machine
-# make torture        a run killed at 200 random moments, 2,000 random settings; some 20 minutes
+# make torture        a run killed at 200 random moments, a sweep at 20, 2,000 random settings
 
 PYTHON ?= .venv/bin/python
 CONFIG ?= config/cpu.py

@@ -30,7 +30,8 @@ VARIES_IN_A_SETTING = {'k', 'components', 'candidates', 'mix_seed', 'seed'}
 # What keys of train.py must be: (the rule, whether a value keeps it, keys).
 RULES = (
     ('at least 1', lambda x: x >= 1, 'n_layer n_head n_embd batch_size gradient_accumulation_steps'
-     ' block_size epochs eval_interval log_interval'),
+     ' epochs eval_interval log_interval'),
+    ('at least 2', lambda x: x >= 2, 'block_size'),
     ('at least 0', lambda x: x >= 0, 'max_iters token_budget val_windows_per_component seed'
      ' patience learning_rate min_lr weight_decay grad_clip warmup_iters lr_decay_iters'),
     ('at least 0 and below 1', lambda x: 0 <= x < 1, 'dropout beta1 beta2'),

@@ -181,7 +181,8 @@ def is_master():
 def say(message, by_all=False):
     """Prints a line on stderr; a progress bar makes way for it. Of several processes one does."""
     if by_all or is_master():
-        line = f'{os.path.basename(sys.argv[0])}: {" ".join(map(str.strip, message.splitlines()))}'
+        lines = filter(None, map(str.strip, message.splitlines()))
+        line = f'{os.path.basename(sys.argv[0])}: {" ".join(lines)}'
         bars = sys.modules.get('tqdm')
         bars.tqdm.write(line, file=sys.stderr) if bars else print(line, file=sys.stderr)
 

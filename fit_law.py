@@ -168,7 +168,7 @@ def law_rows(table, gaps, xe, measured):
 # ---- constants ---------------------------------------------------------------
 
 def jackknife(values):
-    """Returns a standard error from n values, each without one component (Tukey 1958): (n, ..)."""
+    """Returns a standard error from values (n, ..), each without one component (Tukey 1958)."""
     n = len(values)
     return np.sqrt((n - 1) / n * ((values - np.mean(values, 0))**2).sum(0))
 

@@ -24,14 +24,14 @@ def find_ranks():
 def choose_device(device=''):
     """Returns the device asked for, or the best there is: 'cpu', 'mps', or 'cuda:0' with its
     number, which becomes the current one: of several processes that of LOCAL_RANK, or the only one
-    in sight. Fails where it is not here, and where torch cannot use a GPU that is not hidden."""
+    in sight. Fails where it is not here, or torch cannot use the GPU, unless asked for cpu."""
     has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     is_hidden = os.environ.get('CUDA_VISIBLE_DEVICES', '0') in ('', '-1')
     if device[:4] in ('', 'cuda') and not (has_cuda or is_hidden) and (
             glob.glob('/proc/driver/nvidia/gpus/*') or glob.glob('/dev/nvidia[0-9]*')):
         kind = f'for CUDA {torch.version.cuda}' if torch.version.cuda else 'without CUDA'
-        fail(f'there is an NVIDIA GPU here that torch {torch.__version__}, built {kind}, cannot'
-             ' use: update the driver (nvidia-smi shows it; CUDA 13 needs 580), or install the'
+        fail(f'torch {torch.__version__}, built {kind}, cannot use the NVIDIA GPU that is here:'
+             ' update the driver (CUDA 13 needs 580 or newer; nvidia-smi shows it), or install the'
              ' torch that fits it from pytorch.org, or go on without the GPU: --device=cpu')
     kinds = ['cuda'] * has_cuda + ['mps'] * has_mps + ['cpu']  # the best first
     kind, _, number = (device or kinds[0]).partition(':')

@@ -9,8 +9,7 @@ data/<dataset>/<component>/<split>.bin, <split>.idx.npy and meta.json.
     python prepare.py config/demo.py       # eight Markov chains, whose exact XE is known
 
 Documents of a source of text (sources.py) are staged on disk, a tokenizer is trained on train, and
-they are encoded: a few megabytes at a time, and some 120 bytes for each document. docs/outputs.md
-(Sources and tokenizers) has what is read, and how.
+they are encoded: a few megabytes at a time, and 120 bytes a document. docs/outputs.md has more.
 """
 # -----------------------------------------------------------------------------
 source = 'ccdv/arxiv-classification'  # a data set on the hub, a local folder or file, or synthetic

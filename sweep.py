@@ -9,9 +9,9 @@ shuffled documents too, the control.
     python sweep.py --parts_of=out/wider --jobs=2    # what a run of yours is compared with
     python sweep.py config/cpu.py --list=True    # prints the runs' commands, for a shell or sbatch
 
-It hands keys of train.py on to every run, but for those that each run has a value of its own of.
-Steps and number type are the same for all, seed and mix_seed of a run are one number. What a run
-prints goes to out/<run>.log.
+It takes train.py's keys and hands them on, but for those of which each run has its own value. Steps
+and number type are the same for all; a run's seed and mix_seed are one number. What a run prints
+goes to out/<run>.log.
 
 With --sets the runs are those alone, for each seed: components with commas between, and what else
 tells a run apart, of token_budget, shares, tag, shuffle_components and constant_per_component. A

@@ -192,7 +192,8 @@ def test_defaults_edited_in_train_change_the_steps(project, listed, monkeypatch)
     (['--k=2', '--seed=1'], 'seed of each run itself: leave it out'),
     (['--k=2', '--max_iters=0', '--batch_size=800'], 'less than one step of 800'),
     (['--k=1', '--token_budget=15'], '2 epochs of 0 windows are less than one step'),
-    (['--k=1', '--block_size=0'], '--block_size=0: at least 1'),
+    (['--k=1', '--block_size=0'], '--block_size=0: at least 2'),
+    (['--k=1', '--block_size=1', '--token_budget=90'], '--block_size=1: at least 2'),
     (['--k=2', '--n_head=3'], 'does not divide into --n_head=3 heads'),
     (['--k=2', '--max_iters=-3'], '--max_iters=-3: at least 0'),
     (['--jobs=0'], '--jobs=0: at least 1'),
@@ -492,7 +493,8 @@ def test_what_a_run_of_other_code_lacks_is_not_trained_in_vain(project, capsys, 
 # ---- the machine, and make
 
 @pytest.mark.parametrize('visible, device, gpus', [
-    (None, '', ['0', '1']), ('1,MIG-c', 'cuda', ['1', 'MIG-c']), ('1', 'cpu', [''])])
+    (None, '', ['0', '1']), ('1,MIG-c', 'cuda', ['1', 'MIG-c']), ('1', 'cpu', ['']),
+    ('0,1', 'cuda:1', [''])])
 def test_the_gpus_are_those_that_may_be_used(monkeypatch, visible, device, gpus):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
