@@ -16,6 +16,8 @@ setting() {  # name, keys
 }
 setting set-epochs4 --epochs=4 --patience=0
 setting set-width64 --max_iters=7200 --n_embd=64
+setting set-width256 --max_iters=7200 --n_embd=256 --n_head=4
+setting set-lr2e-3 --max_iters=7200 --learning_rate=2e-3
 
 python sweep.py config/cpu.py --dataset=programs --candidates= --token_budget=84000 --k=2 \
     --seeds=0 --jobs=2 --results_dir=results/programs-runs --sets='
