@@ -138,7 +138,7 @@ def label_k_axis(ax, ks, label, zero=True):
 
 def draw_by_position(title, tables):
     """XE, ΔXE and the excess against context position. Returns the figure."""
-    fig, axes = panels(title, 'bands: 95%, all positions at once, documents resampled', tables)
+    fig, axes = panels(title, 'bands: 95%, simultaneous over positions, of other documents', tables)
     for quantity, ax in axes.items():
         draw_curves(ax, tables['curves'], quantity, PANELS[quantity][1])
     return fig
