@@ -9,7 +9,7 @@ data/<dataset>/<component>/<split>.bin, <split>.idx.npy and meta.json.
     python prepare.py config/demo.py       # eight Markov chains, whose exact XE is known
 
 Documents of a source of text (sources.py) are staged on disk, a tokenizer is trained on train, and
-they are encoded: a few megabytes at a time, and 120 bytes a document. docs/outputs.md has more.
+they are encoded, with some megabytes and 120 bytes a document held. docs/outputs.md has more.
 """
 # -----------------------------------------------------------------------------
 source = 'ccdv/arxiv-classification'  # a data set on the hub, a local folder or file, or synthetic

@@ -10,7 +10,7 @@ How a budget becomes windows, with T = block_size: a component with the share h 
 1 / K unless `shares` says otherwise, gives n = floor(h token_budget / T) windows. A document of L
 tokens holds floor(L / T) windows. Documents are drawn without replacement, in an order fixed by
 mix_seed and component alone, until they hold n, and the last one is cut. So what a component gives
-at a smaller share is a prefix of what it gives at a larger one: the K sets of a seed are nested.
+at a smaller share is a prefix of what it gives at a larger one: sets of one mix_seed are nested.
 """
 # -----------------------------------------------------------------------------
 # what is shown; the mixture has train.py's keys
