@@ -12,7 +12,7 @@ all components. The last is what is tried; with no mixture in it nothing is. In 
     exp(-D_c(S) / amplitude) = sum over j in S of weight_j worth_cj
     plain      weight_j = h_j, the share of j, as fit_law.py has it
     stretched  weight_j = h_j^power / sum over i in S of h_i^power: the same in equal shares
-    saturated  weight_j = most (1 - exp(-h_j / most)) for the others, h_c for c: each tires by itself
+    saturated  weight_j = most (1 - exp(-h_j / most)) of each other one, and h_c of c
 
 Prints for each form, by line and by soft minimum, the constants (least squares, every component of
 a mixture weighs the same) and the mean absolute error of the fit; then the number of components
@@ -73,7 +73,8 @@ if __name__ == '__main__':
                               (0.4, *start, *more)).x
             error = pd.Series(predict(form, worth, tried, [*x]) - measured)
             of_share = error.groupby(own.round(4)).mean()
-            found.append({'worth': worth, 'form': form, 'constants': ' '.join(f'{c:.3f}' for c in x),
+            found.append({'worth': worth, 'form': form,
+                          'constants': ' '.join(f'{c:.3f}' for c in x),
                           'mae of fit': abs(predict(form, worth, of_all, [*x]) - D).mean(),
                           'n': len(error), 'mae': error.abs().mean(),
                           **{f'{h:.3g}': mean for h, mean in of_share.items()}})
