@@ -32,14 +32,14 @@ from configurator import fail
 from fit_law import cost, law_rows, measure, read_results
 from studies.amplitudes import WORTHS
 
-def weigh(form, rows, x):
-    """Returns the weight (N, C) of each component, of law_rows' rows; x is the form's constant."""
+def weigh(form, rows, constant=None):
+    """Returns the weight (N, C) of each component, of law_rows' rows, by the form's constant."""
     h = rows['share']
     if form == 'stretched':
-        powers = np.where(h > 0, h, np.nan)**x  # 0^0 is no share
-        return np.nan_to_num(powers / np.nansum(powers, 1, keepdims=True))
+        powers = np.where(h > 0, h**constant, 0)  # 0^0 is no share
+        return powers / powers.sum(1, keepdims=True)
     if form == 'saturated':
-        return np.where(rows['is_own'], h, x * (1 - np.exp(-h / x)))
+        return np.where(rows['is_own'], h, constant * (1 - np.exp(-h / constant)))
     return h
 
 STARTS = {'plain': (), 'stretched': (1.3,), 'saturated': (1,)}  # of a form's constant
@@ -48,8 +48,8 @@ def predict(form, worth, rows, x):
     """Returns D (N,) in nats of law_rows' rows. Constants are the amplitude, those of the worth and
     the form's."""
     n = len(WORTHS[worth][1]) + 1
-    weights = weigh(form, rows, *x[n:] or [None])
-    return cost(rows | {'share': weights}, x[0], WORTHS[worth][0](rows['gap'], *x[1:n]))
+    weighed = rows | {'share': weigh(form, rows, *x[n:])}
+    return cost(weighed, x[0], WORTHS[worth][0](rows['gap'], *x[1:n]))
 
 def read(patterns):
     """Returns law_rows' rows of the mixtures of the largest budget there is, D (N,) in nats, and
@@ -59,23 +59,26 @@ def read(patterns):
     found = law_rows(table, gaps, xe, table)
     return found, table['measured'].to_numpy(), (found['share'] * found['is_own']).sum(1)
 
-if __name__ == '__main__':
-    if len(sys.argv) < 3:
-        fail('name the files of mixtures to fit, of each seed, and last those to try')
-    groups = [read(patterns) for patterns in sys.argv[1:]]
-    *fitted, (tried, measured, own) = groups
-    of_all = {key: np.concatenate([rows[key] for rows, *_ in fitted]) for key in tried}
-    D = np.concatenate([values for _, values, _ in fitted])
+def compare(fitted, tried):
+    """Returns a DataFrame with a row for each worth and form: the constants that fit all of
+    `fitted`, a list of what read returns, best, and how they forecast `tried`, another."""
+    of_all = {key: np.concatenate([rows[key] for rows, *_ in fitted]) for key in tried[0]}
+    D = np.concatenate([measured for _, measured, _ in fitted])
+    rows, measured, own = tried
     found = []
     for worth, (_, start) in WORTHS.items():
         for form, more in STARTS.items():
-            x = least_squares(lambda x: predict(form, worth, of_all, [*x]) - D,
-                              (0.4, *start, *more)).x
-            error = pd.Series(predict(form, worth, tried, [*x]) - measured)
-            of_share = error.groupby(own.round(4)).mean()
+            fit = least_squares(lambda x: predict(form, worth, of_all, x) - D,
+                                (0.4, *start, *more))
+            error = pd.Series(predict(form, worth, rows, fit.x) - measured)
             found.append({'worth': worth, 'form': form,
-                          'constants': ' '.join(f'{c:.3f}' for c in x),
-                          'mae of fit': abs(predict(form, worth, of_all, [*x]) - D).mean(),
-                          'n': len(error), 'mae': error.abs().mean(),
-                          **{f'{h:.3g}': mean for h, mean in of_share.items()}})
-    print(pd.DataFrame(found).to_string(index=False, float_format='{:.4f}'.format))
+                          'constants': ' '.join(f'{x:.3f}' for x in fit.x),
+                          'mae of fit': abs(fit.fun).mean(), 'n': len(error),
+                          'mae': error.abs().mean(), **error.groupby(own.round(4)).mean()})
+    return pd.DataFrame(found)
+
+if __name__ == '__main__':
+    if len(sys.argv) < 3:
+        fail('name the files of mixtures to fit, of each seed, and last those to try')
+    *fitted, tried = [read(patterns) for patterns in sys.argv[1:]]
+    print(compare(fitted, tried).to_string(index=False, float_format='{:.4f}'.format))

@@ -9,7 +9,7 @@ import pytest
 
 from curves import Curve, cluster_bootstrap, log_bins
 from processes import build_processes, component_losses, sample_process
-from studies import budgets, efficiency, manpages, parts, programs, settings
+from studies import budgets, efficiency, manpages, parts, programs, settings, shares
 from studies.amplitudes import compare
 from studies.decay import fit_columns, fit_decay, fold_means, holm, p_values
 from studies.known_answer import summarise
@@ -233,6 +233,23 @@ def test_a_settings_constants_are_found_and_its_forecast_is_scored():
     assert found['amplitude'] == pytest.approx((0.35, 0), abs=1e-6)
     for name, x in (('amplitude', 0.35), ('level', 0.7), ('slope', 0.4)):
         assert found[f'{name} of three'] == pytest.approx((x, 0), abs=1e-5)
+
+def test_the_form_that_made_the_costs_forecasts_other_shares():
+    """Weights h^1.6 over their sum, c's own 1, the others' exp(-gap / .9): found, and no other."""
+    rng = np.random.default_rng(0)
+    def made(h):  # what each of the components pays of whom the others are, and h (N, C) is given
+        n, is_own = len(h), np.eye(h.shape[1], dtype=bool)[rng.integers(0, h.shape[1], len(h))]
+        gap = np.where(is_own, 0, rng.uniform(0.3, 2, h.shape))
+        weights = h**1.6 / (h**1.6).sum(1, keepdims=True)
+        D = -0.5 * np.log((weights * np.exp(-gap / 0.9)).sum(1))
+        return {'share': h, 'is_own': is_own, 'gap': gap, 'xe': np.ones(n)}, D, h[is_own]
+    equal, unequal = made(np.full((40, 3), 1 / 3)), made(rng.dirichlet([2, 2, 2], 60))
+    found = shares.compare([equal, unequal], made(rng.dirichlet([1, 2, 3], 50)))
+    found = found.set_index(['form', 'worth'])
+    assert found['constants']['stretched', 'soft minimum'] == '0.500 0.900 1.600'
+    assert found['mae']['stretched', 'soft minimum'] < 1e-5
+    assert found['mae'].drop(('stretched', 'soft minimum')).min() > 0.01
+    assert found['mae of fit']['plain', 'soft minimum'] > 0.01
 
 def test_a_manual_page_becomes_text_without_troff(monkeypatch):
     page = ('.TH LS 1\n.SH NAAM\nls \\- toon de \\fBinhoud\\fP\n.PP\n.BR ls (1)\n'
