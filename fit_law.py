@@ -14,7 +14,7 @@ the share of j in the mixture S, 1 / K unless shares say otherwise, the law is, 
 
 Its three constants are fitted to the mixtures in the results, or taken from another fit: then
 specialists suffice, evaluated on all components. LAWS has this law, others and rivals; add yours.
-In unequal shares it was wrong: what gave an eighth paid .12 nats more. The amplitude of another fit
+In unequal shares it was wrong: what gave an eighth paid .1 nats more. The amplitude of another fit
 is taken in proportion to the mean XE of the specialists, as it goes with the budget.
 
 Intervals are 90%: of a run, from the law's error in the fit; of constants and means, from the
@@ -81,10 +81,10 @@ LAWS = {  # {name: (law, where the search for its constants starts)}
     # two constants, and no exception for c itself: D is a soft minimum of gaps
     'soft minimum': (lambda rows, amplitude, scale: cost(
         rows, amplitude, np.exp(-rows['gap'] / scale)), (0.5, 1.2)),
-    # one constant: what a token is worth is read off pairs
     'pairs': (lambda rows, amplitude: cost(
         rows, amplitude, 2 * np.exp(-rows['pair'] / amplitude) - 1), (0.4,)),
-    # rivals that know nothing of the others; in equal shares c's own is 1 / K
+    # rivals that do not know who the others are; in equal shares c's own is 1 / K
+    'one worth': (lambda rows, amplitude, worth: cost(rows, amplitude, worth), (0.4, 0.3)),
     'a ln K': (lambda rows, a: -a * np.log((rows['share'] * rows['is_own']).sum(1)), (0.15,)),
     'power of K': (lambda rows, power: rows['xe'] * (
         (rows['share'] * rows['is_own']).sum(1)**-power - 1), (0.03,))}
