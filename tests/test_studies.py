@@ -12,6 +12,7 @@ from processes import build_processes, component_losses, sample_process
 from studies import budgets, efficiency, manpages, parts, programs, settings, shares
 from studies.amplitudes import compare
 from studies.decay import fit_columns, fit_decay, fold_means, holm, p_values
+from studies.doubling import doublings
 from studies.known_answer import summarise
 from studies.manpages import documents
 from studies.positions import bin_means, costs_by_position, held_out_errors, shape
@@ -250,6 +251,22 @@ def test_the_form_that_made_the_costs_forecasts_other_shares():
     assert found['mae']['stretched', 'soft minimum'] < 1e-5
     assert found['mae'].drop(('stretched', 'soft minimum')).min() > 0.01
     assert found['mae of fit']['plain', 'soft minimum'] > 0.01
+
+def test_doubling_needs_no_specialist_and_is_a_mean_over_seeds():
+    """All four cost .1 and .3 more than pairs in one seed, .4 in the other."""
+    pairs = [('a', 'b'), ('c', 'd')]
+    xe = {(0, 2): [3, 4, 5, 6], (0, 4): [3.1, 4.3, 5.1, 6.3], (1, 2): [3, 4, 5, 6],
+          (1, 4): [3.4, 4.4, 5.4, 6.4]}
+    rows = [(tuple((name, 1 / K) for name in (S if K == 2 else 'abcd')), 96, c, seed, seed, value)
+            for (seed, K), values in xe.items() for c, value in zip('abcd', values)
+            for S in pairs if c in S]
+    unequal = ((('a', 0.25), ('b', 0.75)), 96, 'a', 0, 0, 9.0)
+    columns = 'mixture tokens component seed mix_seed xe'.split()
+    found = doublings(pd.DataFrame([*rows, unequal], columns=columns)).to_numpy().tolist()
+    assert [row[:3] for row in found] == [[2, 0, 4], [2, 1, 4], [2, '', 2]]
+    assert [row[3] for row in found] == pytest.approx([0.2, 0.4, 0.3])
+    # .1 .3 .1 .3 have a standard deviation of .1155, .2 and .4 a t-interval of 12.706 x .1
+    assert [row[4] for row in found] == pytest.approx([0.0577, 0, 1.2706], abs=1e-4)
 
 def test_a_manual_page_becomes_text_without_troff(monkeypatch):
     page = ('.TH LS 1\n.SH NAAM\nls \\- toon de \\fBinhoud\\fP\n.PP\n.BR ls (1)\n'

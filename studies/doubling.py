@@ -1,0 +1,46 @@
+"""What do twice as many components cost? By seed, without a specialist.
+
+    python studies/doubling.py 'studies/law/k32-[01].csv.gz,studies/law/large.csv.gz'
+
+The files are eval_xe.py's, patterns with commas between, of mixtures in equal shares on the largest
+budget there is. XE_c of the mixture of 2 K that holds c less that of the mixture of K that does, in
+nats: XE_c(P_c) stands in both ΔXE, and cancels. Prints for each K and seed the mean over the
+components that have both, and its standard error over them; those of one seed share documents,
+weights and models, so the last row of each K has the mean over seeds with its t-interval of 95%.
+"""
+import os
+import sys
+
+import pandas as pd
+import scipy.stats
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from configurator import fail
+from fit_law import read_results
+
+def doublings(rows):
+    """Returns, of read_results' rows, a DataFrame with K, seed (mean over seeds: ''), the number of
+    components (of seeds), the mean and the half width of its interval, in nats."""
+    rows = rows[rows['tokens'] == rows['tokens'].max()]
+    rows = rows[[len({h for _, h in S}) == 1 and c in dict(S)
+                 for S, c in zip(rows['mixture'], rows['component'])]]
+    xe = rows.assign(K=rows['mixture'].map(len)).pivot_table(
+        'xe', ['seed', 'mix_seed', 'component'], 'K')
+    found = []
+    for K in xe:
+        if K == 1 or 2 * K not in xe:
+            continue
+        cost = (xe[2 * K] - xe[K]).dropna().groupby('seed')
+        means = cost.mean()
+        found += [(K, int(seed), n, mean, se) for seed, n, mean, se in zip(
+            means.index, cost.size(), means, cost.sem())]
+        if len(means) > 1:
+            half = scipy.stats.t.ppf(0.975, len(means) - 1) * means.sem()
+            found.append((K, '', len(means), means.mean(), half))
+    return pd.DataFrame(found, columns=['K', 'seed', 'n', 'from K to 2 K', '+-'])
+
+if __name__ == '__main__':
+    if len(sys.argv) != 2:
+        fail('name the files of mixtures, in one argument')
+    print(doublings(read_results(sys.argv[1])).to_string(index=False, float_format='{:.4f}'.format))
