@@ -1,8 +1,9 @@
 #!/bin/sh
-# The runs of 2026-11-29 (LOG.md) behind set-*.csv.gz, programs*.csv.gz and
-# efficiency-by-position.csv.gz, on two cores: ten to twenty minutes a setting, three quarters of
-# an hour width 256, half an hour the programs, a minute or two each run on chains. The data:
-# config/arxiv32.py and studies/programs.py say how, and
+# The runs of 2026-11-29 (LOG.md) behind set-*.csv.gz, large.csv.gz, shares-0.csv.gz,
+# programs*.csv.gz and efficiency-by-position.csv.gz, on two cores: ten to twenty minutes a setting,
+# three quarters of an hour width 256, seven minutes a seed of large, fifteen minutes the shares,
+# half an hour the programs, a minute or two each run on chains. The data: config/arxiv32.py and
+# studies/programs.py say how, and
 #     python prepare.py config/demo.py --dataset=demo16 --processes=markov:16
 export OMP_NUM_THREADS=1
 five=cs.DS,cs.NE,cs.PL,math.AC,math.ST
@@ -18,6 +19,28 @@ setting set-epochs4 --epochs=4 --patience=0
 setting set-width64 --max_iters=7200 --n_embd=64
 setting set-width256 --max_iters=7200 --n_embd=256 --n_head=4
 setting set-lr2e-3 --max_iters=7200 --learning_rate=2e-3
+setting set-lr5e-4 --max_iters=7200 --learning_rate=5e-4 --eval_interval=100
+setting set-layers4 --max_iters=7200 --n_layer=4
+setting set-window200 --max_iters=7200 --block_size=200 --batch_size=8
+setting set-window50 --max_iters=7200 --block_size=50 --batch_size=32
+
+for seed in 2 3 4 5; do  # large.csv.gz: the two sets of 16 of config/dealt.py, and the 32
+    python sweep.py config/cpu.py config/arxiv32.py --k='16 32' --seeds=$seed config/dealt.py \
+        --jobs=2 --out_dir=out/large --results_dir=results/large-runs
+done
+python eval_xe.py --runs='out/large/*' --windows_per_component=256 --results_dir=results/large
+
+python sweep.py config/cpu.py config/arxiv32.py --k=2 --seeds=0 --jobs=2 --out_dir=out/shares \
+    --results_dir=results/shares-runs --sets='
+    math.ST,stat.ME shares=7,1; q-bio.NC,cs.RO shares=7,1; cs.CE,cs.GT shares=1,7;
+    cs.SY,cs.SI shares=1,7; cs.PL,cs.HC shares=3,1; stat.AP,cs.NE shares=3,1;
+    math.CA,cs.DC shares=1,3; nlin.CD,cs.CR shares=1,3;
+    math.QA,cs.CG,math.RT,physics.plasm-ph shares=5,1,1,1;
+    math.LO,math.AC,physics.bio-ph,cs.SE shares=5,1,1,1;
+    cs.LO,cond-mat.quant-gas,cs.DB,math.GR shares=5,1,1,1;
+    math.ST,stat.ME,q-bio.NC,cs.RO,cs.CE,cs.GT,cs.SY,cs.SI shares=3,3,3,3,1,1,1,1;
+    cs.PL,cs.HC,stat.AP,cs.NE,math.CA,cs.DC,nlin.CD,cs.CR shares=3,3,3,3,1,1,1,1'
+python eval_xe.py --runs='out/shares/*' --windows_per_component=256 --results_dir=results/shares
 
 python sweep.py config/cpu.py --dataset=programs --candidates= --token_budget=84000 --k=2 \
     --seeds=0 --jobs=2 --results_dir=results/programs-runs --sets='
