@@ -1,5 +1,6 @@
 """The mixture: exact budgets, nested sets, every window once an epoch, none across documents."""
 import os
+import shutil
 import types
 
 import numpy as np
@@ -226,16 +227,18 @@ def test_what_cannot_be_read_is_told_from_what_is_damaged(small, monkeypatch, fa
     monkeypatch.setattr(np, 'load', fail_to_load)
     assert says in fails('sample_mix.py', *SMALL)
 
-def test_a_missing_data_set_is_named_with_those_there_and_what_makes_it(small, tmp_path, fails):
+def test_a_missing_data_set_is_named_with_those_there_and_what_makes_it(
+        prepared, tmp_path, monkeypatch, fails):
+    shutil.copytree(f'{prepared}/data/small', tmp_path / 'data' / 'small')  # and no other is there
+    monkeypatch.chdir(tmp_path)
     (tmp_path / 'mine.py').write_text("dataset = 'smal'\nvocab_size = 300\nn_layer = 1\n")
-    mine = f'{tmp_path}/mine.py'
     for script in ('sample_mix.py', 'sweep.py'):
-        assert fails(script, mine, '--token_budget=800', '--candidates=') == (
+        assert fails(script, 'mine.py', '--token_budget=800', '--candidates=') == (
             f'{script}: data/smal is not a prepared data set (data/ has small; did you mean'
             ' small?): run python prepare.py first, with the same config files (looked in'
             f' {os.getcwd()})')
-    os.chdir(tmp_path)
-    assert 'a prepared data set (data/ has none): run python' in fails('sample_mix.py', mine)
+    shutil.rmtree('data')
+    assert 'a prepared data set (data/ has none): run python' in fails('sample_mix.py', 'mine.py')
 
 def test_the_table_names_the_largest_budgets(small):
     meta = read_meta('small')
