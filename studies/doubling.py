@@ -2,9 +2,9 @@
 
     python studies/doubling.py 'studies/law/k32-[01].csv.gz,studies/law/large.csv.gz'
 
-The files are eval_xe.py's, patterns with commas between, of mixtures in equal shares on the largest
-budget there is. XE_c of the mixture of 2 K that holds c less that of the mixture of K that does, in
-nats: XE_c(P_c) stands in both ΔXE, and cancels. Prints for each K and seed the mean over the
+The files are eval_xe.py's, patterns with commas between; mixtures in equal shares count, those of
+the largest budget. XE_c of the mixture of 2 K that holds c less that of the mixture of K that does,
+in nats: XE_c(P_c) stands in both ΔXE, and cancels. Prints for each K and seed the mean over the
 components that have both, and its standard error over them; those of one seed share documents,
 weights and models, so the last row of each K has the mean over seeds with its t-interval of 95%.
 """
@@ -20,25 +20,28 @@ from configurator import fail
 from fit_law import read_results
 
 def doublings(rows):
-    """Returns, of read_results' rows, a DataFrame with K, seed (mean over seeds: ''), the number of
-    components (of seeds), the mean and the half width of its interval, in nats."""
-    rows = rows[rows['tokens'] == rows['tokens'].max()]
-    rows = rows[[len({h for _, h in S}) == 1 and c in dict(S)
+    """Returns, of read_results' rows, a DataFrame with K, seed and mix_seed (of their mean: ''),
+    the number of components (of seeds), the mean and its standard error (the half width of its
+    interval), in nats. Fails where no mixture is twice another."""
+    rows = rows[[len(S) > 1 and len({h for _, h in S}) == 1 and c in dict(S)
                  for S, c in zip(rows['mixture'], rows['component'])]]
+    rows = rows[rows['tokens'] == rows['tokens'].max()]
     xe = rows.assign(K=rows['mixture'].map(len)).pivot_table(
         'xe', ['seed', 'mix_seed', 'component'], 'K')
     found = []
     for K in xe:
-        if K == 1 or 2 * K not in xe:
+        if 2 * K not in xe:
             continue
-        cost = (xe[2 * K] - xe[K]).dropna().groupby('seed')
+        cost = (xe[2 * K] - xe[K]).dropna().groupby(['seed', 'mix_seed'])
         means = cost.mean()
-        found += [(K, int(seed), n, mean, se) for seed, n, mean, se in zip(
+        found += [(K, *map(int, seeds), n, mean, se) for seeds, n, mean, se in zip(
             means.index, cost.size(), means, cost.sem())]
         if len(means) > 1:
             half = scipy.stats.t.ppf(0.975, len(means) - 1) * means.sem()
-            found.append((K, '', len(means), means.mean(), half))
-    return pd.DataFrame(found, columns=['K', 'seed', 'n', 'from K to 2 K', '+-'])
+            found.append((K, '', '', len(means), means.mean(), half))
+    if not found:
+        fail('no component is in mixtures of K and of 2 K, in equal shares and of the same seeds')
+    return pd.DataFrame(found, columns='K,seed,mix_seed,n,from K to 2 K,+-'.split(','))
 
 if __name__ == '__main__':
     if len(sys.argv) != 2:

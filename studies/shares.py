@@ -7,7 +7,7 @@ tried on others.
         'studies/law/shares-0.csv.gz,studies/law/k32-cross-0.csv.gz'
 
 Each argument is eval_xe.py's files of one seed: mixtures, and specialists that were evaluated on
-all components. The last is what is tried; with no mixture in it nothing is. In the law
+all components. The last is what is tried. In the law
 
     exp(-D_c(S) / amplitude) = sum over j in S of weight_j worth_cj
     plain      weight_j = h_j, the share of j, as fit_law.py has it
@@ -52,11 +52,16 @@ def predict(form, worth, rows, x):
     return cost(weighed, x[0], WORTHS[worth][0](rows['gap'], *x[1:n]))
 
 def read(patterns):
-    """Returns law_rows' rows of the mixtures of the largest budget there is, D (N,) in nats, and
-    the share (N,) that the component which pays gives."""
+    """Returns law_rows' rows of the mixtures of their largest budget, D (N,) in nats, and the share
+    (N,) that the component which pays gives. Fails without them or their specialists' losses."""
     rows = read_results(patterns)
-    gaps, xe, table = measure(rows[rows['tokens'] == rows['tokens'].max()])
+    budgets = rows['tokens'][rows['mixture'].map(len) > 1]
+    gaps, xe, table = measure(rows[rows['tokens'] == budgets.max()])
+    if not len(table) or not {c for S in table['mixture'] for c, _ in S} <= {*gaps}:
+        fail(f'{patterns}: mixtures are wanted, and the specialist of each of their components')
     found = law_rows(table, gaps, xe, table)
+    if np.isnan(found['gap'][(found['share'] > 0)]).any():
+        fail(f'{patterns}: evaluate the specialists by eval_xe.py --eval_components=all')
     return found, table['measured'].to_numpy(), (found['share'] * found['is_own']).sum(1)
 
 def compare(fitted, tried):

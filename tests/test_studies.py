@@ -261,12 +261,13 @@ def test_doubling_needs_no_specialist_and_is_a_mean_over_seeds():
             for (seed, K), values in xe.items() for c, value in zip('abcd', values)
             for S in pairs if c in S]
     unequal = ((('a', 0.25), ('b', 0.75)), 96, 'a', 0, 0, 9.0)
+    alone = ((('a', 1.0),), 384, 'a', 0, 0, 2.0)  # of a larger budget, which does not count
     columns = 'mixture tokens component seed mix_seed xe'.split()
-    found = doublings(pd.DataFrame([*rows, unequal], columns=columns)).to_numpy().tolist()
-    assert [row[:3] for row in found] == [[2, 0, 4], [2, 1, 4], [2, '', 2]]
-    assert [row[3] for row in found] == pytest.approx([0.2, 0.4, 0.3])
+    found = doublings(pd.DataFrame([*rows, unequal, alone], columns=columns)).to_numpy().tolist()
+    assert [row[:4] for row in found] == [[2, 0, 0, 4], [2, 1, 1, 4], [2, '', '', 2]]
+    assert [row[4] for row in found] == pytest.approx([0.2, 0.4, 0.3])
     # .1 .3 .1 .3 have a standard deviation of .1155, .2 and .4 a t-interval of 12.706 x .1
-    assert [row[4] for row in found] == pytest.approx([0.0577, 0, 1.2706], abs=1e-4)
+    assert [row[5] for row in found] == pytest.approx([0.0577, 0, 1.2706], abs=1e-4)
 
 def test_a_manual_page_becomes_text_without_troff(monkeypatch):
     page = ('.TH LS 1\n.SH NAAM\nls \\- toon de \\fBinhoud\\fP\n.PP\n.BR ls (1)\n'
