@@ -36,9 +36,10 @@ def over_components(values, table):
     means = values.groupby(table['component']).mean()
     return means.mean(), means.sem()
 
-def scores(table, first):
-    """Returns {column: (mean, standard error)} in nats of costs' rows of a setting, and of those of
-    the first one: XE, D, how `ratio` forecasts D, and how it did so less than there."""
+def scores(table, in_shares, first):
+    """Returns {column: (mean, standard error)} in nats of costs' rows of a setting, of those with
+    the slope in shares of XE, and of those of the first one: XE, D, how `ratio` forecasts D, how it
+    did so less than there, and how it does with the slope in shares."""
     def error(rows):
         return predict('ratio', [RATIO], rows) - rows['D']
     found = {'XE of P_c': over_components(table['xe'], table)}
@@ -48,8 +49,10 @@ def scores(table, first):
             first.assign(of_first=error(first))[[*keys, 'of_first']], on=keys)
         found |= {f'D at {K}': over_components(rows['D'], rows),
                   f'error at {K}': over_components(error(rows), rows),
-                  f'less first {K}': over_components(paired['error'] - paired['of_first'], paired)}
-    return found | {'mae': (error(table).abs().mean(), np.nan)}
+                  f'less first {K}': over_components(paired['error'] - paired['of_first'], paired),
+                  f'in shares {K}': over_components(error(in_shares).loc[rows.index], rows)}
+    return found | {'mae': (error(table).abs().mean(), np.nan),
+                    'mae in shares': (error(in_shares).abs().mean(), np.nan)}
 
 def constants(rows, table):
     """Returns {column: (a constant, its standard error)} of read_results' rows of one setting, and
@@ -69,16 +72,19 @@ def constants(rows, table):
 if __name__ == '__main__':
     if len(sys.argv) < 3 or not sys.argv[1].isdigit():
         fail('name the tokens of an epoch, then the files of each setting')
-    level_and_slope = read_constants(f'{ROOT}/studies/law/constants-32.csv', 1)[LAW].loc[
+    level, slope = read_constants(f'{ROOT}/studies/law/constants-32.csv', 1)[LAW].loc[
         '', CONSTANTS[1:]]
-    tables, fitted = {}, {}
+    tables, in_shares, fitted = {}, {}, {}
     for patterns in sys.argv[2:]:
         rows = read_results(patterns)
         rows = rows[rows['tokens'] == int(sys.argv[1])]
-        tables[patterns] = costs(rows, *level_and_slope)
+        tables[patterns] = costs(rows, level, slope)
+        share = tables[sys.argv[2]]['xe'].mean() / tables[patterns]['xe'].mean()
+        in_shares[patterns] = costs(rows, level, slope * share)
         fitted[patterns] = constants(rows, tables[patterns])
     first = tables[sys.argv[2]]
-    scored = {patterns: scores(table, first) for patterns, table in tables.items()}
+    scored = {patterns: scores(table, in_shares[patterns], first)
+              for patterns, table in tables.items()}
     for title, of_each in (('nats a token, with standard errors', scored),
                            ('constants, with standard errors', fitted)):
         shown = pd.DataFrame({name: {key: f'{x:.4f}' + f' ± {se:.4f}' * (not np.isnan(se))
