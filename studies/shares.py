@@ -1,5 +1,5 @@
-"""What do components pay in unequal shares? Two forms beside the law, fitted to some mixtures and
-tried on others.
+"""What do components pay in unequal shares? Forms beside the law, fitted to some mixtures and tried
+on others.
 
     python studies/shares.py 'studies/law/k32-0.csv.gz,studies/law/k32-cross-0.csv.gz' \\
         'studies/law/k32-1.csv.gz,studies/law/k32-cross-1.csv.gz' \\
@@ -10,9 +10,12 @@ Each argument is eval_xe.py's files of one seed: mixtures, and specialists that 
 all components. The last is what is tried. In the law
 
     exp(-D_c(S) / amplitude) = sum over j in S of weight_j worth_cj
-    plain      weight_j = h_j, the share of j, as fit_law.py has it
+    plain      weight_j = h_j, the share of j
     stretched  weight_j = h_j^power / sum over i in S of h_i^power: the same in equal shares
     saturated  weight_j = most (1 - exp(-h_j / most)) of each other one, and h_c of c
+    geometric  weight_j = h_c^(1 - power) h_j^power
+    ratio      weight_j = h_j, the gap in worth_cj times (2 h_j / (h_c + h_j))^power
+    root       the same with a power of 1/2, which is no constant
 
 Prints for each form, by line and by soft minimum, the constants (least squares, every component of
 a mixture weighs the same) and the mean absolute error of the fit; then the number of components
@@ -32,24 +35,30 @@ from configurator import fail
 from fit_law import cost, law_rows, measure, read_results
 from studies.amplitudes import WORTHS
 
-def weigh(form, rows, constant=None):
-    """Returns the weight (N, C) of each component, of law_rows' rows, by the form's constant."""
-    h = rows['share']
-    if form == 'stretched':
-        powers = np.where(h > 0, h**constant, 0)  # 0^0 is no share
-        return powers / powers.sum(1, keepdims=True)
+def weigh(form, rows, constant=0.5):
+    """Returns (weight of each component, gap in nats), both (N, C), of law_rows' rows, by the
+    form's constant."""
+    h, gap = rows['share'], rows['gap']
+    own = (h * rows['is_own']).sum(1, keepdims=True)
+    if form in ('stretched', 'geometric'):
+        powers = np.power(h, constant, where=h > 0, out=np.zeros_like(h))  # 0^-1 is no share
+        return powers * (own**(1 - constant) if form == 'geometric'
+                         else 1 / powers.sum(1, keepdims=True)), gap
     if form == 'saturated':
-        return np.where(rows['is_own'], h, constant * (1 - np.exp(-h / constant)))
-    return h
+        return np.where(rows['is_own'], h, constant * (1 - np.exp(-h / constant))), gap
+    if form in ('ratio', 'root'):
+        gap = gap * (2 * h / (own + h))**constant
+    return h, gap
 
-STARTS = {'plain': (), 'stretched': (1.3,), 'saturated': (1,)}  # of a form's constant
+STARTS = {'plain': (), 'stretched': (1.3,), 'saturated': (1,), 'geometric': (0.8,),
+          'ratio': (0.4,), 'root': ()}  # of a form's constant
 
 def predict(form, worth, rows, x):
     """Returns D (N,) in nats of law_rows' rows. Constants are the amplitude, those of the worth and
     the form's."""
     n = len(WORTHS[worth][1]) + 1
-    weighed = rows | {'share': weigh(form, rows, *x[n:])}
-    return cost(weighed, x[0], WORTHS[worth][0](rows['gap'], *x[1:n]))
+    weights, gap = weigh(form, rows, *x[n:])
+    return cost(rows | {'share': weights}, x[0], WORTHS[worth][0](gap, *x[1:n]))
 
 def read(patterns):
     """Returns law_rows' rows of the mixtures of their largest budget, D (N,) in nats, and the share
