@@ -34,9 +34,15 @@ def others(h, c):
     return np.delete(h, c, axis=1)
 
 def nats(limit, scale, worth, h, c):
-    """fit_law.py's law in shares: limit - amplitude ln(sum of h_j worth_j), the own one's worth 1;
-    the amplitude by its logarithm."""
-    return limit - np.exp(scale) * np.log(np.maximum(h[:, c] + others(h, c) @ worth, 1e-6))
+    """fit_law.py's law in shares: limit - amplitude ln(sum of h_j worth_j), the own one's worth 1,
+    those of others (6,) or (n, 6); the amplitude by its logarithm."""
+    total = h[:, c] + (others(h, c) * worth).sum(1)
+    return limit - np.exp(scale) * np.log(np.maximum(total, 1e-6))
+
+def by_ratio(worth, h, c):
+    """What tokens of the others are worth (n, 6) in shares h, from their worth (6,) in equal ones:
+    the gap, minus its logarithm, counts times (2 h_j / (h_c + h_j))^(1/2) (studies/shares.py)."""
+    return np.maximum(worth, 1e-6)**np.sqrt(2 * others(h, c) / (others(h, c) + h[:, [c]]))
 
 def stretched(h, exponent):
     """The shares in proportion to h^exponent, (n, 7); the exponent by its logarithm."""
@@ -59,6 +65,8 @@ LAWS = {
         p[0], p[1], h[:, c] + others(h, c)**np.exp(p[3:9]) @ p[9:], p[2])),
     'in nats, one amplitude each': (
         'fl' + 6 * 'w', lambda p, h, c: nats(p[0], p[1], p[2:], h, c)),
+    'in nats, worths by the ratio of shares': (
+        'fl' + 6 * 'w', lambda p, h, c: nats(p[0], p[1], by_ratio(p[2:], h, c), h, c)),
     'in nats, shares stretched': (
         'flg' + 6 * 'w', lambda p, h, c: nats(p[0], p[1], p[3:], stretched(h, p[2]), c)),
     'exponential in the shares (Ye et al.)': (
