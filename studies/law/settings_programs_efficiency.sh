@@ -22,6 +22,7 @@ setting set-lr2e-3 --max_iters=7200 --learning_rate=2e-3
 setting set-lr5e-4 --max_iters=7200 --learning_rate=5e-4 --eval_interval=100
 setting set-layers4 --max_iters=7200 --n_layer=4
 setting set-window200 --max_iters=7200 --block_size=200 --batch_size=8
+setting set-dropout --max_iters=7200 --dropout=.1
 setting set-window50 --max_iters=7200 --block_size=50 --batch_size=32
 
 for seed in 2 3 4 5; do  # large.csv.gz: the two sets of 16 of config/dealt.py, and the 32
