@@ -26,7 +26,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from configurator import fail
 
-SPLITS = 5
+SPLITS, STARTS = 5, 24
 
 def power(limit, scale, tokens, alpha):
     """limit + scale x tokens^-alpha; scale and alpha by their logarithms, so that both are > 0."""
@@ -116,14 +116,14 @@ def read(path):
 
 @np.errstate(all='ignore')  # where a search goes astray
 def fit(law, h, loss, c, rng):
-    """Returns the parameters of a law, a pair of laws_of, with the least squared error of 84 / C
-    searches from random starts: 12 of seven domains, 4 of 17."""
+    """Returns the parameters of a law, a pair of laws_of, with the least squared error of `STARTS`
+    searches from random starts."""
     kinds, function = law
     draw = {'f': lambda: loss.min() - rng.uniform(0, 1), 'l': lambda: rng.normal(-1, 1),
             'w': lambda: rng.uniform(0, 0.5), 'g': lambda: rng.normal(0, 0.3),
             's': lambda: rng.uniform(-1, 1)}
     fits = [least_squares(lambda p: function(p, h, c) - loss, [draw[kind]() for kind in kinds],
-                          x_scale='jac', max_nfev=400) for _ in range(84 // h.shape[1])]
+                          x_scale='jac', max_nfev=400) for _ in range(STARTS)]
     return min(fits, key=lambda found: found.cost).x
 
 if __name__ == '__main__':
