@@ -9,7 +9,7 @@ import pytest
 
 from curves import Curve, cluster_bootstrap, log_bins
 from processes import build_processes, component_losses, sample_process
-from studies import budgets, efficiency, manpages, parts, programs, settings, shares
+from studies import budgets, efficiency, manpages, parts, programs, public_runs, settings, shares
 from studies.amplitudes import compare
 from studies.decay import fit_columns, fit_decay, fold_means, holm, p_values
 from studies.doubling import doublings
@@ -218,16 +218,17 @@ def test_a_settings_constants_are_found_and_its_forecast_is_scored():
     (rows, xe), (first, _) = (costs_made(a * np.linspace(3.5, 4.5, 5))
                               for a in (1 / 12, settings.RATIO))
     table, first = (budgets.costs(x, 0.7, 0.4) for x in (rows, first))
-    found = settings.scores(table, first)
+    found = settings.scores(table, table.assign(unit=2 * table['unit']), first)
     too_high = 12 * settings.RATIO - 1
     for K in (2, 5):
         of_K = table[table['K'] == K].groupby('component')['D'].mean()
         assert found[f'D at {K}'] == pytest.approx((of_K.mean(), of_K.sem()))
         for error in (f'error at {K}', f'less first {K}'):  # where it is none
             assert found[error] == pytest.approx((too_high * of_K.mean(), too_high * of_K.sem()))
+        assert found[f'in shares {K}'][0] == pytest.approx((2 * too_high + 1) * of_K.mean())
     assert found['mae'][0] == pytest.approx(too_high * table['D'].mean())
     assert found['XE of P_c'] == pytest.approx((4.0, np.std(xe, ddof=1) / math.sqrt(5)))
-    assert settings.scores(first, first)['mae'][0] < 1e-9
+    assert settings.scores(first, first, first)['mae'][0] < 1e-9
     assert settings.constants(rows, table)['amplitude / XE'] == pytest.approx((1 / 12, 0), abs=1e-6)
     rows, _ = costs_made([0.35] * 5)
     found = settings.constants(rows, budgets.costs(rows, 0.7, 0.4))
@@ -235,22 +236,53 @@ def test_a_settings_constants_are_found_and_its_forecast_is_scored():
     for name, x in (('amplitude', 0.35), ('level', 0.7), ('slope', 0.4)):
         assert found[f'{name} of three'] == pytest.approx((x, 0), abs=1e-5)
 
-def test_the_form_that_made_the_costs_forecasts_other_shares():
-    """Weights h^1.6 over their sum, c's own 1, the others' exp(-gap / .9): found, and no other."""
+@pytest.mark.parametrize('form, constants', [
+    ('stretched', '0.500 0.900 1.600'), ('geometric', '0.500 0.900 0.700'),
+    ('ratio', '0.500 0.900 0.800'), ('root', '0.500 0.900')])
+def test_the_form_that_made_the_costs_forecasts_other_shares(form, constants):
+    """The worth of c's own is 1, of others exp(-gap / .9): the form is found, and no other."""
     rng = np.random.default_rng(0)
     def made(h):  # what each of the components pays of whom the others are, and h (N, C) is given
         n, is_own = len(h), np.eye(h.shape[1], dtype=bool)[rng.integers(0, h.shape[1], len(h))]
-        gap = np.where(is_own, 0, rng.uniform(0.3, 2, h.shape))
-        weights = h**1.6 / (h**1.6).sum(1, keepdims=True)
-        D = -0.5 * np.log((weights * np.exp(-gap / 0.9)).sum(1))
+        gap, own = np.where(is_own, 0, rng.uniform(0.3, 2, h.shape)), h[is_own][:, None]
+        ratio = {'ratio': 0.8, 'root': 0.5}.get(form, 0)
+        weights = {'stretched': h**1.6 / (h**1.6).sum(1, keepdims=True),
+                   'geometric': own**0.3 * h**0.7}.get(form, h)
+        worth = np.exp(-gap * (h / ((own + h) / 2))**ratio / 0.9)
+        D = -0.5 * np.log((weights * worth).sum(1))
         return {'share': h, 'is_own': is_own, 'gap': gap, 'xe': np.ones(n)}, D, h[is_own]
     equal, unequal = made(np.full((40, 3), 1 / 3)), made(rng.dirichlet([2, 2, 2], 60))
     found = shares.compare([equal, unequal], made(rng.dirichlet([1, 2, 3], 50)))
-    found = found.set_index(['form', 'worth'])
-    assert found['constants']['stretched', 'soft minimum'] == '0.500 0.900 1.600'
-    assert found['mae']['stretched', 'soft minimum'] < 1e-5
-    assert found['mae'].drop(('stretched', 'soft minimum')).min() > 0.01
-    assert found['mae of fit']['plain', 'soft minimum'] > 0.01
+    found = found[found['worth'] == 'soft minimum'].set_index('form')
+    right = {form, 'ratio'} if form == 'root' else {form}  # which holds it
+    assert found['constants'][form] == constants
+    assert found['mae'][[*right]].max() < 1e-5 < 0.003 < found['mae'].drop([*right]).min()
+    assert found['mae of fit']['plain'] > 0.01
+
+def test_mixtures_of_others_are_read_and_worths_go_with_the_ratio_of_shares(tmp_path):
+    """RegMix's layout, with a domain that was not evaluated, and SlimPajama's."""
+    for name, ids in (('train_{}_1m', [1, 2, 3]), ('test_{}_1m', [1, 2]), ('test_{}_60m', [1, 2])):
+        for kind, columns in (('mixture', ['train_the_pile_a', 'train_the_pile_b']),
+                              ('pile_loss', ['metric/the_pile_b_val_loss'])):
+            values = np.outer(ids, [3, 5][:len(columns)])
+            pd.DataFrame(values, pd.Index(ids, name='index'), columns).to_csv(
+                tmp_path / f'{name.format(kind)}.csv')
+    (size, h, losses, masks), (_, _, _, splits) = public_runs.read(str(tmp_path))
+    assert size == '1 M' and np.allclose(h, [[3 / 8, 5 / 8]] * 5) and len(splits) == 5
+    assert [*losses[:, 1]] == [3, 6, 9, 3, 6] and np.isnan(losses[:, 0]).all()
+    assert [*masks[0]] == [False] * 3 + [True] * 2
+    pd.DataFrame({'model_size': 122e6, 'n_tokens': 9998e6, 'weight_a': [0.25, 0.5, 0.25],
+                  'weight_b': [0.75, 0.5, 0.75], 'a_loss': [3, 4, 3], 'b_loss': [5, 6, 5]}).to_csv(
+                      tmp_path / 'slim.csv', index=False)
+    (size, h, losses, _), _ = public_runs.read(str(tmp_path / 'slim.csv'))
+    assert size == '122 M' and h.tolist() == [[0.25, 0.75], [0.5, 0.5]]  # a row is there twice
+    assert losses.tolist() == [[3, 5], [4, 6]]
+
+    h = np.array([[0.5, 0.5], [0, 1], [1, 0], [0.1, 0.9]])
+    worth = public_runs.by_ratio(np.array([0.3]), h, 0)
+    assert worth[:, 0] == pytest.approx([0.3, 0.3**2**0.5, 1, 0.3**1.8**0.5])
+    assert public_runs.nats(3, np.log(0.4), worth, h, 0)[0] == pytest.approx(
+        3 - 0.4 * np.log(0.65))
 
 def test_doubling_needs_no_specialist_and_is_a_mean_over_seeds():
     """All four cost .1 and .3 more than pairs in one seed, .4 in the other."""
