@@ -1,9 +1,7 @@
-"""Draws the pictures of the law of K from results/law_*.csv alone.
+"""Draws the pictures of the law of K from results/law_*.csv, as fit_law.py does at its end.
 
     python plot_law.py
     python plot_law.py --results_dir=results/law --law='soft minimum'
-
-fit_law.py writes the CSV files and calls draw at its end.
 """
 # -----------------------------------------------------------------------------
 results_dir = 'results'  # where the CSV files are and the pictures go
@@ -30,8 +28,7 @@ def draw_vs_k(tables, law):
                         f' are measured; band: a mixture by {law}; 90%', width=6.5)
     rows = tables['forecast'].dropna(subset='component')
     for name, (color, style) in (RIVALS | {law: ('tab:blue', '-')}).items():
-        means = rows[rows['law'] == name].groupby(['k', 'component'])['forecast'].mean()
-        means = means.groupby('k').mean()
+        means = rows[rows['law'] == name].pivot_table('forecast', 'component', 'k').mean()
         ax.plot([1, *means.index], [0, *means], style, color=color, label=name)
     sets = tables['forecast'][tables['forecast']['component'].isna()]
     band = sets[sets['law'] == law].groupby('k')[['low', 'high']].mean()

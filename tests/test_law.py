@@ -18,9 +18,12 @@ GAP = np.array([[0, .3, .8, 1.2, 1.7], [.4, 0, .6, 1.0, 1.5], [.9, .7, 0, .5, 1.
 AMPLITUDE, LEVEL, SLOPE, SCALE = 0.41, 0.69, 0.33, 1.1
 
 def worth(S, shares, of_gap):
-    """D of each component in S, of what a token is worth as a function of the gap."""
-    w = np.where(np.eye(5, dtype=bool), 1, of_gap(GAP))
-    return {c: -AMPLITUDE * np.log(w[c, list(S)] @ shares) for c in S}
+    """D of each component in S, of what a token is worth as a function of the gap, which counts
+    times the root of how much there is of the other, over the mean of it and of c's own."""
+    def total(c, own):
+        w = of_gap(GAP[c, list(S)] * np.sqrt(shares / ((shares + own) / 2)))
+        return np.where(np.array(S) == c, 1, w) @ shares
+    return {c: -AMPLITUDE * np.log(total(c, own)) for c, own in zip(S, shares)}
 
 TRUTHS = {
     'line': lambda S, h: worth(S, h, lambda gap: LEVEL - SLOPE * gap),
