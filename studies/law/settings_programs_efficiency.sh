@@ -1,6 +1,6 @@
 #!/bin/sh
-# The runs of 2026-11-29 (LOG.md) behind set-*.csv.gz, large.csv.gz, shares-0.csv.gz,
-# programs*.csv.gz and efficiency-by-position.csv.gz, on two cores: ten to twenty minutes a setting,
+# The runs of 2026-11-29 and 30 (LOG.md) behind set-*.csv.gz, large.csv.gz, k32-*2.csv.gz,
+# shares-[02].csv.gz, programs*.csv.gz and efficiency-by-position.csv.gz, on two cores: ten to twenty minutes a setting,
 # three quarters of an hour width 256, seven minutes a seed of large, fifteen minutes the shares,
 # half an hour the programs, a minute or two each run on chains. The data: config/arxiv32.py and
 # studies/programs.py say how, and
@@ -24,6 +24,10 @@ setting set-layers4 --max_iters=7200 --n_layer=4
 setting set-window200 --max_iters=7200 --block_size=200 --batch_size=8
 setting set-dropout --max_iters=7200 --dropout=.1
 setting set-window50 --max_iters=7200 --block_size=50 --batch_size=32
+for V in 257 4096; do  # bytes and the end of a document, and four times config/cpu.py's
+    python prepare.py config/cpu.py config/arxiv32.py --dataset=arxiv32-v$V --vocab_size=$V
+    setting set-vocab$V --max_iters=7200 --dataset=arxiv32-v$V
+done
 
 for seed in 2 3 4 5; do  # large.csv.gz: the two sets of 16 of config/dealt.py, and the 32
     python sweep.py config/cpu.py config/arxiv32.py --k='16 32' --seeds=$seed config/dealt.py \
@@ -42,6 +46,25 @@ python sweep.py config/cpu.py config/arxiv32.py --k=2 --seeds=0 --jobs=2 --out_d
     math.ST,stat.ME,q-bio.NC,cs.RO,cs.CE,cs.GT,cs.SY,cs.SI shares=3,3,3,3,1,1,1,1;
     cs.PL,cs.HC,stat.AP,cs.NE,math.CA,cs.DC,nlin.CD,cs.CR shares=3,3,3,3,1,1,1,1'
 python eval_xe.py --runs='out/shares/*' --windows_per_component=256 --results_dir=results/shares
+
+# k32-2.csv.gz and k32-cross-2.csv.gz: seed 2, of which large has K = 16 and 32; shares-2.csv.gz
+python sweep.py config/cpu.py config/arxiv32.py --k='1 4 8' --seeds=2 config/dealt.py --jobs=2 \
+    --out_dir=out/seed2 --results_dir=results/seed2-runs
+python eval_xe.py --runs='out/seed2/arxiv32-k1-*' --eval_components=all \
+    --windows_per_component=256 --results_dir=results/seed2-cross
+python eval_xe.py --runs='out/seed2/arxiv32-k[48]-*' --windows_per_component=256 \
+    --results_dir=results/seed2
+python sweep.py config/cpu.py config/arxiv32.py --k=2 --seeds=2 --jobs=2 --out_dir=out/shares2 \
+    --results_dir=results/shares2-runs --sets='
+    cs.CL,cs.CG shares=1,15; stat.AP,cs.NE shares=1,15; physics.bio-ph,cs.DB shares=15,1;
+    math.RT,math.LO shares=15,1; cs.HC,cs.GT shares=1,7; math.GR,cs.DC shares=7,1;
+    math.ST,cs.CE shares=1,3; physics.plasm-ph,cs.RO shares=3,1;
+    cs.PL,cs.SI,q-bio.NC,math.QA shares=1,5,5,5; math.AC,cs.SE,cs.DS,cs.LO shares=5,5,5,1;
+    cs.CR,cond-mat.quant-gas,math.GT,q-bio.PE shares=5,1,1,1;
+    stat.ME,math.CA,nlin.CD,cs.SY shares=1,1,1,5;
+    cs.CL,cs.CG,stat.AP,cs.NE,physics.bio-ph,cs.DB,math.RT,math.LO shares=9,1,1,1,1,1,1,1;
+    cs.PL,cs.SI,q-bio.NC,math.QA,math.AC,cs.SE,cs.DS,cs.LO shares=3,3,3,3,1,1,1,1'
+python eval_xe.py --runs='out/shares2/*' --windows_per_component=256 --results_dir=results/shares2
 
 python sweep.py config/cpu.py --dataset=programs --candidates= --token_budget=84000 --k=2 \
     --seeds=0 --jobs=2 --results_dir=results/programs-runs --sets='
