@@ -1,10 +1,11 @@
-"""What do components pay in unequal shares? Forms beside the law, fitted to some mixtures and tried
-on others.
+"""What do components pay in unequal shares? Forms of the law, fitted to some mixtures and tried on
+others.
 
     python studies/shares.py 'studies/law/k32-0.csv.gz,studies/law/k32-cross-0.csv.gz' \\
         'studies/law/k32-1.csv.gz,studies/law/k32-cross-1.csv.gz' \\
         'studies/law/shares-1.csv.gz,studies/law/k32-cross-1.csv.gz' \\
-        'studies/law/shares-0.csv.gz,studies/law/k32-cross-0.csv.gz'
+        'studies/law/shares-0.csv.gz,studies/law/k32-cross-0.csv.gz' \\
+        'studies/law/shares-2.csv.gz,studies/law/k32-cross-2.csv.gz'
 
 Each argument is eval_xe.py's files of one seed: mixtures, and specialists that were evaluated on
 all components. The last is what is tried. In the law
@@ -15,7 +16,7 @@ all components. The last is what is tried. In the law
     saturated  weight_j = most (1 - exp(-h_j / most)) of each other one, and h_c of c
     geometric  weight_j = h_c^(1 - power) h_j^power
     ratio      weight_j = h_j, the gap in worth_cj times (2 h_j / (h_c + h_j))^power
-    root       the same with a power of 1/2, which is no constant
+    root       the same with a power of 1/2, which is no constant: fit_law.py has it
 
 Prints for each form, by line and by soft minimum, the constants (least squares, every component of
 a mixture weighs the same) and the mean absolute error of the fit; then the number of components
