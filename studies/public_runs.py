@@ -90,12 +90,11 @@ def read(path):
         def table(name):
             of_file = pd.read_csv(f'{path}/{name}.csv', index_col='index')
             return of_file.rename(columns=lambda x: x.split('the_pile_')[1].split('_val_loss')[0])
-        parts = {name: (table(f'{split}_mixture_{name[-2:]}'), table(f'{split}_pile_loss_{size}'))
-                 for name, split, size in (('train 1m', 'train', '1m'), ('test 1m', 'test', '1m'))}
-        parts['60m'] = table('test_mixture_60m'), table('test_pile_loss_60m')
-        train, test = parts['train 1m'], parts['test 1m']
-        found = {'1 M': [pd.concat(both) for both in zip(train, test)], '60 M': parts['60m']}
-        masks = {'1 M': [np.arange(len(train[0]) + len(test[0])) >= len(train[0])]}
+        h, loss = ([table(f'{split}_{kind}_1m') for split in ('train', 'test')]
+                   for kind in ('mixture', 'pile_loss'))
+        found = {'1 M': (pd.concat(h), pd.concat(loss)),
+                 '60 M': (table('test_mixture_60m'), table('test_pile_loss_60m'))}
+        masks = {'1 M': [np.repeat([False, True], [len(part) for part in h])]}
     else:
         runs = pd.read_csv(path).drop_duplicates()
         names = [x.removeprefix('weight_') for x in runs if x.startswith('weight_')]
@@ -130,7 +129,10 @@ if __name__ == '__main__':
     if len(sys.argv) < 2 or not os.path.exists(sys.argv[1]):
         fail('name the file dmsl_llm_slimpajama.csv, or the folder data of RegMix')
     path, *names = sys.argv[1:]
-    known, errors = read(path), []
+    try:
+        known, errors = read(path), []
+    except (OSError, KeyError, IndexError, ValueError) as e:  # pandas' own errors are ValueErrors
+        fail(f'{path} cannot be read ({e!r}): it is one of those two as they are on GitHub')
     laws = {name: law for name, law in laws_of(known[0][1].shape[1]).items()
             if name in names or not names}
     if not {*names} <= {*laws}:
