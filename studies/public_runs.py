@@ -85,7 +85,8 @@ def laws_of(C):
 
 def read(path):
     """Returns [(size, shares (n, C), losses (n, C), masks of what is held out)] of mixtures; losses
-    of a domain that was not evaluated are nan."""
+    of a domain that was not evaluated are nan. Raises what pandas raises, and ValueError where
+    mixtures are missing."""
     if os.path.isdir(path):
         def table(name):
             of_file = pd.read_csv(f'{path}/{name}.csv', index_col='index')
@@ -109,8 +110,11 @@ def read(path):
         held_out = masks.get(size) or [
             np.random.default_rng(split).permutation(len(h)) < len(h) // 5
             for split in range(SPLITS)]
-        rows.append((size, h.div(h.sum(axis=1), axis=0).to_numpy(),
-                     loss.reindex(columns=h.columns).to_numpy(), held_out))
+        h = h.div(h.sum(axis=1), axis=0).astype(float)
+        if h.empty or h.isna().any(axis=None) or not h.index.equals(loss.index):
+            raise ValueError(f'{size}: no mixtures, a share that is no number, or other losses')
+        rows.append((size, h.to_numpy(), loss.reindex(columns=h.columns).astype(float).to_numpy(),
+                     held_out))
     return rows
 
 @np.errstate(all='ignore')  # where a search goes astray
@@ -131,8 +135,8 @@ if __name__ == '__main__':
     path, *names = sys.argv[1:]
     try:
         known, errors = read(path), []
-    except (OSError, KeyError, IndexError, ValueError) as e:  # pandas' own errors are ValueErrors
-        fail(f'{path} cannot be read ({e!r}): it is one of those two as they are on GitHub')
+    except (OSError, KeyError, IndexError, TypeError, ValueError) as e:
+        fail(f'{path} cannot be read ({" ".join(str(e).split())}): name it as it is on GitHub')
     laws = {name: law for name, law in laws_of(known[0][1].shape[1]).items()
             if name in names or not names}
     if not {*names} <= {*laws}:

@@ -36,6 +36,11 @@ def over_components(values, table):
     means = values.groupby(table['component']).mean()
     return means.mean(), means.sem()
 
+def slope_in_shares(slope, table, first):
+    """Returns the slope, a nat, of a setting in shares of XE, of costs' rows of it and of the first
+    setting, whose slope is given: half the XE_c(P_c), twice the slope."""
+    return slope * first['xe'].mean() / table['xe'].mean()
+
 def scores(table, in_shares, first):
     """Returns {column: (mean, standard error)} in nats of costs' rows of a setting, of those with
     the slope in shares of XE, and of those of the first one: XE, D, how `ratio` forecasts D, how it
@@ -79,8 +84,8 @@ if __name__ == '__main__':
         rows = read_results(patterns)
         rows = rows[rows['tokens'] == int(sys.argv[1])]
         tables[patterns] = costs(rows, level, slope)
-        share = tables[sys.argv[2]]['xe'].mean() / tables[patterns]['xe'].mean()
-        in_shares[patterns] = costs(rows, level, slope * share)
+        in_shares[patterns] = costs(
+            rows, level, slope_in_shares(slope, tables[patterns], tables[sys.argv[2]]))
         fitted[patterns] = constants(rows, tables[patterns])
     first = tables[sys.argv[2]]
     scored = {patterns: scores(table, in_shares[patterns], first)

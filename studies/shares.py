@@ -18,7 +18,8 @@ all components. The last is what is tried. In the law
     ratio      weight_j = h_j, the gap in worth_cj times (2 h_j / (h_c + h_j))^power
     root       the same with a power of 1/2, which is no constant: fit_law.py has it
 
-Prints for each form, by line and by soft minimum, the constants (least squares, every component of
+Prints for each form whose constants the fitted ones tell (equal shares tell those of plain,
+saturated and root), by line and by soft minimum, the constants (least squares, every component of
 a mixture weighs the same) and the mean absolute error of the fit; then the number of components
 tried, the mean absolute error of the forecast, and its mean by the share that the component gives,
 nats. Rules and scores are in LOG.md.
@@ -83,6 +84,10 @@ def compare(fitted, tried):
     found = []
     for worth, (_, start) in WORTHS.items():
         for form, more in STARTS.items():
+            moves = predict(form, worth, of_all, (0.4, *start, *more)) - predict(
+                form, worth, of_all, (0.4, *start, *(x + 0.1 for x in more)))
+            if more and abs(moves).max() < 1e-9:  # equal shares do not tell the form's constant
+                continue
             fit = least_squares(lambda x: predict(form, worth, of_all, x) - D,
                                 (0.4, *start, *more))
             error = pd.Series(predict(form, worth, rows, fit.x) - measured)

@@ -27,6 +27,7 @@ def worth(S, shares, of_gap):
 
 TRUTHS = {
     'line': lambda S, h: worth(S, h, lambda gap: LEVEL - SLOPE * gap),
+    'line cut at 0': lambda S, h: worth(S, h, lambda gap: np.maximum(0, LEVEL - gap / 2)),
     'soft minimum': lambda S, h: worth(S, h, lambda gap: np.exp(-gap / SCALE)),
     'one worth': lambda S, h: {c: -AMPLITUDE * np.log(x + 0.3 * (1 - x)) for c, x in zip(S, h)},
     'a ln K': lambda S, h: {c: -0.2 * np.log(x) for c, x in zip(S, h)},
@@ -81,7 +82,8 @@ def no_pictures(monkeypatch):
 def test_each_law_finds_its_truth_and_no_other_does(kind, here, no_pictures):
     write_rows(make_rows(kind, shares=[((0, 1), '1,7'), ((2, 4, 3), '2,1,1')]), 'x.csv')
     constants = fit()
-    truth = {'line': [AMPLITUDE, LEVEL, SLOPE], 'soft minimum': [AMPLITUDE, SCALE],
+    truth = {'line': [AMPLITUDE, LEVEL, SLOPE], 'line cut at 0': [AMPLITUDE, LEVEL, 0.5],
+             'soft minimum': [AMPLITUDE, SCALE],
              'one worth': [AMPLITUDE, 0.3], 'a ln K': [0.2], 'power of K': [0.05]}[kind]
     for name, x in zip(fit_law.constant_names(kind), truth):
         for without in ('', 'a', 'e'):  # each of the jackknife's too

@@ -226,6 +226,7 @@ def test_a_settings_constants_are_found_and_its_forecast_is_scored():
         for error in (f'error at {K}', f'less first {K}'):  # where it is none
             assert found[error] == pytest.approx((too_high * of_K.mean(), too_high * of_K.sem()))
         assert found[f'in shares {K}'][0] == pytest.approx((2 * too_high + 1) * of_K.mean())
+    assert settings.slope_in_shares(0.4, table, table.assign(xe=2 * table['xe'])) == 0.8
     assert found['mae'][0] == pytest.approx(too_high * table['D'].mean())
     assert found['XE of P_c'] == pytest.approx((4.0, np.std(xe, ddof=1) / math.sqrt(5)))
     assert settings.scores(first, first, first)['mae'][0] < 1e-9
@@ -258,6 +259,8 @@ def test_the_form_that_made_the_costs_forecasts_other_shares(form, constants):
     assert found['constants'][form] == constants
     assert found['mae'][[*right]].max() < 1e-5 < 0.003 < found['mae'].drop([*right]).min()
     assert found['mae of fit']['plain'] > 0.01
+    by_equal = shares.compare([equal], unequal)['form']  # what they do not tell is left out
+    assert {*by_equal} == {'plain', 'saturated', 'root'}
 
 def test_mixtures_of_others_are_read_and_worths_go_with_the_ratio_of_shares(tmp_path):
     """RegMix's layout, with a domain that was not evaluated, and SlimPajama's."""
@@ -271,9 +274,14 @@ def test_mixtures_of_others_are_read_and_worths_go_with_the_ratio_of_shares(tmp_
     assert size == '1 M' and np.allclose(h, [[3 / 8, 5 / 8]] * 5) and len(splits) == 5
     assert [*losses[:, 1]] == [3, 6, 9, 3, 6] and np.isnan(losses[:, 0]).all()
     assert [*masks[0]] == [False] * 3 + [True] * 2
-    pd.DataFrame({'model_size': 122e6, 'n_tokens': 9998e6, 'weight_a': [0.25, 0.5, 0.25],
-                  'weight_b': [0.75, 0.5, 0.75], 'a_loss': [3, 4, 3], 'b_loss': [5, 6, 5]}).to_csv(
-                      tmp_path / 'slim.csv', index=False)
+    short = pd.read_csv(tmp_path / 'test_pile_loss_60m.csv')[:1]
+    short.to_csv(tmp_path / 'test_pile_loss_60m.csv', index=False)
+    with pytest.raises(ValueError, match='60 M: no mixtures'):
+        public_runs.read(str(tmp_path))
+    slim = pd.DataFrame({'model_size': 122e6, 'n_tokens': 9998e6, 'weight_a': [0.25, 0.5, 0.25],
+                         'weight_b': [0.75, 0.5, 0.75], 'a_loss': [3, 4, 3], 'b_loss': [5, 6, 5]})
+    pd.concat([slim, slim.assign(model_size=680e6, n_tokens=10366e6)]).to_csv(
+        tmp_path / 'slim.csv', index=False)
     (size, h, losses, _), _ = public_runs.read(str(tmp_path / 'slim.csv'))
     assert size == '122 M' and h.tolist() == [[0.25, 0.75], [0.5, 0.5]]  # a row is there twice
     assert losses.tolist() == [[3, 5], [4, 6]]

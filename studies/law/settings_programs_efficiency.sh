@@ -1,6 +1,7 @@
 #!/bin/sh
 # The runs of 2026-11-29 and 30 (LOG.md) behind set-*.csv.gz, large.csv.gz, k32-*2.csv.gz,
-# shares-[02].csv.gz, programs*.csv.gz and efficiency-by-position.csv.gz, on two cores: ten to twenty minutes a setting,
+# shares-[02].csv.gz, programs*.csv.gz and efficiency-by-position.csv.gz, on two cores: ten to
+# twenty minutes a setting,
 # three quarters of an hour width 256, seven minutes a seed of large, fifteen minutes the shares,
 # half an hour the programs, a minute or two each run on chains. The data: config/arxiv32.py and
 # studies/programs.py say how, and
