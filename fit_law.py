@@ -72,10 +72,10 @@ def cost(rows, amplitude, worth):
     total = np.where(rows['share'] > 0, rows['share'] * worth, 0).sum(1)
     return -amplitude * np.log(np.maximum(total, 1e-6))  # a line can fall below 0
 
-def gap_in(rows):
+def gap_in(rows, power=0.5):
     """Returns the gaps (N, C) as they count: the more of j beside c, the less is a token worth."""
     own = (rows['share'] * rows['is_own']).sum(1, keepdims=True)
-    return rows['gap'] * np.sqrt(2 * rows['share'] / (own + rows['share']))
+    return rows['gap'] * (2 * rows['share'] / (own + rows['share']))**power
 
 LAWS = {  # {name: (law, where the search for its constants starts)}
     # nobody does harm: components that share nothing cost amplitude x ln K

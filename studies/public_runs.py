@@ -146,7 +146,7 @@ if __name__ == '__main__':
     with tqdm(total=len(work) * len(laws), leave=False) as bar:
         for size, h, losses, split, rest in work:
             rng = np.random.default_rng(split)
-            rng.permutation(len(h))
+            rng.permutation(len(h))  # starts come after the draw of what is held out, as in read
             for name, law in laws.items():
                 for c, loss in enumerate(losses.T):
                     if np.isfinite(loss).all():

@@ -34,7 +34,7 @@ from scipy.optimize import least_squares
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from configurator import fail
-from fit_law import cost, law_rows, measure, read_results
+from fit_law import cost, gap_in, law_rows, measure, read_results
 from studies.amplitudes import WORTHS
 
 def weigh(form, rows, constant=0.5):
@@ -48,9 +48,7 @@ def weigh(form, rows, constant=0.5):
                          else 1 / powers.sum(1, keepdims=True)), gap
     if form == 'saturated':
         return np.where(rows['is_own'], h, constant * (1 - np.exp(-h / constant))), gap
-    if form in ('ratio', 'root'):
-        gap = gap * (2 * h / (own + h))**constant
-    return h, gap
+    return h, gap_in(rows, constant) if form in ('ratio', 'root') else gap
 
 STARTS = {'plain': (), 'stretched': (1.3,), 'saturated': (1,), 'geometric': (0.8,),
           'ratio': (0.4,), 'root': ()}  # of a form's constant
