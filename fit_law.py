@@ -233,12 +233,13 @@ def forecast_rows(name, rows, table, fit):
     return pd.DataFrame(found, columns=FORECASTS)
 
 def score(forecasts):
-    """Returns a DataFrame of how laws did at each K, and at all (k = ''), over what was measured:
-    the mean D, errors in nats, the share inside intervals. Standard errors are over components."""
+    """Returns how laws did at each K in equal shares, in 'unequal' ones, in all (''), a DataFrame:
+    the mean D, errors in nats, the share inside intervals; standard errors are over components."""
     scores = []
     tried = forecasts[(forecasts['component'] != '') & forecasts['error'].notna()]
     for name, of_law in tried.groupby('law', sort=False):
-        for k, rows in [('', of_law), *of_law.groupby('k')]:
+        kinds = of_law['k'].astype(object).where(of_law['shares'] == '', 'unequal')
+        for k, rows in [('', of_law), *of_law.groupby(kinds)]:
             means = rows.groupby('component')[['measured', 'error']].mean()
             (measured, bias), ses = means.mean(), means.std() / math.sqrt(len(means))
             scores.append((name, k, len(rows), measured, ses['measured'],
@@ -327,7 +328,7 @@ if __name__ == '__main__':
     else:
         by_k, shown = scores[scores['k'] != ''], scores[scores['k'] == ''].set_index('law')
         shown = shown['n mae bias bias_se coverage'.split()].join(
-            by_k.pivot(index='law', columns='k', values='bias').add_prefix('K='))
+            by_k.pivot(index='law', columns='k', values='bias'))
         print('\nΔXE in nats by K, with standard errors over components\n'
               + by_k[by_k['law'] == law][['k', 'measured', 'measured_se']].to_string(index=False)
               + '\n\nForecast less measured, in nats; the last columns are the bias at K\n'

@@ -24,19 +24,18 @@ RIVALS = {'a ln K': ('tab:red', '--'), 'power of K': ('tab:purple', ':'),
 
 def draw_vs_k(tables, law):
     """ΔXE against K, over components: measured, by the law with its band, by others."""
-    fig, (ax,) = figure('ΔXE against the number of components', 'means over components: marks'
-                        f' are measured; band: a mixture by {law}; 90%', width=6.5)
-    rows = tables['forecast'].dropna(subset='component')
+    fig, (ax,) = figure('ΔXE against the number of components, in equal shares', 'marks: measured,'
+                        f' a mean over components; band: a mixture by {law}; 90%', width=6.5)
+    sets = tables['forecast'][tables['forecast']['shares'].isna()]
+    rows, sets = sets[sets['component'].notna()], sets[sets['component'].isna()]
     for name, (color, style) in (RIVALS | {law: ('tab:blue', '-')}).items():
         means = rows[rows['law'] == name].pivot_table('forecast', 'component', 'k').mean()
         ax.plot([1, *means.index], [0, *means], style, color=color, label=name)
-    sets = tables['forecast'][tables['forecast']['component'].isna()]
     band = sets[sets['law'] == law].groupby('k')[['low', 'high']].mean()
     ax.fill_between(band.index, band['low'], band['high'], color='tab:blue', alpha=0.15, lw=0)
-    measured = tables['scores'][tables['scores']['law'] == law].dropna(subset='k')
-    half = 1.645 * measured['measured_se']
-    draw_intervals(ax, measured['k'], measured['measured'], measured['measured'] - half,
-                   measured['measured'] + half, fmt='o', color='black', ms=4, label='measured')
+    means = rows[rows['law'] == law].pivot_table('measured', 'component', 'k')
+    y, half = means.mean(), 1.645 * means.sem()
+    draw_intervals(ax, y.index, y, y - half, y + half, fmt='ok', ms=4, label='measured')
     ax.set_xscale('log', base=2)
     label_k_axis(ax, [1, *rows['k']], 'ΔXE (nats per token)')
     ax.xaxis.set_major_formatter('{x:.0f}')
@@ -95,7 +94,7 @@ PICTURES = {'law_vs_k': draw_vs_k, 'law_errors': draw_errors, 'law_worth': draw_
 
 def draw(folder, law):
     """Draws the pictures from the CSV files in a folder. Returns their paths."""
-    tables = {name: read_csv(folder, f'law_{name}') for name in ('forecast', 'scores', 'worth')}
+    tables = {name: read_csv(folder, f'law_{name}') for name in ('forecast', 'worth')}
     if law not in set(tables['forecast']['law']):
         fail(f'--law={law}: {folder}/law_forecast.csv has it not')
     paths = []

@@ -47,8 +47,8 @@ def make_rows(kind='line', seeds=1, sd=0.0, top=5, cross=True, shares=()):
     for seed in range(seeds):
         for c, j in itertools.product(range(5), range(5) if cross else [None]):
             add([c if j is None else j], c, XE[c] + (0 if j is None else GAP[c, j]), seed)
-        sets = [S for K in range(2, top + 1) for S in itertools.combinations(range(5), K)]
-        for S, text in [*((S, '') for S in sets), *shares]:
+        sets = [(S, '') for K in range(2, top + 1) for S in itertools.combinations(range(5), K)]
+        for S, text in [*sets, *shares]:
             h = np.array([*map(float, text.split(','))]) if text else np.ones(len(S))
             for c, D in TRUTHS[kind](S, h / h.sum()).items():
                 add(S, c, XE[c] + D, seed, text)
@@ -90,6 +90,11 @@ def test_each_law_finds_its_truth_and_no_other_does(kind, here, no_pictures):
             assert constants[kind, without, name] == pytest.approx(x, rel=1e-4)
     scores = read('scores').set_index(['law', 'k'])['mae']
     errors = {law: scores[law, ''] for law in fit_law.LAWS}
+    means = read('scores').query('law == @kind').set_index('k')
+    pays = [D for S in itertools.combinations(range(5), 2)  # in equal shares
+            for D in TRUTHS[kind](S, np.ones(2) / 2).values()]
+    assert means['measured']['2'] == pytest.approx(np.mean(pays), abs=1e-5)
+    assert means['n']['2'] == 20 and means['n']['unequal'] == 5
     # the same where no line is below 0, where it is flat, or where others are worth nothing
     holds = {'line': ['line cut at 0'], 'one worth': ['line', 'line cut at 0'],
              'a ln K': ['line', 'line cut at 0', 'soft minimum', 'one worth']}
