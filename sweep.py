@@ -181,11 +181,9 @@ def list_gpus():
 def start(words, gpu='', share=1, log=None):
     """Starts a script, with its part of the cores where `share` run at a time, on a GPU, its output
     in a file. Returns its Popen. It gets signals from the sweep alone, and ends with it."""
-    cores = str(max(1, cpu_cores() // share))
     environment = os.environ | ({'CUDA_VISIBLE_DEVICES': gpu} if gpu else {})
-    for name in ('OMP_NUM_THREADS', 'TORCHINDUCTOR_COMPILE_THREADS'):
-        if not re.match('[1-9]', os.environ.get(name, '')):  # unset, or no number of threads
-            environment[name] = cores
+    if not re.match('[1-9]', os.environ.get('OMP_NUM_THREADS', '')):  # or Slurm sets it to ''
+        environment['OMP_NUM_THREADS'] = str(max(1, cpu_cores() // share))
     command = [sys.executable, os.path.join(configurator.ROOT, words[0]), *words[1:]]
     return subprocess.Popen(['sh', '-c', LAUNCHER, 'sh', *command], stdin=subprocess.PIPE,
                             stdout=log, stderr=log, env=environment, process_group=0)
