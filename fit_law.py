@@ -324,7 +324,7 @@ if __name__ == '__main__':
         shown = forecasts[forecasts['law'] == law].replace({'component': {'': 'mean'}})
         shown = shown.assign(xe=shown['xe'] + shown['forecast'])[[*FORECASTS[2:8], 'xe']]
         print(f'\nΔXE in nats by {law}, with 90% intervals of a run, and XE\n'
-              + shown.to_string(index=False, float_format='{:.4f}'.format))
+              + shown.to_string(index=False, float_format='{:.4f}'.format, max_colwidth=40))
     else:
         by_k, shown = scores[scores['k'] != ''], scores[scores['k'] == ''].set_index('law')
         shown = shown['n mae bias bias_se coverage'.split()].join(
