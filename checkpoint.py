@@ -1,5 +1,5 @@
 """Checkpoints: ckpt.pt is a run, in one file that is whole or not there, its plain part under a
-seal. The folder's other files, but for snapshots, are for people and other tools, and never read.
+seal. No run goes on from the folder's other files, which are for people and other tools.
 """
 import difflib
 import errno

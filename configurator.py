@@ -102,16 +102,16 @@ def override(script, shared=()):
     is_run = script['__name__'] == '__main__'
     by_script = {name: read_settings(os.path.join(ROOT, name))
                  for name in (SCRIPTS if is_run else ['train.py'])}
-    train, own = by_script['train.py'], read_settings(script['__file__'])
-    own = {key: train[key] for key in (train if shared == 'all' else shared)} | own
+    train, keys = by_script['train.py'], read_settings(script['__file__'])
+    keys = {key: train[key] for key in (train if shared == 'all' else shared)} | keys
     if not is_run:
-        return {key: default for key, (default, _) in own.items()}
+        return {key: default for key, (default, _) in keys.items()}
     if {'-h', '--help'} & {*sys.argv[1:]}:
         print(script['__doc__'].strip() + '\n\nsettings, with their defaults:')
-        for key, (default, comment) in own.items():
+        for key, (default, comment) in keys.items():
             print(f'  --{f"{key}={default!r}":40}  {comment}')
         sys.exit(0)
-    values = {key: default for settings in [*by_script.values(), own]  # its own come last
+    values = {key: default for settings in [*by_script.values(), keys]  # its own come last
               for key, (default, _) in settings.items()}
     for arg in sys.argv[1:]:
         if not arg.startswith('--'):
@@ -122,13 +122,13 @@ def override(script, shared=()):
             continue
         key, equals, text = arg[2:].partition('=')
         others = ', '.join(name for name in SCRIPTS if key in by_script[name])
-        if key not in own:
+        if key not in keys:
             fail(f'--{key} is not a key of this script: it belongs to {others}' if others else
-                 f'unknown key --{key}{nearest(key, own, "--") or "; see --help"}')
+                 f'unknown key --{key}{nearest(key, keys, "--") or "; see --help"}')
         if not equals:
-            fail(f'--{key} needs a value behind an equals sign: --{key}={own[key][0]}')
-        values[key] = parsed(key, text, own[key][0], '--')
-    settings = {key: values[key] for key in own}
+            fail(f'--{key} needs a value behind an equals sign: --{key}={keys[key][0]}')
+        values[key] = parsed(key, text, keys[key][0], '--')
+    settings = {key: values[key] for key in keys}
     script.update(settings)
     return settings
 
@@ -298,6 +298,12 @@ def split_names(text):
     if len(set(names)) < len(names):
         fail(f'{text}: one of these is named twice')
     return names
+
+def split_sets(text):
+    """Returns the lines of several sets, with ; or new lines between, but not within quotation
+    marks: 'a,b; "c;d" tag=True' -> ['a,b', '"c;d" tag=True']."""
+    lines = re.split(r'[;\n](?=(?:[^"]*"[^"]*")*[^"]*$)', text)
+    return [line.strip() for line in lines if line.strip()]
 
 def join_names(names):
     """Returns the text that split_names takes for the names: one with a comma is in marks."""

@@ -39,7 +39,6 @@ import glob
 import inspect
 import math
 import os
-import re
 import shlex
 
 import numpy as np
@@ -47,7 +46,7 @@ import pandas as pd
 import scipy.optimize
 
 import plot_law
-from configurator import ROOT, fail, join_names, looked_in, replace_file, split_names
+from configurator import ROOT, fail, join_names, looked_in, replace_file, split_names, split_sets
 from sample_mix import read_shares
 
 WORDS = 'dataset split components component setting setting_hash'.split()
@@ -74,8 +73,8 @@ def cost(rows, amplitude, worth):
 
 def gap_in(rows, power=0.5):
     """Returns the gaps (N, C) as they count: the more of j beside c, the less is a token worth."""
-    own = (rows['share'] * rows['is_own']).sum(1, keepdims=True)
-    return rows['gap'] * (2 * rows['share'] / (own + rows['share']))**power
+    share_of_c = (rows['share'] * rows['is_own']).sum(1, keepdims=True)
+    return rows['gap'] * (2 * rows['share'] / (share_of_c + rows['share']))**power
 
 LAWS = {  # {name: (law, where the search for its constants starts)}
     # nobody does harm: components that share nothing cost amplitude x ln K
@@ -145,9 +144,9 @@ def measure(rows):
     is_alone = rows['mixture'].map(len) == 1
     of = rows['mixture'].map(lambda mixture: mixture[0][0])
     seeds = ['component', 'seed', 'mix_seed']
-    own = rows[is_alone & (of == rows['component'])].set_index(seeds)['xe']
-    means = own.groupby('component').mean()
-    same = pd.Series(own.reindex(pd.MultiIndex.from_frame(rows[seeds])).to_numpy(), rows.index)
+    of_c = rows[is_alone & (of == rows['component'])].set_index(seeds)['xe']
+    means = of_c.groupby('component').mean()
+    same = pd.Series(of_c.reindex(pd.MultiIndex.from_frame(rows[seeds])).to_numpy(), rows.index)
     rows = rows.assign(of=of, cost=rows['xe'] - same.fillna(rows['component'].map(means)))
     gaps = rows[is_alone].pivot_table('cost', 'component', 'of')
     paid = [c in dict(mixture) for c, mixture in zip(rows['component'], rows['mixture'])]
@@ -223,13 +222,13 @@ def forecast_rows(name, rows, table, fit):
         for row, places in [*((row, [row['row']]) for row in of_set.to_dict('records')),
                             (mean | {'component': ''}, of_set['row'].to_list())]:
             means = draws[:, places].mean(1)  # by the fit, then by those without a component
+            off = means[0] - row['measured']
             half = 1.645 * math.hypot(fit['error'][''] / len(places)**0.5, jackknife(means[1:]))
             found.append(row | {
                 'law': name, 'k': len(mixture), 'components': '+'.join(c for c, _ in mixture),
                 'shares': ','.join(f'{h:.4g}' for _, h in mixture) if is_unequal else '',
                 'forecast': means[0], 'low': means[0] - half, 'high': means[0] + half,
-                'error': means[0] - row['measured'],
-                'covered': float(abs(means[0] - row['measured']) <= half)})
+                'error': off, 'covered': np.nan if np.isnan(off) else float(abs(off) <= half)})
     return pd.DataFrame(found, columns=FORECASTS)
 
 def score(forecasts):
@@ -262,8 +261,8 @@ def worth_rows(gaps, xe, measured, fit):
 def parse_sets():
     """Returns the mixtures of --forecast, a DataFrame as measure's with nothing measured."""
     rows = []
-    for text in filter(str.strip, re.split('[;\n]', forecast)):
-        words, _, shares = text.strip().partition(' shares=')
+    for text in split_sets(forecast):
+        words, _, shares = text.partition(' shares=')
         S = split_names(words)
         mixture = tuple(sorted(zip(S, map(float, read_shares(shares, len(S))[0]))))
         rows += [(mixture, c, 0, np.nan, np.nan) for c, _ in mixture]

@@ -122,7 +122,7 @@ class GPT(nn.Module):
     @torch.no_grad()
     def generate(self, idx, length, temperature=1.0, top_k=200, generator=None):
         """Returns token ids (B, T) with `length` more sampled behind each row, T + length at most
-        block_size, from the top_k likeliest tokens; temperature 0 takes the likeliest."""
+        block_size + 1, from the top_k likeliest tokens; temperature 0 takes the likeliest."""
         for _ in range(length):
             logits = self.logits(idx)[:, -1].float() / max(temperature, 1e-6)  # (B, V)
             likely, choice = logits.topk(min(top_k if temperature else 1, logits.shape[1]))

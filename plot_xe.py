@@ -44,7 +44,7 @@ PANELS = {'xe': ('xe', 'XE (nats per token)'),  # {quantity: (its column, label)
 INTERVALS = ('intervals: 95%, of another draw of components; of another seed where K has one set of'
              ' them, or is 1; of other documents where no set has two runs')
 # columns that are names, though they may look like numbers
-NAMES = dict.fromkeys('dataset setting shown_as run split component components'.split(), str)
+NAMES = dict.fromkeys('dataset setting shown_as run split component components other'.split(), str)
 # of ΔXE's terms, from Okabe and Ito's palette, which colour-blind readers tell apart; the hatches
 # are for print
 COLORS = {'dilution': ('#E69F00', ''), 'transfer': ('#56B4E9', '//'),

@@ -191,8 +191,9 @@ def prepare_text(folder):
     """Tokenizes a source's documents into a folder; returns what meta.json says of them."""
     staging, count_bytes = f'{folder}.staged', len
     path = os.path.expanduser(source)
-    names = filter(split_of, os.listdir(path)) if os.path.isdir(path) else [path]
-    if any(name.endswith(('.hdf5', '.h5')) for name in names):  # of tokens, which stay
+    names = os.listdir(path) if os.path.isdir(path) else [path]
+    chunks = [name for name in names if name.endswith(('.hdf5', '.h5'))]
+    if any(name == path or split_of(name) for name in chunks):  # of tokens, which stay
         from studies.hdf5 import byte_counter, open_hdf5, to_tokens, tokenizer_of
         streams = open_hdf5(source)
         staged = stage_documents(streams, staging, bytes)

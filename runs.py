@@ -99,11 +99,11 @@ def parts_of(run_folder, record, settings):
                    run_name(dataset, K, *seeds, constant, True, only, shares)
                    for only in ('', name_components(components, record['tokens']))}
 
-    def alone(component, tokens):
-        name = name_components([component], tokens)
+    def alone(component, budget):
+        name = name_components([component], budget // T * T)
         name = run_name(dataset, 1, *seeds, only=name) if M in usual_names else f'{M}-{name}'
         return os.path.join(parent, name), {
-            'components': join_names([component]), 'token_budget': tokens, 'shares': '',
+            'components': join_names([component]), 'token_budget': budget, 'shares': '',
             'constant_per_component': False, 'tag': False}
     parts = {}
     if K > 1 and not tag:
@@ -112,7 +112,8 @@ def parts_of(run_folder, record, settings):
             'shares': shares, 'constant_per_component': constant, 'tag': True}
         parts |= {('diluted', c): alone(c, record['of_each'][c]['tokens']) for c in components}
     if K > 1 or tag:
-        budget = settings['token_budget'] // T * T * (K if constant else 1)
+        budget = settings['token_budget']
+        budget = budget // T * T * K if constant else budget
         parts |= {('specialist', c): alone(c, budget) for c in components}
     return parts
 

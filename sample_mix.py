@@ -143,11 +143,6 @@ def held_windows(docs, T):
     """Returns how many windows of T tokens the documents of list_documents hold."""
     return int((docs['length'] // T).sum())
 
-def number_windows(windows):
-    """Returns, of D documents that hold windows (D,), each window's document and place in it."""
-    doc = np.repeat(np.arange(len(windows)), windows)  # (N,)
-    return doc, np.arange(len(doc)) - (np.cumsum(windows) - windows)[doc]
-
 def data_table(meta, block_size):
     """Returns the lines of two tables: the data set, and the budgets that its components allow."""
     import pandas as pd
@@ -334,7 +329,9 @@ def eval_windows(meta, component, split, block_size, cap=0, shuffle_components=F
     on data set, split and component alone; a cap > 0 keeps the first so many."""
     T, docs = block_size, list_documents(meta, component, split, shuffle_components)
     rank = random_stream('evaluation', meta['dataset'], split, component).permutation(len(docs))
-    doc, nth = number_windows(docs['length'] // T)
+    n = docs['length'] // T  # (D,)
+    doc = np.repeat(np.arange(len(docs)), n)  # (N,) of each window
+    nth = np.arange(len(doc)) - (np.cumsum(n) - n)[doc]  # its place in the document
     order = np.lexsort((rank[doc], nth))[:cap or None]
     if len(order) == 0:
         fail(f'--block_size={T}: no {split} document of {component} is that long')

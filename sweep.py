@@ -53,12 +53,11 @@ import checkpoint
 import configurator
 import runs
 import sample_mix
-from configurator import cpu_cores, fail, join_names, lock_holder, parsed, split_names
+from configurator import cpu_cores, fail, join_names, lock_holder, parsed, split_names, split_sets
 from machine import choose_device, choose_dtype
 
 TRAIN_DEFAULTS = configurator.train_defaults()
 OWN_DEFAULTS = {key: x for key, (x, _) in configurator.read_settings(__file__).items()}
-BETWEEN_SETS = r'[;\n](?=(?:[^"]*"[^"]*")*[^"]*$)'  # none within quotation marks
 SETS_MAY_HAVE = ('token_budget', 'shares', 'tag', 'shuffle_components', 'constant_per_component')
 # keys of train.py that each run has its own value of, so that they cannot be handed on
 SET_BY_SWEEP = {'components', 'seed', 'mix_seed', 'init_from', *SETS_MAY_HAVE} - {'token_budget'}
@@ -79,8 +78,8 @@ def list_runs(meta, ks, seeds, control, budget):
         same = {'seed': seed, 'mix_seed': seed, 'shuffle_components': shuffled}
         if K == 1:  # each candidate's specialist, or one where no mixture is compared with them
             for c in pool if parts else chosen:
-                keys = {'components': join_names([c]), 'token_budget': budget // T * T} | same
-                only = checkpoint.name_components([c], keys['token_budget'])
+                keys = {'components': join_names([c]), 'token_budget': budget} | same
+                only = checkpoint.name_components([c], budget // T * T)
                 name = checkpoint.run_name(dataset, 1, seed, seed, shuffled, only=only)
                 found[f'{parent}/{name}'] = keys
             continue
@@ -94,7 +93,7 @@ def list_runs(meta, ks, seeds, control, budget):
         names, shuffled = split_names(keys['components']), keys['shuffle_components']
         docs = sample_mix.list_documents(meta, names[0], 'train', shuffled)
         tokens = T * sample_mix.held_windows(docs, T)
-        if len(names) == 1 and tokens < keys['token_budget']:
+        if len(names) == 1 and tokens < keys['token_budget'] // T * T:
             held[names[0] + ' (shuffled)' * shuffled] = f'{tokens:,}'
             del found[folder]
     if held:
@@ -106,15 +105,13 @@ def list_runs(meta, ks, seeds, control, budget):
 def list_sets(meta, seeds, budget):
     """Returns {folder: keys} of the runs that --sets names. Fails at a mistake."""
     found, same = {}, {key: settings[key] for key in SETS_MAY_HAVE} | {'token_budget': budget}
-    for seed, line in itertools.product(seeds, re.split(BETWEEN_SETS, sets)):
-        names, *words = re.split(r'\s+(?=\w+=[\w.,/]+(?:\s+\w+=[\w.,/]+)*$)', line.strip())
-        if not names:  # an empty line
-            continue
+    for seed, line in itertools.product(seeds, split_sets(sets)):
+        names, *words = re.split(r'\s+(?=\w+=[\w.,/]+(?:\s+\w+=[\w.,/]+)*$)', line)
         keys = same | {'components': names, 'seed': seed, 'mix_seed': seed}
         for key, _, text in (word.partition('=') for word in words):
             if key not in same:
-                fail(f'--sets, {line.strip()}: {key} is none of {", ".join(same)}')
-            keys[key] = parsed(key, text, same[key], f'--sets, {line.strip()}: ')
+                fail(f'--sets, {line}: {key} is none of {", ".join(same)}')
+            keys[key] = parsed(key, text, same[key], f'--sets, {line}: ')
         chosen = split_names(names)
         controls = keys['shuffle_components'], keys['constant_per_component']
         _, record = sample_mix.draw_mix(meta, settings['block_size'], 0, '', names,
@@ -145,9 +142,9 @@ def list_parts(compared):
 
 def run_words(folder, config, base, passed_on):
     """Returns train.py's arguments for a run: what is passed on, and what differs from `base`."""
-    own = {key: x for key, x in config.items() if key in ALWAYS_SHOWN or x != base[key]}
-    own |= {'init_from': 'auto', 'out_dir': folder}
-    return ['train.py', *passed_on, *(f'--{key}={x}' for key, x in own.items())]
+    said = {key: x for key, x in config.items() if key in ALWAYS_SHOWN or x != base[key]}
+    said |= {'init_from': 'auto', 'out_dir': folder}
+    return ['train.py', *passed_on, *(f'--{key}={x}' for key, x in said.items())]
 
 def read_state(folder, config):
     """Returns (the share of its steps that a run has taken, 1 where it is done; in what its folder
@@ -232,7 +229,8 @@ if __name__ == '__main__':
         control = ks[-1] if ks[-1] > 1 else 0
 
     # the runs, each with all keys of train.py; `base` are those that a command need not say
-    settings['out_dir'], base, passed_on, compared = out_dir or 'out', TRAIN_DEFAULTS, [], []
+    out_dir = settings['out_dir'] = os.path.normpath(out_dir or 'out')
+    base, passed_on, compared = TRAIN_DEFAULTS, [], []
     names = [os.path.basename(word)[:-3] for word in sys.argv[1:] if word[:2] != '--']  # of files
     if parts_of:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for --list
@@ -338,7 +336,7 @@ if __name__ == '__main__':
     if (n_done or compared) and not stop_signal:
         folders = dict.fromkeys([*(run['folder'] for run in compared), *wanted])
         names = names or [settings['dataset']]
-        names += [configurator.safe_name(out_dir)] * (out_dir not in ('', 'out'))
+        names += [configurator.safe_name(out_dir)] * (out_dir != 'out')
         results_dir = results_dir or os.path.join('results', '-'.join(names))
         machine = [f'--{key}={settings[key]}' for key in ('device', 'compile', 'any_code')
                    if settings[key] != TRAIN_DEFAULTS[key]]

@@ -138,7 +138,7 @@ val_tokens = np.concatenate(val, dtype=np.int32)[rank::world_size]
 val_tokens = torch.from_numpy(np.pad(val_tokens, ((0, pad), (0, 0)))).to(device)
 val_first = first[val_component.to(device)]
 
-# the run's folder, and the checkpoint to go on from, whose number type stays; nothing is written
+# the run's folder, and the checkpoint to go on from, whose number type stays; no file but a lock
 out_dir = out_dir or checkpoint.usual_folder(config, record)
 if master:
     held = configurator.lock(os.path.join(out_dir, 'lock'), out_dir)  # until the process ends

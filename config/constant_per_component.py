@@ -5,7 +5,7 @@
 #     -> out/arxiv-cpu-k2-s0-constant
 #
 # The steps stay those of the budget B = token_budget, epochs x B / (block_size x windows a step),
-# so an epoch is read 1/K as often. Nothing is diluted: D_c is the K = 1 run with B tokens, and
-# what is left is transfer and ambiguity. For config/cpu.py with K = 2: 2 x 84,000 tokens, at most
-# 3,150 steps x 16 windows x 100 tokens = 5,040,000 tokens, 30 epochs.
+# so an epoch is read 1/K as often. D_c is the K = 1 run with B tokens: read transfer and ambiguity,
+# as P_c, in dilution, reads K x B. For config/cpu.py with K = 2: 2 x 84,000 tokens, at most 3,150
+# steps x 16 windows x 100 tokens = 5,040,000 tokens, 30 epochs.
 constant_per_component = True

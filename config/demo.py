@@ -3,8 +3,8 @@
 # one symbol of context brings it to 1.75 ln 2 = 1.213. Not knowing which of K chains it is costs at
 # most ln K more, summed over a window.
 #
-# 36,864 windows of 32 tokens an epoch (1.2 million tokens) at every K; 4 epochs of 64 windows a
-# step are 2,304 steps. Short windows and a third layer bring it nearer to the optimum (LOG.md).
+# 34,816 windows of 32 tokens an epoch (1.1 million tokens) at every K; 4 epochs of 64 windows a
+# step are 2,176 steps. Short windows and a third layer bring it nearer to the optimum (LOG.md).
 dataset = 'demo'
 source = 'synthetic'
 processes = 'markov:8'
@@ -13,7 +13,7 @@ documents_per_process = 400
 document_length = 4096
 
 candidates = ''
-token_budget = 36_864 * 32
+token_budget = 34_816 * 32
 block_size = 32
 
 n_layer = 3

@@ -38,8 +38,8 @@ WORTHS = {'line cut at 0': (lambda gap, level, slope: np.maximum(0, level - slop
 def slopes(rows, B):
     """Returns the slope of each component's own learning curve from B / 2 to B tokens, a Series in
     nats for a factor e; nan where one of its specialists is not there."""
-    own = rows[[S == ((c, 1.0),) for S, c in zip(rows['mixture'], rows['component'])]]
-    xe = own.pivot_table('xe', 'component', 'tokens').reindex(columns=[B // 2, B])
+    alone = rows[[S == ((c, 1.0),) for S, c in zip(rows['mixture'], rows['component'])]]
+    xe = alone.pivot_table('xe', 'component', 'tokens').reindex(columns=[B // 2, B])
     return (xe[B // 2] - xe[B]) / math.log(2)
 
 def n_amplitudes(form, slope):
@@ -95,10 +95,10 @@ if __name__ == '__main__':
     gaps, xe, table = measure(rows[rows['tokens'] == B])
     costs = table.assign(K=table['mixture'].map(len)).groupby(['component', 'K'])['measured'].mean()
     others = gaps.where(~np.eye(len(gaps), dtype=bool))
-    own = pd.DataFrame({'XE of P_c': xe, 'slope': slopes(rows, B), 'least gap': others.min(axis=1),
-                        'mean gap': others.mean(axis=1)})
-    own = own.join(costs.unstack().add_prefix('D at K = '))
-    print(f'{B:,} tokens an epoch, nats a token\n{own.to_string(float_format="{:.3f}".format)}\n')
+    facts = pd.DataFrame({'XE of P_c': xe, 'slope': slopes(rows, B),
+                          'least gap': others.min(axis=1), 'mean gap': others.mean(axis=1)})
+    facts = facts.join(costs.unstack().add_prefix('D at K = '))
+    print(f'{B:,} tokens an epoch, nats a token\n{facts.to_string(float_format="{:.3f}".format)}\n')
     fit_k = int(sys.argv[2]) if len(sys.argv) > 2 else 4
     print(f'constants from K <= {fit_k}')
     print(compare(rows, fit_k).to_string(index=False, float_format='{:.4f}'.format))

@@ -41,10 +41,10 @@ def weigh(form, rows, constant=0.5):
     """Returns (weight of each component, gap in nats), both (N, C), of law_rows' rows, by the
     form's constant."""
     h, gap = rows['share'], rows['gap']
-    own = (h * rows['is_own']).sum(1, keepdims=True)
+    share_of_c = (h * rows['is_own']).sum(1, keepdims=True)
     if form in ('stretched', 'geometric'):
         powers = np.power(h, constant, where=h > 0, out=np.zeros_like(h))  # 0^-1 is no share
-        return powers * (own**(1 - constant) if form == 'geometric'
+        return powers * (share_of_c**(1 - constant) if form == 'geometric'
                          else 1 / powers.sum(1, keepdims=True)), gap
     if form == 'saturated':
         return np.where(rows['is_own'], h, constant * (1 - np.exp(-h / constant))), gap
@@ -78,7 +78,7 @@ def compare(fitted, tried):
     `fitted`, a list of what read returns, best, and how they forecast `tried`, another."""
     of_all = {key: np.concatenate([rows[key] for rows, *_ in fitted]) for key in tried[0]}
     D = np.concatenate([measured for _, measured, _ in fitted])
-    rows, measured, own = tried
+    rows, measured, share_of_c = tried
     found = []
     for worth, (_, start) in WORTHS.items():
         for form, more in STARTS.items():
@@ -92,7 +92,8 @@ def compare(fitted, tried):
             found.append({'worth': worth, 'form': form,
                           'constants': ' '.join(f'{x:.3f}' for x in fit.x),
                           'mae of fit': abs(fit.fun).mean(), 'n': len(error),
-                          'mae': error.abs().mean(), **error.groupby(own.round(4)).mean()})
+                          'mae': error.abs().mean(), **error.groupby(
+                              share_of_c.round(4)).mean()})
     return pd.DataFrame(found)
 
 if __name__ == '__main__':

@@ -20,10 +20,10 @@ AMPLITUDE, LEVEL, SLOPE, SCALE = 0.41, 0.69, 0.33, 1.1
 def worth(S, shares, of_gap):
     """D of each component in S, of what a token is worth as a function of the gap, which counts
     times the root of how much there is of the other, over the mean of it and of c's own."""
-    def total(c, own):
-        w = of_gap(GAP[c, list(S)] * np.sqrt(shares / ((shares + own) / 2)))
+    def total(c, share_of_c):
+        w = of_gap(GAP[c, list(S)] * np.sqrt(2 * shares / (shares + share_of_c)))
         return np.where(np.array(S) == c, 1, w) @ shares
-    return {c: -AMPLITUDE * np.log(total(c, own)) for c, own in zip(S, shares)}
+    return {c: -AMPLITUDE * np.log(total(c, h)) for c, h in zip(S, shares)}
 
 TRUTHS = {
     'line': lambda S, h: worth(S, h, lambda gap: LEVEL - SLOPE * gap),
@@ -68,7 +68,8 @@ def here(tmp_path, monkeypatch):
 
 def read(name):
     rows = pd.read_csv(f'law/law_{name}.csv', dtype={'k': str, 'shares': str})
-    return rows.fillna({key: '' for key in ('k', 'component', 'without', 'shares') if key in rows})
+    names = [key for key in ('k', 'component', 'without', 'shares') if key in rows]
+    return rows.astype({key: object for key in names}).fillna(dict.fromkeys(names, ''))
 
 def fit(*args, results='x.csv'):
     run('fit_law.py', f'--results={results}', '--results_dir=law', *args)
@@ -132,6 +133,7 @@ def test_constants_of_small_mixtures_forecast_large_ones(here, capsys, monkeypat
     assert [*after['component']] == ['a', 'b', 'c', '', 'd', 'e', '']
     truth = TRUTHS['line']((3, 4), np.array([0.25, 0.75]))
     assert np.allclose(after['forecast'][4:6], [truth[3], truth[4]], atol=0.02)
+    assert after[['error', 'covered']].isna().all(axis=None)  # nothing was measured
     assert [*after['shares']] == 4 * [''] + 3 * ['0.25,0.75']  # of d, e
     alone = rows[rows['k'] == 1].assign(xe=rows['xe'] - XE.mean() / 10, token_budget=2 * B)
     write_rows(alone, 'twice.csv')  # a larger budget, where XE and the amplitude are a tenth lower
@@ -147,6 +149,16 @@ def test_constants_of_small_mixtures_forecast_large_ones(here, capsys, monkeypat
     monkeypatch.setitem(fit_law.LAWS, 'line', (lambda rows, amplitude, bend: rows['xe'], (1, 1)))
     found = fit_law.read_constants('law/law_constants.csv', 3.85)
     assert 'line' not in found and 'line cut at 0' in found
+
+def test_components_may_be_called_like_numbers(here):
+    rows = make_rows('line', top=2)
+    year = {name: f'0{i}' for i, name in enumerate(NAMES)}
+    sets = ['+'.join(year[name] for name in S.split('+')) for S in rows['components']]
+    write_rows(rows.assign(component=rows['component'].map(year), components=sets), 'x.csv')
+    fit()
+    worth = plot_law.read_csv('law', 'law_worth')
+    assert {*worth['component']} == {*worth['other']} == {*year.values()}
+    assert os.path.exists('law/law_matrix.png')
 
 def test_a_run_is_compared_with_the_specialist_of_its_seed(here, no_pictures):
     rows = make_rows('line', seeds=2)

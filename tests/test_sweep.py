@@ -96,6 +96,10 @@ def test_a_sweep_lists_all_that_the_decomposition_needs(listed, capsys):
     assert sorted((row['k'], 'shuffle_components=True' in row['setting']) for row in whole) == [
         ('2', False), ('2', True)]
 
+def test_runs_are_the_same_however_their_folder_is_spelled(listed):
+    args = '--token_budget=0', '--k=1 2', '--seeds=0'
+    assert listed(*args, '--out_dir=./out/w/') == listed(*args, '--out_dir=out/w')
+
 def test_sets_are_the_runs_that_they_name_and_no_others(listed, capsys):
     a, b, c = sorted(read_meta('small')['components'])
     sets = f'{a},{b}; {b},{a} tag=True\n{c} token_budget=320;{a},{b} token_budget=320'
@@ -540,8 +544,8 @@ def test_a_run_has_a_number_of_threads_whatever_the_environment_says(monkeypatch
     assert 'TORCHINDUCTOR_COMPILE_THREADS' not in seen[0]  # the first, alone, has all cores for it
 
 def test_a_name_in_marks_may_have_a_semicolon_in_sets():
-    assert re.split(sweep.BETWEEN_SETS, '"a;b",c; d\n"e\nf" tag=True;g') == [
-        '"a;b",c', ' d', '"e\nf" tag=True', 'g']
+    assert configurator.split_sets('"a;b",c; d\n"e\nf" tag=True;g;') == [
+        '"a;b",c', 'd', '"e\nf" tag=True', 'g']
 
 def test_a_budget_that_a_k_cannot_use_is_named_with_those_that_it_can(listed, capsys):
     for budget, says in ((16 * 31, 'as they can of a multiple of 96'), (16 * 30, '')):
