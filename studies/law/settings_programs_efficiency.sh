@@ -1,6 +1,7 @@
 #!/bin/sh
 # The runs of 2026-11-29 and 30 (LOG.md) behind set-*.csv.gz, large.csv.gz, k32-*2.csv.gz,
-# shares-[02].csv.gz, programs*.csv.gz and efficiency-by-position.csv.gz, on two cores: ten to
+# shares-[02].csv.gz, decomposition-2.csv.gz, programs*.csv.gz and
+# efficiency-by-position.csv.gz, on two cores: ten to
 # twenty-five minutes a setting, three quarters of an hour width 256, seven minutes a seed of large,
 # fifteen minutes the shares of a seed, half an hour the programs or the specialists of a seed, a
 # minute or two each run on chains. The data: config/arxiv32.py and studies/programs.py say how, and
@@ -48,12 +49,15 @@ python sweep.py config/cpu.py config/arxiv32.py --k=2 --seeds=0 --jobs=2 --out_d
 python eval_xe.py --runs='out/shares/*' --windows_per_component=256 --results_dir=results/shares
 
 # k32-2.csv.gz and k32-cross-2.csv.gz: seed 2, of which large has K = 16 and 32; shares-2.csv.gz
-python sweep.py config/cpu.py config/arxiv32.py --k='1 4 8' --seeds=2 config/dealt.py --jobs=2 \
+python sweep.py config/cpu.py config/arxiv32.py --k='1 2 4 8' --seeds=2 config/dealt.py --jobs=2 \
     --out_dir=out/seed2 --results_dir=results/seed2-runs
 python eval_xe.py --runs='out/seed2/arxiv32-k1-*' --eval_components=all \
     --windows_per_component=256 --results_dir=results/seed2-cross
-python eval_xe.py --runs='out/seed2/arxiv32-k[48]-*' --windows_per_component=256 \
+python eval_xe.py --runs='out/seed2/arxiv32-k[248]-*' --windows_per_component=256 \
     --results_dir=results/seed2
+python sweep.py --parts_of='out/seed2/*' --jobs=2 --results_dir=results/parts2-runs
+python eval_xe.py --runs='out/seed2/*' --windows_per_component=256 \
+    --results_dir=results/parts2  # decomposition.csv: decomposition-2.csv.gz
 python sweep.py config/cpu.py config/arxiv32.py --k=2 --seeds=2 --jobs=2 --out_dir=out/shares2 \
     --results_dir=results/shares2-runs --sets='
     cs.CL,cs.CG shares=1,15; stat.AP,cs.NE shares=1,15; physics.bio-ph,cs.DB shares=15,1;
