@@ -1,6 +1,6 @@
 # make known-answer: eight coins, which differ in bias alone. XE falls as the bias shows.
-# 20,480 windows of 64 tokens an epoch at every K, 4 epochs of 64 windows a step: 1,280 steps,
-# 5.2 million tokens.
+# 20,480 windows of 64 tokens an epoch at every K, 2 epochs of 64 windows a step: 640 steps, 2.6
+# million tokens.
 dataset = 'known-coins'
 source = 'synthetic'
 processes = 'coins:8'
@@ -16,7 +16,7 @@ n_head = 1
 n_embd = 32
 dropout = 0.0
 
-epochs = 4
+epochs = 2
 batch_size = 64
 learning_rate = 3e-3
 min_lr = 3e-5
