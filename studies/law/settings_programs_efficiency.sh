@@ -1,6 +1,6 @@
 #!/bin/sh
 # The runs of 2026-11-29 and 30 (LOG.md) behind set-*.csv.gz, large.csv.gz, k32-*2.csv.gz,
-# shares-[02].csv.gz, decomposition-2.csv.gz, programs*.csv.gz and efficiency-by-position.csv.gz, on
+# shares-[02].csv.gz, decomposition-[23].csv.gz, programs*.csv.gz and efficiency-by-position.csv.gz, on
 # two cores: ten to twenty-five minutes a setting, three quarters of an hour width 256, seven minutes
 # a seed of large, fifteen minutes the shares of a seed, half an hour the programs or the specialists
 # of a seed, an hour and a half its parts, a minute or two each run on chains. The data:
@@ -58,6 +58,10 @@ python eval_xe.py --runs='out/seed2/arxiv32-k[248]-*' --windows_per_component=25
 python sweep.py --parts_of='out/seed2/*' --jobs=2 --results_dir=results/parts2-runs
 python eval_xe.py --runs='out/seed2/*' --windows_per_component=256 \
     --results_dir=results/parts2  # decomposition.csv: decomposition-2.csv.gz
+python sweep.py config/cpu.py config/arxiv32.py --k=4 --seeds=3 config/dealt.py --jobs=2 \
+    --out_dir=out/seed3 --results_dir=results/seed3-runs
+python sweep.py --parts_of='out/seed3/*' --list=True | grep -e --tag=True | sh -e  # M_tag alone
+python eval_xe.py --runs='out/seed3/*' --windows_per_component=256 --results_dir=results/seed3
 python sweep.py config/cpu.py config/arxiv32.py --k=2 --seeds=2 --jobs=2 --out_dir=out/shares2 \
     --results_dir=results/shares2-runs --sets='
     cs.CL,cs.CG shares=1,15; stat.AP,cs.NE shares=1,15; physics.bio-ph,cs.DB shares=15,1;
