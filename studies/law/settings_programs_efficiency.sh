@@ -1,6 +1,6 @@
 #!/bin/sh
 # The runs of 2026-11-29 and 30 (LOG.md) behind set-*.csv.gz, large.csv.gz, k32-*2.csv.gz,
-# shares-[02].csv.gz, decomposition-[23].csv.gz, programs*.csv.gz and efficiency-by-position.csv.gz, on
+# shares-[02].csv.gz, decomposition-[23].csv.gz, programs*.csv.gz, efficiency-by-position.csv.gz, on
 # two cores: ten to twenty-five minutes a setting, three quarters of an hour width 256, seven minutes
 # a seed of large, fifteen minutes the shares of a seed, half an hour the programs or the specialists
 # of a seed, an hour and a half its parts, a minute or two each run on chains. The data:
