@@ -115,17 +115,20 @@ def tidy_folder(folder, is_new):
 
 def write_checkpoint(folder, name, state, tensors):
     """Writes a checkpoint: `state`, a dict of plain Python, under a seal, and `tensors` beside it.
-    With ckpt.pt go best.pt, config.json and mix.json, for people and other tools."""
-    def write(name, state, tensors):
+    With ckpt.pt go best.pt, config.json and mix.json, for people and other tools. They come before
+    it, as a run that is done writes nothing more; but best.pt alone is taken for another's run."""
+    def content(state, tensors):
         plain = sealed(state)
-        replace_file(os.path.join(folder, name),
-                     lambda f: torch.save(plain | tensors | {'sealed': [*plain]}, f))
-    write(name, state, tensors)
+        return lambda f: torch.save(plain | tensors | {'sealed': [*plain]}, f)
+    files = {name: content(state, tensors)}
     if name == 'ckpt.pt':
-        write('best.pt', state | {'iter_num': state['best_iter']}, {'model': tensors['best']})
-        for name, content in (('config', state['config'] | state['metadata']),
-                              ('mix', state['mix'])):
-            replace_file(os.path.join(folder, f'{name}.json'), json.dumps(content, indent=1))
+        of_best = state | {'iter_num': state['best_iter']}, {'model': tensors['best']}
+        others = {'config.json': json.dumps(state['config'] | state['metadata'], indent=1),
+                  'mix.json': json.dumps(state['mix'], indent=1), 'best.pt': content(*of_best)}
+        is_there = os.path.exists(os.path.join(folder, name))
+        files = others | files if is_there else files | others
+    for file, written in files.items():
+        replace_file(os.path.join(folder, file), written)
 
 def read_checkpoint(folder, name='ckpt', mmap=True):
     """Returns a checkpoint of train.py as a dict, or None where there is no such file. With mmap

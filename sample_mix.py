@@ -134,11 +134,6 @@ def read_tokens(meta, split, docs):
              f' {meta["vocab_size"] - 1}: {AGAIN}')
     return tokens
 
-def count_tokens(tokens, vocab_size):
-    """Returns how often each id is in tokens (N,), (vocab_size,) int64."""
-    pieces = np.array_split(tokens, 1 + len(tokens) // 2**20)  # bincount makes int64 of them
-    return sum(np.bincount(piece, minlength=vocab_size) for piece in pieces)
-
 def held_windows(docs, T):
     """Returns how many windows of T tokens the documents of list_documents hold."""
     return int((docs['length'] // T).sum())
@@ -377,7 +372,7 @@ if __name__ == '__main__':
     # a table of the mixture's components, from the tokens of the documents drawn
     length = mix['windows'] * T + mix['slack']
     begins = mix['start'][np.searchsorted(mix['component'], range(1, len(names)))]
-    counts = np.stack([count_tokens(tokens, meta['vocab_size'])
+    counts = np.stack([np.bincount(tokens, minlength=meta['vocab_size'])
                        for tokens in np.split(mix['tokens'], begins)])
     p = counts / counts.sum(1, keepdims=True)  # (K, V) unigram distributions
     share = np.array([facts['tokens'] for facts in record['of_each'].values()]) / record['tokens']

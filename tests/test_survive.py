@@ -156,22 +156,31 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(whole):
         assert not glob.glob(f'{folder}/*.tmp')
     assert differences(whole, folder) == []
 
+def test_killed_before_the_last_checkpoint_best_pt_is_that_of_the_end(whole, monkeypatch):
+    """A run that is done writes nothing more, so ckpt.pt comes last; best.pt never comes first."""
+    written, replace, folder = [], configurator.replace_file, 'survive/order'
+    monkeypatch.setattr(checkpoint, 'replace_file', lambda path, content: (
+        written.append(os.path.basename(path)), replace(path, content)))
+    run('train.py', *ARGS, f'--out_dir={folder}')
+    files = [name for name in written if name.endswith('.pt')]
+    assert files[:2] == ['ckpt.pt', 'best.pt'] and files[-2:] == ['best.pt', 'ckpt.pt']
+
 def test_a_full_disk_keeps_the_old_checkpoint(whole):
     folder = 'survive/full'
     shutil.rmtree(folder, ignore_errors=True)
 
-    def checkpoints():
-        return [open(f'{folder}/{name}.pt', 'rb').read() for name in ('ckpt', 'best')]
+    def ckpt():
+        return open(f'{folder}/ckpt.pt', 'rb').read()
 
     start('train.py', *ARGS, f'--out_dir={folder}', '--max_iters=9', '--lr_decay_iters=47').join()
-    before, resume = checkpoints(), [*ARGS, f'--out_dir={folder}', '--init_from=resume']
-    for largest, says in ((len(before[0]) // 2, '.pt cannot be written'),
+    before, resume = ckpt(), [*ARGS, f'--out_dir={folder}', '--init_from=resume']
+    for largest, says in ((len(before) // 2, '.pt cannot be written'),
                           (1000, 'cannot be written')):
         child = start('train.py', *resume, largest_file=largest)
         child.join()
         said = open('output.txt').read()
         assert child.exitcode == 2 and says in said and 'Traceback' not in said, said
-        assert checkpoints() == before and not glob.glob(f'{folder}/*.tmp')
+        assert ckpt() == before and not glob.glob(f'{folder}/*.tmp')
     start('train.py', *resume).join()
     assert differences(whole, folder) == []
 
