@@ -26,8 +26,8 @@ def draw_vs_k(tables, law):
     """ΔXE against K, over components: measured, by the law with its band, by others."""
     fig, (ax,) = figure('ΔXE against the number of components, in equal shares', 'marks: measured,'
                         f' a mean over components; band: a mixture by {law}; 90%', width=6.5)
-    sets = tables['forecast'][tables['forecast']['shares'].isna()]
-    rows, sets = sets[sets['component'].notna()], sets[sets['component'].isna()]
+    equal = tables['forecast'][tables['forecast']['shares'].isna()]
+    rows, sets = equal[equal['component'].notna()], equal[equal['component'].isna()]
     for name, (color, style) in (RIVALS | {law: ('tab:blue', '-')}).items():
         means = rows[rows['law'] == name].pivot_table('forecast', 'component', 'k').mean()
         ax.plot([1, *means.index], [0, *means], style, color=color, label=name)

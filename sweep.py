@@ -179,7 +179,7 @@ def start(words, gpu='', share=1, log=None):
     """Starts a script, with its part of the cores where `share` run at a time, on a GPU, its output
     in a file. Returns its Popen. It gets signals from the sweep alone, and ends with it."""
     environment = os.environ | ({'CUDA_VISIBLE_DEVICES': gpu} if gpu else {})
-    if not re.match('[1-9]', os.environ.get('OMP_NUM_THREADS', '')):  # or Slurm sets it to ''
+    if not re.match('[1-9]', os.environ.get('OMP_NUM_THREADS', '')):  # unset, or no number
         environment['OMP_NUM_THREADS'] = str(max(1, cpu_cores() // share))
     command = [sys.executable, os.path.join(configurator.ROOT, words[0]), *words[1:]]
     return subprocess.Popen(['sh', '-c', LAUNCHER, 'sh', *command], stdin=subprocess.PIPE,
