@@ -18,8 +18,9 @@ specialists suffice, evaluated on all components, and the amplitude goes with th
 has this law, others and rivals; add yours. In unequal shares --law='soft minimum', whose worth_cj
 is exp(-r_cj gap_cj / scale), is nearer: this one was .05 off where c gives an eighth.
 
-Intervals are 90%: of a run, from the law's error in the fit; of constants and means, from the
-jackknife over components, whose errors they are. docs/outputs.md has the CSV columns.
+Intervals are 90%: of a component in a run, and of the mean over a mixture, from how far off the law
+is of each in the fit; those of constants are the jackknife's over components, which is in the
+others too. docs/outputs.md has the CSV columns.
 """
 # -----------------------------------------------------------------------------
 results = 'results/xe_by_component.csv'  # files of eval_xe.py, a pattern; several with commas
@@ -54,6 +55,7 @@ NUMBERS = 'k seed mix_seed xe token_budget'.split()
 SWITCHES = 'tag shuffle_components constant_per_component unfinished'.split()
 FORECASTS = ('law k components shares component forecast low high measured sd n_runs error covered'
              ' xe').split()
+ERRORS = ['error', 'error_of_mean']
 SCORES = 'law k n measured measured_se mae bias bias_se coverage'.split()
 
 # ---- laws --------------------------------------------------------------------
@@ -62,7 +64,8 @@ SCORES = 'law k n measured measured_se mae bias bias_se coverage'.split()
 #     share    (N, C)  h_j of each component j in the mixture, 0 where it is not in it
 #     is_own   (N, C)  True where j is c, the component that pays
 #     gap      (N, C)  gap_cj in nats
-#     pair     (N, C)  D_c({c, j}) of the pair in equal shares; nan where it was not trained
+#     pair     (N, C)  D_c({c, j}) of the pair in equal shares; nan where it was not trained, and
+#                      where it is what is to be forecast
 #     xe       (N,)    XE_c(P_c)
 
 def cost(rows, amplitude, worth):
@@ -154,18 +157,25 @@ def measure(rows):
         n_runs='count', measured='mean', sd='std').reset_index()
     return gaps.reindex(index=gaps.columns), means, table
 
-def law_rows(table, gaps, xe, measured):
-    """Returns what LAWS take, of a table's N rows; the others are what measure returns."""
-    number = {name: i for i, name in enumerate(gaps)}
-    share, pair = np.zeros((len(table), len(gaps))), np.full(gaps.shape, np.nan)
-    for row, mixture in zip(share, table['mixture']):
-        row[[number[name] for name, _ in mixture]] = [h for _, h in mixture]
+def pair_costs(gaps, measured):
+    """Returns D_c of the pairs in equal shares that measure returns, (C, C) as its gaps are."""
+    pairs = pd.DataFrame(np.nan, gaps.index, gaps.columns)
     for mixture, c, D in zip(measured['mixture'], measured['component'], measured['measured']):
         others = [name for name, h in mixture if name != c and h == 0.5]
         if len(mixture) == 2 and others:
-            pair[number[c], number[others[0]]] = D
+            pairs.loc[c, others[0]] = D
+    return pairs
+
+def law_rows(table, gaps, xe, measured):
+    """Returns what LAWS take, of a table's N rows; the others are what measure returns."""
+    number = {name: i for i, name in enumerate(gaps)}
+    share = np.zeros((len(table), len(gaps)))
+    for row, mixture in zip(share, table['mixture']):
+        row[[number[name] for name, _ in mixture]] = [h for _, h in mixture]
     c = table['component'].map(number).to_numpy(dtype=int)
-    return {'share': share, 'is_own': np.arange(len(gaps)) == c[:, None], 'pair': pair[c],
+    is_pair = (np.sort(share)[:, -2:] == 0.5).all(1, keepdims=True)
+    return {'share': share, 'is_own': np.arange(len(gaps)) == c[:, None],
+            'pair': np.where(is_pair, np.nan, pair_costs(gaps, measured).to_numpy()[c]),
             'gap': gaps.to_numpy()[c], 'xe': xe[table['component']].to_numpy()}
 
 # ---- constants ---------------------------------------------------------------
@@ -178,9 +188,10 @@ def jackknife(values):
 @np.errstate(all='ignore')  # where the search tries an amplitude of 0
 def fit_law(name, rows, table):
     """Fits a law to measure's table by least squares; each (S, c) weighs the same. Returns a
-    DataFrame of its constants and `error`, the root mean square error of a run in nats. The row ''
-    is the fit; others leave out what a component pays. None is there with fewer than three, or
-    where no constant moves the law, as with pairs alone that of `pairs` does not."""
+    DataFrame of its constants, and of root mean square errors in nats: `error`, of a component in a
+    run, and `error_of_mean`, over a mixture, which falls little with K as its errors are alike. The
+    row '' is the fit; others leave out what a component pays. None is there with fewer than three
+    components, and where the law says nothing, as `pairs` of pairs does not."""
     law, start = LAWS[name]
     known = np.isfinite(law(rows, *start)) & (table['mixture'].map(len) <= (fit_k or np.inf))
     paying, found = sorted({*table['component'][known]}), {}
@@ -188,12 +199,11 @@ def fit_law(name, rows, table):
         chosen = (known & (table['component'] != without)).to_numpy()
         part, of_part = {key: x[chosen] for key, x in rows.items()}, table[chosen]
         best = scipy.optimize.least_squares(lambda x: law(part, *x) - of_part['measured'], start)
-        if abs(best.jac).max() < 1e-6:
-            return pd.DataFrame()
-        n = of_part['n_runs']
-        variance = best.fun**2 + (n - 1) / n * of_part['sd'].fillna(0)**2  # of a run
-        found[without] = [*best.x, math.sqrt(variance.mean())]
-    return pd.DataFrame.from_dict(found, 'index', columns=[*constant_names(name), 'error'])
+        noise = (1 - 1 / of_part['n_runs']) * of_part['sd'].fillna(0)**2  # that more runs leave out
+        off = pd.DataFrame({'mean': best.fun, 'noise': noise}).groupby(of_part['mixture'])
+        squares = best.fun**2 + noise, off['mean'].mean()**2 + off['noise'].mean() / off.size()
+        found[without] = [*best.x, *(math.sqrt(of_each.mean()) for of_each in squares)]
+    return pd.DataFrame.from_dict(found, 'index', columns=[*constant_names(name), *ERRORS])
 
 def read_constants(path, xe):
     """Returns {law: fit_law's result} of a law_constants.csv, the amplitude the same share of the
@@ -205,7 +215,7 @@ def read_constants(path, xe):
         return {name: fit.assign(**{key: fit[key] * xe / fit['xe']
                                     for key in {'amplitude'} & {*fit}})
                 for name, fit in fits.items()  # a law may have changed
-                if name in LAWS and {*constant_names(name), 'error', 'xe'} == {*fit}}
+                if name in LAWS and {*constant_names(name), *ERRORS, 'xe'} == {*fit}}
     except (OSError, ValueError, KeyError) as e:
         fail(f'--constants={path} cannot be read ({e}): it is law_constants.csv of fit_law.py')
 
@@ -223,7 +233,8 @@ def forecast_rows(name, rows, table, fit):
                             (mean | {'component': ''}, of_set['row'].to_list())]:
             means = draws[:, places].mean(1)  # by the fit, then by those without a component
             off = means[0] - row['measured']
-            half = 1.645 * math.hypot(fit['error'][''] / len(places)**0.5, jackknife(means[1:]))
+            error = fit['error' if row['component'] else 'error_of_mean']['']
+            half = 1.645 * math.hypot(error, jackknife(means[1:]))
             found.append(row | {
                 'law': name, 'k': len(mixture), 'components': '+'.join(c for c, _ in mixture),
                 'shares': ','.join(f'{h:.4g}' for _, h in mixture) if is_unequal else '',
@@ -252,11 +263,12 @@ def worth_rows(gaps, xe, measured, fit):
                           'component': [c for c, _ in cells]})
     rows = law_rows(pairs, gaps, xe, measured)
     D = LAWS[law][0](rows, *fit.loc['', constant_names(law)])
-    of_pair = np.where((rows['share'] > 0) & ~rows['is_own'], rows['pair'], 0).sum(1)
+    of_pair = pair_costs(gaps, measured)
     amplitude = fit['amplitude'][''] if 'amplitude' in fit else np.nan
     return pairs[['component']].assign(
         other=[j for _, j in cells], gap=[gaps.loc[cell] for cell in cells],
-        worth=2 * np.exp(-D / amplitude) - 1, worth_of_pair=2 * np.exp(-of_pair / amplitude) - 1)
+        worth=2 * np.exp(-D / amplitude) - 1,
+        worth_of_pair=[2 * np.exp(-of_pair.loc[cell] / amplitude) - 1 for cell in cells])
 
 def parse_sets():
     """Returns the mixtures of --forecast, a DataFrame as measure's with nothing measured."""
@@ -301,7 +313,8 @@ if __name__ == '__main__':
     for name, fit in fits.items():
         print(f'{name:14} ' + ', '.join(
             f'{key} {fit[key][""]:.3f} ± {jackknife(fit[key].drop("").to_numpy()):.3f}'
-            for key in constant_names(name)) + f'; error of a run {fit["error"][""]:.4f}')
+            for key in constant_names(name)) + '; off by {:.4f}, means by {:.4f}'
+            .format(*fit.loc['', ERRORS]))
 
     # the CSV files and pictures; --forecast leaves those of a fit as they are
     forecasts = pd.concat([forecast_rows(name, law_rows(table, *known), table, fit)

@@ -109,6 +109,9 @@ def test_pairs_tell_what_larger_mixtures_cost(here, no_pictures):
     table = read('worth').set_index(['component', 'other'])
     assert np.allclose(table['worth'], table['worth_of_pair'], atol=1e-4)
     assert table['worth']['a', 'e'] == pytest.approx(LEVEL - SLOPE * 1.7, abs=1e-4)
+    by_pairs = read('scores').query('law == "pairs"')
+    assert {*by_pairs['k']} == {'', '3', '4', '5'}  # it forecasts no pair by what that pair cost
+    assert by_pairs['mae'].max() < 1e-4
     assert 'pairs' not in fit('--fit_k=2')  # which pairs do not tell
 
 def test_constants_of_small_mixtures_forecast_large_ones(here, capsys, monkeypatch):
@@ -118,7 +121,7 @@ def test_constants_of_small_mixtures_forecast_large_ones(here, capsys, monkeypat
     constants = fit('--fit_k=3')
     assert constants['line', '', 'error'] == pytest.approx(0.014, abs=0.005)  # two runs' noise
     scores = read('scores').set_index(['law', 'k'])
-    assert scores['mae']['line', '5'] < 0.015 and scores['coverage']['line', ''] > 0.85
+    assert scores['mae']['line', '5'] < 0.015
     assert scores['bias']['line', '5'] == pytest.approx(0, abs=4 * 0.005)
     out = capsys.readouterr().out
     assert 'ΔXE in nats by K' in out and len(os.listdir('law')) == 8  # 4 CSV files, 4 pictures
@@ -150,6 +153,22 @@ def test_constants_of_small_mixtures_forecast_large_ones(here, capsys, monkeypat
     found = fit_law.read_constants('law/law_constants.csv', 3.85)
     assert 'line' not in found and 'line cut at 0' in found
 
+def test_intervals_hold_nine_in_ten(here, no_pictures):
+    """Also those of means over a mixture whose components are off alike, as they share a model."""
+    rows = make_rows('line', sd=0.01)
+    rng = np.random.default_rng(0)
+    shared = {S: 0.03 * rng.standard_normal() for S in sorted({*rows['components']})}
+    rows['xe'] += np.where(rows['k'] > 1, rows['components'].map(shared), 0)
+    write_rows(rows, 'x.csv')
+    constants, forecasts = fit(), read('forecast').query('law == "line"')
+    assert constants['line', '', 'error'] == pytest.approx(0.033, abs=0.008)
+    assert constants['line', '', 'error_of_mean'] == pytest.approx(0.031, abs=0.008)
+    is_mean = forecasts['component'] == ''
+    for of_kind in (forecasts[~is_mean], forecasts[is_mean]):
+        assert 0.8 < of_kind['covered'].mean() < 0.98
+    half = (forecasts['high'] - forecasts['low']) / 2
+    assert half[is_mean].between(1.645 * 0.023, 1.645 * 0.045).all()
+
 def test_components_may_be_called_like_numbers(here):
     rows = make_rows('line', top=2)
     year = {name: f'0{i}' for i, name in enumerate(NAMES)}
@@ -171,8 +190,8 @@ def test_the_jackknife_of_a_mean_is_its_standard_error():
     without = np.array([np.delete(x, i).mean() for i in range(20)])
     assert fit_law.jackknife(without) == pytest.approx(x.std(ddof=1) / 20**0.5)
 
-def test_what_step_18_reckons_from_the_archive(here, no_pictures):
-    """Issue 35: b .414, A .689, C .33 by all 243 (S, c), mean error .0226."""
+def test_the_constants_of_the_archive(here, no_pictures):
+    """By hand: amplitude .414, level .689, slope .33, over all 243 (S, c), mean error .0226."""
     files = ','.join(f'{ROOT}/studies/law/{name}*.csv.gz'
                      for name in ('part1', 'cross', 'mixtures', 'fresh'))
     constants = fit(results=files)
@@ -182,7 +201,6 @@ def test_what_step_18_reckons_from_the_archive(here, no_pictures):
     assert scores['n']['line', ''] == 243 and round(scores['mae']['line', ''], 3) == .022
     registered = pd.read_csv(f'{ROOT}/studies/law/constants.csv').fillna({'without': ''})
     registered = registered.set_index(['law', 'without', 'constant'])['value']
-    constants = constants.drop('one worth', level='law')  # which came later
     assert len(registered) == len(constants)  # least squares end where they end
     assert np.allclose(registered, constants[registered.index], rtol=1e-3)
 
@@ -193,8 +211,8 @@ def test_a_mistake_is_one_line(here, fails):
     rows = make_rows('line', top=3)
     alone, mixed = rows[rows['k'] == 1], rows[rows['k'] > 1]
     assert 'no such file' in fails('fit_law.py', '--results=y.csv')
-    assert 'no losses of specialists on others' in line(make_rows('line', cross=False))
-    assert '--eval_components=all' in line(make_rows('line', cross=False))
+    without = line(make_rows('line', cross=False))
+    assert 'no losses of specialists on others' in without and '--eval_components=all' in without
     assert '1 without a specialist on 84,000 tokens' in line(rows[
         (rows['k'] > 1) | (rows['components'] != 'b')])
     assert '--components=zz' in line(alone, '--forecast=a,zz')
