@@ -12,6 +12,7 @@ from child import start_two
 from conftest import SMALL, TRAIN, run
 from test_model import direct_losses
 
+import model
 from checkpoint import write_checkpoint
 from configurator import file_hash, sealed
 from sample_mix import draw_mix, read_meta
@@ -69,11 +70,61 @@ def test_every_k_takes_the_same_steps_of_an_odd_budget(small):
     configs = [json.load(open(f'out2/odd{k}/config.json')) for k in (1, 2, 3)]
     assert {config['max_iters'] for config in configs} == {89 // 4}
 
-def test_evaluation_does_not_move_the_training(small, trained):
-    run('train.py', *TRAIN, '--k=2', '--eval_interval=7', '--log_interval=3',
-        '--val_windows_per_component=5', '--out_dir=out2/e')
-    for a, b in zip(weights('out2/e').values(), weights('out/small-k2-s0').values()):
+def test_evaluation_does_not_move_the_training(small):
+    args = [*TRAIN, '--k=2', '--dropout=0.1', '--max_iters=25']  # which draws random numbers
+    run('train.py', *args, '--out_dir=out2/e')
+    run('train.py', *args, '--eval_interval=7', '--log_interval=3',
+        '--val_windows_per_component=5', '--out_dir=out2/f')
+    for a, b in zip(weights('out2/e').values(), weights('out2/f').values()):
         assert torch.equal(a, b)
+
+def test_the_best_weights_have_the_xe_that_chose_them(small):
+    """eval_xe.py finds the validation XE of the log again, of best.pt and of the last step."""
+    run('train.py', *TRAIN, '--k=2', '--dropout=0.1', '--learning_rate=3e-2', '--max_iters=300',
+        '--eval_interval=2', '--patience=1', '--out_dir=out2/best')
+    evaluated = [row for row in rows('out2/best/log.csv') if row['val_xe']]
+    best = min(evaluated, key=lambda row: float(row['val_xe']))
+    assert 'stopped early' in evaluated[-1]['event'] and best is evaluated[-2]
+    for ckpt, row in (('best', best), ('last', evaluated[-1])):
+        run('eval_xe.py', '--runs=out2/best', '--split=val', f'--ckpt={ckpt}', '--dtype=float32',
+            '--results_dir=results9')
+        found = {r['component']: float(r['xe']) for r in rows('results9/xe_by_component.csv')}
+        assert len(found) == 2
+        for name, xe in found.items():
+            assert float(row[f'val_xe_{name}']) == pytest.approx(xe, abs=1e-5)
+
+@pytest.mark.parametrize('args, decay', [((), True), (('--decay_lr=False',), False)])
+def test_the_learning_rate_warms_up_and_decays(small, args, decay):
+    run('train.py', *TRAIN, '--k=2', '--max_iters=20', '--warmup_iters=4', '--learning_rate=1e-2',
+        '--min_lr=1e-3', '--log_interval=1', '--out_dir=out2/lr', '--overwrite=True', *args)
+    lr = [float(row['lr']) for row in rows('out2/lr/log.csv')[1:]]  # of the steps 0 .. 19
+    np.testing.assert_allclose(lr[:5], [.002, .004, .006, .008, .01])
+    cosine = 1e-3 + 9e-3 * (1 + np.cos(np.pi * np.arange(16) / 16)) / 2
+    np.testing.assert_allclose(lr[4:], cosine if decay else 16 * [.01])
+    groups = torch.load('out2/lr/ckpt.pt', weights_only=True)['optimizer']['param_groups']
+    assert [group['weight_decay'] for group in groups] == [0.1, 0.0]
+    dims = [x.dim() for x in weights('out2/lr').values() if x.dim() > 0]
+    assert len(groups[1]['params']) == dims.count(1)
+
+@pytest.mark.parametrize('tag', [False, True])
+def test_a_window_begins_with_the_tag_of_its_component_or_bos(small, monkeypatch, tag):
+    """Whatever the model is given, in training and evaluation, lies in that component's files."""
+    given, forward = set(), model.GPT.forward
+
+    def noted(self, idx, targets):
+        given.update((int(i[0]), w.numpy().astype('<u2').tobytes()) for i, w in zip(idx, targets))
+        return forward(self, idx, targets)
+    monkeypatch.setattr(model.GPT, 'forward', noted)
+    run('train.py', *TRAIN, '--components=a,c', f'--tag={tag}', '--max_iters=4', '--out_dir=out2/t',
+        '--overwrite=True')
+    run('eval_xe.py', '--runs=out2/t', '--results_dir=results9')
+    files = {name: b'|'.join(open(path, 'rb').read() for path in sorted(
+        glob.glob(f'data/small/{name}/*.bin'))) for name in ('a', 'c')}
+    of = [(first, [name for name in files if window in files[name]]) for first, window in given]
+    firsts = {name: {first for first, where in of if where == [name]} for name in files}
+    bos = read_meta('small')['bos_id']
+    assert firsts == ({'a': {300}, 'c': {302}} if tag else {'a': {bos}, 'c': {bos}})
+    assert sum(len(where) == 1 for _, where in of) > 40  # few lie in both
 
 def test_two_processes_and_accumulation_equal_one(small):
     args = [*TRAIN, '--k=2', '--max_iters=20', '--log_interval=1', '--compile=False']
@@ -125,12 +176,6 @@ def test_bfloat16_learns_what_float32_does(small):
         assert json.load(open('out2/bf/config.json'))['dtype'] == dtype
     *float32, bfloat16 = last
     assert bfloat16 != float32[0] and abs(bfloat16 - float32[0]) < np.ptp(float32), last
-
-def test_a_run_that_is_there_twice_counts_once(small, trained, capsys):
-    shutil.copytree('out/small-k2-s0', 'twice/copy')
-    run('eval_xe.py', '--runs=out/small-k2-s0,twice/copy', '--results_dir=twice/results')
-    assert 'twice/copy repeats out/small-k2-s0\n' in capsys.readouterr().out
-    assert [row['n_runs'] for row in rows('twice/results/xe_vs_k.csv')] == ['1']
 
 def test_tag_and_shuffled_control_train_and_evaluate(small, trained):
     run('train.py', *TRAIN, '--k=2', '--tag=True', '--max_iters=5')
@@ -195,20 +240,24 @@ def test_evaluation_writes_what_the_design_says(small, trained, all_pictures):
 
     # and the tables are means of them
     for i, name in enumerate(dumped['names']):
-        own = dumped['xe'][dumped['component'] == i]
+        of_c = dumped['component'] == i
+        xe = dumped['xe'][of_c]
         row, = [r for r in by_component if (r['k'], r['component']) == ('2', name)]
-        assert float(row['xe']) == pytest.approx(own.mean(), abs=1e-5)
-        assert int(row['n_windows']) == len(own)
+        assert float(row['xe']) == pytest.approx(xe.mean(), abs=1e-5)
+        assert float(row['perplexity']) == pytest.approx(np.exp(xe.mean()), rel=1e-5)
+        facts = read_meta('small')['components'][name]['test']
+        bits = xe.mean() / np.log(2) * facts['tokens'] / facts['bytes']
+        assert float(row['bits_per_byte']) == pytest.approx(bits, rel=1e-5)
+        assert int(row['n_windows']) == len(xe)
         assert float(row['ci_low']) < float(row['xe']) < float(row['ci_high'])
         single, = [r for r in by_component if (r['k'], r['component']) == ('1', name)]
         assert float(row['xe_k1']) == float(single['xe']) and float(single['delta_xe']) == 0
         assert float(row['delta_xe']) == pytest.approx(float(row['xe']) - float(single['xe']))
         at = [float(r['xe']) for r in by_position if (r['k'], r['component']) == ('2', name)]
-        np.testing.assert_allclose(at, own.mean(0), atol=1e-5)
+        np.testing.assert_allclose(at, xe.mean(0), atol=1e-5)
         raw = np.fromfile(f'data/small/{name}/test.bin', dtype='<u2')
-        starts = dumped['start'][dumped['component'] == i]
-        tokens = dumped['tokens'][dumped['component'] == i]
-        assert np.array_equal(raw[starts[:, None] + np.arange(16)], tokens)
+        windows = dumped['start'][of_c, None] + np.arange(16)
+        assert np.array_equal(raw[windows], dumped['tokens'][of_c])
     two = [r for r in by_component if r['k'] == '2']
     assert float(vs_k[1]['xe']) == pytest.approx(np.mean([float(r['xe']) for r in two]))
     assert float(vs_k[1]['delta_xe']) == pytest.approx(np.mean([float(r['delta_xe']) for r in two]))
@@ -221,6 +270,7 @@ def test_evaluation_writes_what_the_design_says(small, trained, all_pictures):
     at = np.array([[float(r['xe']) for r in by_position if (r['k'], r['position']) == ('2', str(t))]
                    for t in range(16)])
     np.testing.assert_allclose([float(r['mean']) for r in xe], at.mean(1))
+    assert float(vs_k[1]['icl_score']) == pytest.approx(at.mean(1)[15] - at.mean(1)[0])
     assert all(float(r['band_low']) < float(r['mean']) < float(r['band_high']) for r in xe)
 
 def test_runs_of_different_settings_are_not_averaged(small, trained):
@@ -279,10 +329,6 @@ def test_losses_are_kept_until_the_checkpoint_changes(small, trained, monkeypatc
         seen.append((len(calls), rows('results7/xe_by_position.csv')))
     assert [n for n, _ in seen] == [1, 0, 1] and seen[0][1] == seen[1][1]
     run('eval_xe.py', '--runs=out/small-k2-s0', '--results_dir=results7')
-    assert [r['xe'] for r in seen[2][1]] == [r['xe'] for r in rows('results7/xe_by_position.csv')]
-    for path in glob.glob('out2/kept/losses-*.npz'):  # what cannot be read is made anew
-        os.truncate(path, 100)
-    run('eval_xe.py', '--runs=out2/kept', '--results_dir=results7')
     assert [r['xe'] for r in seen[2][1]] == [r['xe'] for r in rows('results7/xe_by_position.csv')]
 
 def test_shuffled_labels_have_no_ambiguity(small, capsys):
