@@ -247,11 +247,12 @@ def test_a_shell_reads_the_very_arguments_whatever_the_names(tmp_path, monkeypat
         assert os.path.dirname(value_of('out_dir', shlex.split(line))) == 'out'
     assert len({value_of('out_dir', shlex.split(line)) for line in lines}) == len(lines)
 
-def test_a_task_of_a_slurm_array_trains_the_run_of_its_line(project):
-    """bash and sbatch's array read the very arguments that the sweep means."""
+@pytest.mark.parametrize('end', ['\n', '\r\n'])
+def test_a_task_of_a_slurm_array_trains_the_run_of_its_line(project, end):
+    """bash and sbatch's array read the very arguments that the sweep means; Windows' ends too."""
     lines = ['python train.py one', "python train.py '--wandb_project=it'\"'\"'s  mine' two"]
-    with open('sweep.txt', 'w') as f:
-        f.write('\n'.join(lines) + '\n')
+    with open('sweep.txt', 'w', newline='') as f:
+        f.write(end.join(lines) + end)
     write_program('bin/python', 'for word; do echo "<$word>"; done')
     env = os.environ | {'PATH': f'{os.getcwd()}/bin:{os.environ["PATH"]}',
                         'SLURM_ARRAY_TASK_ID': '2'}

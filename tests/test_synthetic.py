@@ -15,7 +15,7 @@ from checkpoint import read_checkpoint
 from curves import log_bins
 from plot_xe import draw_parts, plt, read_settings_shown
 from processes import (build_processes, coin, component_losses, edges, entropy_rate, markov, mess3,
-                       mixture_losses, sample_process, stationary, unigram_xe)
+                       mixture_losses, optimal_losses, sample_process, stationary, unigram_xe)
 from runs import parts_of
 
 COINS4 = [coin(p) for p in np.linspace(0.05, 0.95, 4)]
@@ -135,6 +135,24 @@ def test_a_prior_is_bayes_rule_by_hand():
                                [-math.log(first), -math.log(second)])
     np.testing.assert_allclose(mixture_losses(losses, [0.5, 0.5]), mixture_losses(losses))
 
+@pytest.mark.parametrize('shares, at_first', [('', 0.55), ('3,1', 0.75 * 0.2 + 0.25 * 0.9)])
+def test_the_optimum_of_a_run_is_bayes_rule_with_its_shares(monkeypatch, shares, at_first):
+    """Coins that are named in another order than the data set's; the first toss is a 1."""
+    coins = {'often': coin(0.9), 'rare': coin(0.2)}
+    monkeypatch.setattr('processes.read_process', lambda meta, component: coins[component])
+    windows = {'tokens': np.array([[1, 1]]), 'name': ('test', shares)}
+    run_of = {'known': ['rare', 'often'], 'mix': {'shares': shares}, 'tag': False,
+              'meta': {'source': 'synthetic', 'seal': 'x'}, 'shuffle_components': False}
+
+    def first(component='rare', **keys):
+        both = optimal_losses(run_of | keys, component, windows)
+        return both and [np.exp(-xe[0, 0]) for xe in both]
+    assert first() == pytest.approx([at_first, 0.2])
+    assert first('often') == pytest.approx([at_first, 0.9])
+    assert first(tag=True) == pytest.approx([0.2, 0.2])  # it is given the component
+    assert first(shuffle_components=True) == pytest.approx([0.55, 0.55])  # it means nothing
+    assert first('other') is None and first(meta={'source': 'arxiv', 'seal': 'x'}) is None
+
 def test_samples_follow_their_process():
     process = mess3(0.15)
     docs = sample_process(process, 2000, 50, np.random.default_rng(0))
@@ -152,9 +170,6 @@ def test_what_a_process_cannot_emit_costs_it_everything_and_the_mixture_nothing(
     assert np.isinf(losses[0, 0, 2]) and np.isfinite(losses[0, 0, 3:]).all()
     np.testing.assert_allclose(mixture_losses(losses)[0, 3:], math.log(2))
     assert np.isinf(mixture_losses(losses[:1])[0, 2:]).all()
-
-def test_position_bins_double():
-    assert log_bins(17).tolist() == [0, 1, 2, 2, 3, 3, 3, 3] + [4] * 8 + [5]
 
 @pytest.mark.parametrize('args, says', [
     (['--processes=dice:4'], "cannot make 'dice:4': choose from coins:N"),
