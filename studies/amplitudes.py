@@ -28,7 +28,9 @@ from scipy.optimize import least_squares
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from fit_law import cost, law_rows, measure, read_results
+from configurator import fail
+from fit_law import cost, law_rows, read_results
+from studies.budgets import budgets_of, measure_at
 
 FORMS = ('one', 'slope', 'xe', 'free')
 WORTHS = {'line cut at 0': (lambda gap, level, slope: np.maximum(0, level - slope * gap),
@@ -63,8 +65,8 @@ def fit(form, worth, rows, c, slope, measured):
 def compare(rows, fit_k):
     """Returns a DataFrame with a row for each form and worth, of read_results' rows: its constants
     by mixtures of fit_k or fewer, how it forecasts larger ones, and the rmse of a fit to all."""
-    B = int(rows['tokens'][rows['mixture'].map(len) > 1].max())
-    gaps, xe, table = measure(rows[rows['tokens'] == B])
+    B = int(budgets_of(rows)[-1])
+    gaps, xe, table = measure_at(rows, B, all_gaps=True)
     table = table.sort_values('component').reset_index(drop=True)
     slope = slopes(rows, B).reindex(gaps.index).to_numpy()
     c = table['component'].map({name: i for i, name in enumerate(gaps)}).to_numpy()
@@ -90,9 +92,11 @@ def compare(rows, fit_k):
     return pd.DataFrame(found)
 
 if __name__ == '__main__':
+    if len(sys.argv) < 2 or not all(word.isdigit() for word in sys.argv[2:]):
+        fail('name the files in one argument, then the largest K to fit')
     rows = read_results(sys.argv[1])
-    B = int(rows['tokens'][rows['mixture'].map(len) > 1].max())
-    gaps, xe, table = measure(rows[rows['tokens'] == B])
+    B = int(budgets_of(rows)[-1])
+    gaps, xe, table = measure_at(rows, B, all_gaps=True)
     costs = table.assign(K=table['mixture'].map(len)).groupby(['component', 'K'])['measured'].mean()
     others = gaps.where(~np.eye(len(gaps), dtype=bool))
     facts = pd.DataFrame({'XE of P_c': xe, 'slope': slopes(rows, B),

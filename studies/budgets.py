@@ -42,16 +42,30 @@ FORMS = {  # {name: (amplitude from rows of `costs` and constants, where the sea
     'between': (lambda rows, b, p: b * rows['xe']**p, (0.2, 0.5)),
     'power': (lambda rows, b, p: b * (rows['B'] / 96_000)**p, (0.4, 0.0))}
 
+def budgets_of(rows):
+    """Returns the budgets that mixtures have, tokens an epoch, sorted; fails without a mixture."""
+    found = sorted({*rows['tokens'][rows['mixture'].map(len) > 1]})
+    return found or fail('no mixture on that budget is among the results')
+
+def measure_at(rows, B, all_gaps=False):
+    """Returns what fit_law.py's measure does, of read_results' rows on B tokens an epoch. Fails
+    where a component of a mixture has no specialist there, and with all_gaps where a specialist was
+    not evaluated on another component."""
+    gaps, xe, table = measure(rows[rows['tokens'] == B])
+    if lacking := sorted({c for S in table['mixture'] for c, _ in S} - {*gaps}):
+        fail(f'{lacking[0]} is in a mixture, and has no specialist on {B:,.0f} tokens there')
+    if all_gaps and gaps.isna().to_numpy().any():
+        fail('evaluate the specialists by eval_xe.py --eval_components=all, and name that file too')
+    return gaps, xe, table
+
 def costs(rows, level, slope):
     """Returns a DataFrame of what mixtures cost at all budgets of read_results' rows: B, K,
     mixture, component, D (nats), xe (XE_c(P_c), nats), mean_xe (its mean over the mixture) and
     `unit`, D by the law for an amplitude of 1. Left out is what a gap is not known of. Fails
     without mixtures."""
     found = []
-    if not (rows['mixture'].map(len) > 1).any():
-        fail('no mixture on that budget is among the results')
-    for B in sorted({*rows['tokens'][rows['mixture'].map(len) > 1]}):
-        gaps, xe, table = measure(rows[rows['tokens'] == B])
+    for B in budgets_of(rows):
+        gaps, xe, table = measure_at(rows, B)
         of_law = law_rows(table, gaps, xe, table)
         found.append(pd.DataFrame({
             'B': B, 'K': table['mixture'].map(len), 'mixture': table['mixture'],
@@ -86,8 +100,12 @@ def compare(table, largest):
     return pd.DataFrame(found)
 
 if __name__ == '__main__':
+    if len(sys.argv) < 2 or not all(word.isdigit() for word in sys.argv[2:]):
+        fail('name the files in one argument, then the largest budget to fit, in tokens')
     constants = read_constants(f'{ROOT}/studies/law/constants-32.csv', 1)[LAW]
     rows = pd.concat(map(read_results, sys.argv[1].split(';')))
+    if rows.duplicated([key for key in rows if key != 'xe']).any():
+        fail(f'{sys.argv[1]}: a run is there in two settings, or in two files')
     table = costs(rows, *constants.loc['', ['level', 'slope']])
     means = table.pivot_table('D', 'B', 'K').add_prefix('D at K = ')
     means['XE of P_c'] = table.groupby('B')['xe'].mean()

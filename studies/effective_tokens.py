@@ -77,11 +77,17 @@ def read_results(patterns, only=''):
     error of their ΔXE over documents, 0 if unknown)}, the most tokens that mixtures have, the data
     set, {component: bytes a token}) of eval_xe.py's files. members are the components of the runs,
     sorted. Tagged mixtures (with the key `tagged` the others), controls, unfinished runs and those
-    on other components than `only` names are left out. A run that is there twice counts once."""
+    in unequal shares or on other components than `only` names are left out. A run that is there
+    twice counts once."""
     paths = sorted({path for name in patterns.split(',') for path in glob.glob(name.strip())})
     if not paths:
         fail(f'{patterns}: no such file {looked_in(patterns)}: write it with python eval_xe.py')
-    rows = pd.concat([pd.read_csv(path, usecols=COLUMNS) for path in paths], ignore_index=True)
+    try:
+        rows = pd.concat([pd.read_csv(path, usecols=lambda name: name in {*COLUMNS, 'shares'})
+                          for path in paths], ignore_index=True)
+        rows = rows[rows.get('shares', rows['xe'] * np.nan).isna()][COLUMNS]
+    except (ValueError, KeyError) as e:
+        fail(f'{patterns} cannot be read ({e}): write it with python eval_xe.py')
     rows = rows[(rows['tag'] == (tagged & (rows['k'] > 1))) & ~rows[LEFT_OUT].any(axis=1)]
     if len(rows.drop_duplicates(['dataset', 'split', 'setting_hash'])) != 1:
         fail(f'{patterns} must have runs of one data set and setting')
@@ -96,7 +102,9 @@ def read_results(patterns, only=''):
     cells = {key: (group['xe'].to_numpy(), group['docs'].mean())
              for key, group in rows.groupby(['members', 'token_budget', 'component'])}
     measured = (rows['xe'] / math.log(2) / rows['bits_per_byte']).groupby(rows['component']).mean()
-    most = max(n for S, n, _ in cells if len(S) > 1)
+    most = max((n for S, n, _ in cells if len(S) > 1), default=None)
+    if not most:
+        fail(f'{patterns}: no mixture is there')
     return cells, most, rows['dataset'].iloc[0], dict(measured)
 
 # -----------------------------------------------------------------------------

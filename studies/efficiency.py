@@ -21,7 +21,7 @@ sys.path.insert(0, ROOT)
 
 from configurator import fail, replace_file
 from plot_xe import figure, plt
-from studies.parts import bin_names, by_mixture
+from studies.parts import bin_means, by_mixture
 
 def read_runs(paths):
     """Returns (a DataFrame with a row for each mixture: k, tokens of a component, least and
@@ -65,9 +65,8 @@ def compare(means):
 def above_by_context(table, above):
     """Returns what inference costs above the least possible, in nats, a DataFrame by (tokens, k)
     with a column for each bin of tokens of context."""
-    by_bin = above.T.groupby(bin_names(above.shape[1]), sort=False).mean().T
-    return by_bin.groupby([table['tokens'].to_numpy(), table['k'].to_numpy()]).mean().rename_axis(
-        ['tokens', 'k'])
+    keys = [table['tokens'].to_numpy(), table['k'].to_numpy()]
+    return bin_means(above).groupby(keys).mean().rename_axis(['tokens', 'k'])
 
 def draw(table, means, path):
     """Draws efficiency against the tokens of a component, a line for each K, and each run's own."""

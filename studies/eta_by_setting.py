@@ -14,9 +14,14 @@ import sys
 import numpy as np
 import pandas as pd
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from configurator import fail
+from plot_xe import read_csv
+
 def read_rates(folder):
     """Returns (rates, indexed by component and other; [mean, low, high]) of a folder's (a)."""
-    rows = pd.read_csv(os.path.join(folder, 'effective_eta.csv'))
+    rows = read_csv(folder, 'effective_eta')
     rows = rows[rows['way'] == 'a']
     mean = rows[rows['component'].isna()][['eta', 'eta_low', 'eta_high']].to_numpy()[0]
     return rows.dropna(subset=['component', 'eta']).set_index(['component', 'other'])['eta'], mean
@@ -26,13 +31,15 @@ def additive_share(eta, c, members):
     return (1 + sum(eta.get((c, j), np.nan) for j in members if j != c)) / len(members)
 
 if __name__ == '__main__':
+    if len(sys.argv) < 2:
+        fail('name the folders that effective_tokens.py wrote, the reference first')
     reference, (_, low, high) = read_rates(sys.argv[1])
     rows = []
     for folder in sys.argv[1:]:
         eta, (mean, *ends) = read_rates(folder)
         both = pd.concat([eta, reference], axis=1, keys=['here', 'there']).dropna()
         half = np.hypot(ends[1] - ends[0], high - low) / 2
-        tokens = pd.read_csv(os.path.join(folder, 'effective_tokens.csv')).dropna(subset='share')
+        tokens = read_csv(folder, 'effective_tokens').dropna(subset='share')
         tokens = tokens[(tokens['k'] == tokens['k'].max()) & (tokens['k'] > 2)]
         shares = [[row['share'], *(additive_share(x, row['component'],
                                                   row['components'].split('+'))

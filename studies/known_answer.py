@@ -47,5 +47,5 @@ if __name__ == '__main__':
         index=False, na_rep='', float_format='{:.4f}'.format))
     far = table[table['worst bin'] > GOAL]
     for (dataset, _, k), worst in far['worst bin'].items():
-        print(f'{dataset}, K = {k}: {worst:.4f} nats above the optimum in a bin: not trained to it')
+        print(f'{dataset}, K = {k}: {worst:.4f} nats off the optimum in a bin: not trained to it')
     sys.exit(1 if len(far) else 0)

@@ -25,7 +25,7 @@ from configurator import fail
 LETTERS = {'-': '-', 'e': '\\', ' ': ' ', '(aq': "'", '(dq': '"', '(bu': '-', '(em': '-',
            '(en': '-', '(lq': '"', '(rq': '"', '(oq': "'", '(cq': "'", '(ti': '~', '(ha': '^'}
 ESCAPE = re.compile(r'\\(f\[[^]]*\]|f\(..|f.|s[-+]?\d+|m\[[^]]*\]|\*?\(..|\*?\[[^]]*\]|".*|.)')
-TEXT_MACROS = {'B', 'I', 'SB', 'SM', 'BR', 'RB', 'BI', 'IB', 'RI', 'IR', 'SS', 'Nm', 'Fl', 'Ar'}
+TEXT_MACROS = {'B', 'I', 'SB', 'SM', 'BR', 'RB', 'BI', 'IB', 'RI', 'IR', 'Nm', 'Fl', 'Ar'}
 SHORTEST = 1000  # letters of a document, but for the last of a section
 NO_TEXT = re.compile(r"(?ms)^\.\s*(EX|nf|TS)\b.*?^\.\s*(EE|fi|TE)\b.*?\n|^['.]\\\".*?\n")
 
@@ -36,7 +36,7 @@ def plain(line):
         if macro not in TEXT_MACROS:
             return ''
         words = [a or b for a, b in re.findall(r'"([^"]*)"|((?:\\.|\S)+)', words)]
-        line = ('' if len(macro) == 2 and macro not in ('SB', 'SM', 'SS') else ' ').join(words)
+        line = ('' if len(macro) == 2 and macro not in ('SB', 'SM') else ' ').join(words)
     return ESCAPE.sub(lambda match: LETTERS.get(match[1], ''), line)
 
 def documents(page):

@@ -26,23 +26,28 @@ KNOWN = 0.01  # nats: less ambiguity than this at both ends of an interval is as
 
 def by_mixture(path, term):
     """Returns a term in nats a token, a DataFrame with a row for each run, of a KIND, and a column
-    for each position, of a decomposition.csv; without rows where no mixture has the
-    runs that the term is made of."""
-    rows = pd.read_csv(path, dtype={'setting': str}).fillna({'setting': ''})
+    for each position, of a decomposition.csv; without rows where no mixture has the runs that the
+    term is made of. Fails where it is no decomposition.csv."""
+    rows = pd.read_csv(path, dtype={'setting': str})
+    if not {*KIND, 'run', 'component', 'position', term} <= {*rows}:
+        fail(f'{path} is no decomposition.csv of eval_xe.py')
+    rows = rows.fillna({'setting': ''})
     rows = rows[rows['component'].isna()].dropna(subset=['position', term])
     return rows.astype({'position': int}).pivot(
         index=[*KIND, 'run'], columns='position', values=term)
 
-def bin_names(T):
-    """Returns the name of each position's bin of tokens of context, a list: '0', '1', '2-3' .."""
-    bins = log_bins(T)
+def bin_means(values):
+    """Returns the means of values (N, T), a DataFrame, over bins of tokens of context, a DataFrame
+    (N, B) whose columns are the names of the bins: '0', '1', '2-3' .."""
+    bins = log_bins(values.shape[1])
     ends = [np.flatnonzero(bins == b)[[0, -1]] for b in bins]
-    return [f'{first}-{last}' if last > first else f'{first}' for first, last in ends]
+    names = [f'{first}-{last}' if last > first else f'{first}' for first, last in ends]
+    return values.T.groupby(names, sort=False).mean().T
 
 def summarise(values):
     """Returns a DataFrame of by_mixture's mixtures, of one K, with a row for the window, 'all', and
     for each bin of tokens of context: mean, low and high of its 95% interval, in nats."""
-    of_bin = values.T.groupby(bin_names(values.shape[1]), sort=False).mean().T
+    of_bin = bin_means(values)
     of_bin.insert(0, 'all', values.mean(axis=1))
     return pd.DataFrame({name: (x.mean(), *t_interval(x)) for name, x in of_bin.items()},
                         index=['mean', 'low', 'high']).T

@@ -35,15 +35,18 @@ from configurator import fail
 from curves import log_bins
 from fit_law import jackknife
 from plot_xe import read_csv
+from studies.parts import bin_means
 
 def costs_by_position(folder):
     """Returns D in nats, a DataFrame with a row (k, run, component, ..) and a column a position:
     the specialist is that of the same setting, budget and seeds. Controls, tagged and unfinished
-    runs are left out. Fails where two runs of a name or two specialists cannot be told apart."""
+    runs, and mixtures in unequal shares, are left out. Fails where two runs of a name or two
+    specialists cannot be told apart."""
     run = ['run', 'component', 'seed', 'mix_seed', 'setting']
     facts = read_csv(folder, 'xe_by_component').set_index(run)
     switches = ['tag', 'shuffle_components', 'constant_per_component', 'unfinished']
-    facts = facts[~facts[switches].astype(bool).any(axis=1)][['setting_hash', 'token_budget']]
+    facts = facts[~facts[switches].astype(bool).any(axis=1) & facts['shares'].isna()]
+    facts = facts[['setting_hash', 'token_budget']]
     rows = read_csv(folder, 'xe_by_position').join(facts, on=run, how='inner')
     same = ['component', 'seed', 'mix_seed', 'setting_hash', 'token_budget', 'position']
     alone = rows[(rows['k'] == 1) & rows['in_training']].set_index(same)['xe'].rename('alone')
@@ -53,10 +56,6 @@ def costs_by_position(folder):
     mixed = rows[(rows['k'] > 1) & rows['in_training']].join(alone, on=same)
     return mixed.assign(D=mixed['xe'] - mixed['alone']).pivot(
         index=['k', *run[:-1]], columns='position', values='D').dropna()
-
-def bin_means(D, bins):
-    """Returns the means of D (N, T) over the bins (T,) of positions, (N, B)."""
-    return np.stack([D[:, bins == b].mean(1) for b in np.unique(bins)], axis=1)
 
 def low_rank(D, weight, rank):
     """Returns the matrix of a rank that is nearest to D (N, B), squared errors weighed by (B,)."""
@@ -84,11 +83,10 @@ if __name__ == '__main__':
         fail(f'{train} and {test} have {len(there)} components of mixtures in common that have'
              ' specialists: evaluate the same runs on two splits')
     D, other = D.loc[there], other.loc[there]
-    bins = log_bins(D.shape[1])
-    weight = np.bincount(bins).astype(float)  # tokens in each bin
-    first = [int(np.flatnonzero(bins == b)[0]) for b in range(len(weight))]
-    names = [f'{t}-{t + int(n) - 1}' if n > 1 else f'{t}' for t, n in zip(first, weight)]
-    binned, other = bin_means(D.to_numpy(), bins), bin_means(other.to_numpy(), bins)
+    weight = np.bincount(log_bins(D.shape[1])).astype(float)  # tokens in each bin
+    binned, other = bin_means(D), bin_means(other)
+    names = binned.columns
+    binned, other = binned.to_numpy(), other.to_numpy()
     components = D.index.get_level_values('component')
 
     means = pd.DataFrame((binned + other) / 2, D.index, names).groupby(['k', 'component']).mean()

@@ -108,6 +108,8 @@ def draw(title, by_k):
 if __name__ == '__main__':
     if part not in ('diluted', 'specialist'):
         fail(f'--part={part}: choose diluted or specialist')
+    if split not in ('train', 'val', 'test') or windows_per_component < 0:
+        fail('--split must be train, val or test, --windows_per_component at least 0')
     vars(eval_xe).update(settings, device=choose_device(device))
     all_runs = read_runs(runs, which=ckpt)
     parts = {folder: {c: run for (kind, c), run in found.items() if kind == part}

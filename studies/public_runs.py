@@ -151,10 +151,11 @@ if __name__ == '__main__':
                 for c, loss in enumerate(losses.T):
                     if np.isfinite(loss).all():
                         p = fit(law, h[~rest], loss[~rest], c, rng)
+                        with np.errstate(all='ignore'):  # no share may cost without end
+                            error = np.abs(law[1](p, h[rest], c) - loss[rest])
                         facts = {'law': name, 'parameters': len(law[0]), 'split': split,
                                  'size': size}
-                        errors += [facts | {'error': x}
-                                   for x in np.abs(law[1](p, h[rest], c) - loss[rest])]
+                        errors += [facts | {'error': x} for x in error]
                 bar.update()
     table = pd.DataFrame(errors).groupby(['law', 'parameters', 'size', 'split'])['error'].mean()
     table = table.groupby(['law', 'parameters', 'size']).agg(['mean', 'min', 'max'])

@@ -34,8 +34,9 @@ from scipy.optimize import least_squares
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from configurator import fail
-from fit_law import cost, gap_in, law_rows, measure, read_results
+from fit_law import cost, gap_in, law_rows, read_results
 from studies.amplitudes import WORTHS
+from studies.budgets import budgets_of, measure_at
 
 def weigh(form, rows, constant=0.5):
     """Returns (weight of each component, gap in nats), both (N, C), of law_rows' rows, by the
@@ -64,13 +65,8 @@ def read(patterns):
     """Returns law_rows' rows of the mixtures of their largest budget, D (N,) in nats, and the share
     (N,) that the component which pays gives. Fails without them or their specialists' losses."""
     rows = read_results(patterns)
-    budgets = rows['tokens'][rows['mixture'].map(len) > 1]
-    gaps, xe, table = measure(rows[rows['tokens'] == budgets.max()])
-    if not len(table) or not {c for S in table['mixture'] for c, _ in S} <= {*gaps}:
-        fail(f'{patterns}: mixtures are wanted, and the specialist of each of their components')
+    gaps, xe, table = measure_at(rows, budgets_of(rows)[-1], all_gaps=True)
     found = law_rows(table, gaps, xe, table)
-    if np.isnan(found['gap'][(found['share'] > 0)]).any():
-        fail(f'{patterns}: evaluate the specialists by eval_xe.py --eval_components=all')
     return found, table['measured'].to_numpy(), (found['share'] * found['is_own']).sum(1)
 
 def compare(fitted, tried):

@@ -1,4 +1,4 @@
-"""studies/effective_tokens.py finds again what data were made with, and step 13's numbers."""
+"""studies/effective_tokens.py finds again what data were made with, and the first law's numbers."""
 import itertools
 import json
 import os

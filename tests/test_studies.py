@@ -1,4 +1,4 @@
-"""Studies that the product does not need: fits of XE(n) and their tests, the posterior of D_c."""
+"""Studies: what their numbers are made of, numbers of docs/results.md, and mistakes of users."""
 import itertools
 import math
 import re
@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT, run
 
 from curves import Curve, cluster_bootstrap, log_bins
 from processes import build_processes, component_losses, sample_process
@@ -15,7 +16,7 @@ from studies.decay import fit_columns, fit_decay, fold_means, holm, p_values
 from studies.doubling import doublings
 from studies.known_answer import summarise
 from studies.manpages import documents
-from studies.positions import bin_means, costs_by_position, held_out_errors, shape
+from studies.positions import costs_by_position, held_out_errors, shape
 from studies.posterior import specialist_mixture
 
 def noisy(curve):
@@ -127,12 +128,14 @@ def test_the_specialists_mixture_loses_at_most_ln_K_in_every_window():
 def test_costs_by_position_go_by_what_runs_are_not_by_their_names(tmp_path, capsys):
     """A mixture called -tag counts, a tagged one does not; P_c has the budget of M, D_c has not."""
     runs = [('my-tag', 'a+b', 100, False, 3.0), ('other', 'a+b', 100, True, 9.0),
+            ('unequal', 'a+b', 100, False, 9.0),
             ('Pa', 'a', 100, False, 2.5), ('Pb', 'b', 100, False, 2.0), ('Da', 'a', 50, False, 7.0)]
     facts = pd.DataFrame([{
         'run': run, 'k': len(names.split('+')), 'components': names, 'component': c, 'seed': 0,
         'mix_seed': 0, 'dataset': 'd', 'setting': '', 'setting_hash': 'h', 'token_budget': budget,
         'tag': tag, 'shuffle_components': False, 'constant_per_component': False,
-        'unfinished': False, 'in_training': True, 'xe': xe}
+        'unfinished': False, 'in_training': True, 'xe': xe,
+        'shares': '3,1' if run == 'unequal' else ''}
         for run, names, budget, tag, xe in runs for c in names.split('+')])
     columns = 'run dataset k components component seed mix_seed setting in_training xe'.split()
     by_position = pd.concat([facts[columns].assign(position=t) for t in (0, 1)])
@@ -157,8 +160,11 @@ def test_one_shape_over_positions_is_told_from_two():
         errors = held_out_errors(*halves, weight)
         assert min(errors, key=errors.get) == best, errors
     np.testing.assert_allclose(shape(one, weight), g / (g @ weight / 100), rtol=1e-9)
-    np.testing.assert_allclose(bin_means(np.arange(8.0)[None], np.array([0, 1, 1, 2, 2, 2, 2, 2])),
-                               [[0, 1.5, 5]])
+
+def test_means_over_bins_of_context_have_their_names():
+    means = parts.bin_means(pd.DataFrame(np.arange(20.0).reshape(2, 10)))
+    assert [*means] == ['0', '1', '2-3', '4-7', '8-9']
+    np.testing.assert_allclose(means, [[0, 1, 2.5, 5.5, 8.5], [10, 11, 12.5, 15.5, 18.5]])
 
 def test_the_form_of_the_amplitude_is_found():
     """Of costs made with amplitudes in proportion to the slopes the other forms are off."""
@@ -245,11 +251,11 @@ def test_the_form_that_made_the_costs_forecasts_other_shares(form, constants):
     rng = np.random.default_rng(0)
     def made(h):  # what each of the components pays of whom the others are, and h (N, C) is given
         n, is_own = len(h), np.eye(h.shape[1], dtype=bool)[rng.integers(0, h.shape[1], len(h))]
-        gap, own = np.where(is_own, 0, rng.uniform(0.3, 2, h.shape)), h[is_own][:, None]
+        gap, h_c = np.where(is_own, 0, rng.uniform(0.3, 2, h.shape)), h[is_own][:, None]
         ratio = {'ratio': 0.8, 'root': 0.5}.get(form, 0)
         weights = {'stretched': h**1.6 / (h**1.6).sum(1, keepdims=True),
-                   'geometric': own**0.3 * h**0.7}.get(form, h)
-        worth = np.exp(-gap * (h / ((own + h) / 2))**ratio / 0.9)
+                   'geometric': h_c**0.3 * h**0.7}.get(form, h)
+        worth = np.exp(-gap * (h / ((h_c + h) / 2))**ratio / 0.9)
         D = -0.5 * np.log((weights * worth).sum(1))
         return {'share': h, 'is_own': is_own, 'gap': gap, 'xe': np.ones(n)}, D, h[is_own]
     equal, unequal = made(np.full((40, 3), 1 / 3)), made(rng.dirichlet([2, 2, 2], 60))
@@ -305,9 +311,11 @@ def test_doubling_needs_no_specialist_and_is_a_mean_over_seeds():
     columns = 'mixture tokens component seed mix_seed xe'.split()
     found = doublings(pd.DataFrame([*rows, unequal, alone], columns=columns)).to_numpy().tolist()
     assert [row[:4] for row in found] == [[2, 0, 0, 4], [2, 1, 1, 4], [2, '', '', 2]]
+    assert [*map(math.isnan, (row[6] for row in found))] == [True, True, False]
     assert [row[4] for row in found] == pytest.approx([0.2, 0.4, 0.3])
     # .1 .3 .1 .3 have a standard deviation of .1155, .2 and .4 a t-interval of 12.706 x .1
-    assert [row[5] for row in found] == pytest.approx([0.0577, 0, 1.2706], abs=1e-4)
+    assert [row[5] for row in found] == pytest.approx([0.0577, 0, 0.1], abs=1e-4)
+    assert found[2][6] == pytest.approx(1.2706, abs=1e-4)
 
 def test_a_manual_page_becomes_text_without_troff(monkeypatch):
     page = ('.TH LS 1\n.SH NAAM\nls \\- toon de \\fBinhoud\\fP\n.PP\n.BR ls (1)\n'
@@ -411,3 +419,50 @@ def test_parts_are_means_over_mixtures_with_their_interval(tmp_path):
     assert parts.known_from(later) is None
     pd.DataFrame(of_components).to_csv(tmp_path / 'decomposition.csv')
     assert not len(parts.by_mixture(tmp_path / 'decomposition.csv', 'ambiguity'))
+
+LAW = f'{ROOT}/studies/law'
+
+@pytest.mark.parametrize('command, says', [
+    (['doubling', f'{LAW}/k32-[012].csv.gz,{LAW}/large.csv.gz'], ' 16 6 0.0505 0.0109 0.0279'),
+    (['budgets', f'{LAW}/budgets-[csl]*.csv.gz; {LAW}/long-384.csv.gz', '96000'],
+     'ratio 0.104 0.0472 0.0174 -0.0062 ± 0.0084 -0.0047 ± 0.0071 +0.0070 ± 0.0053 -0.0119 ±'),
+    (['amplitudes', f'{LAW}/languages*.csv.gz', '2'],
+     'one soft minimum 2 0.594 1.751 0.0575 0.0622'),
+    (['settings', '96000', f'{LAW}/budgets*small.csv.gz', f'{LAW}/set-dropout.csv.gz'], '0.0246'),
+    (['shares', *(f'{LAW}/k32-{i}.csv.gz,{LAW}/k32-cross-{i}.csv.gz' for i in (0, 1)),
+      f'{LAW}/shares-2.csv.gz,{LAW}/k32-cross-2.csv.gz'],
+     'soft minimum root 0.519 0.963 0.0406 48 0.0439 0.0017 -0.0266'),
+    (['parts', *(f'{LAW}/decomposition-{i}.csv.gz' for i in range(4))], '32 +0.023 ± 0.005'),
+    (['efficiency', f'{LAW}/efficiency-by-position.csv.gz'],
+     '102400 2 2 0.0217 0.0300 0.0027 0.7223')])
+def test_the_losses_that_are_there_give_the_numbers_of_the_docs(tmp_path, monkeypatch, capsys,
+                                                                command, says):
+    monkeypatch.chdir(tmp_path)
+    run(f'studies/{command[0]}.py', *command[1:])
+    assert says in ' '.join(capsys.readouterr().out.split())
+
+LOSSES = f'{LAW}/k32-0.csv.gz,{LAW}/k32-cross-0.csv.gz'
+
+@pytest.mark.parametrize('name, args, says', [
+    ('doubling', [], 'name the files'), ('budgets', [], 'name the files'),
+    ('amplitudes', [], 'name the files'), ('settings', [], 'name the tokens'),
+    ('shares', [], 'name the files'), ('eta_by_setting', [], 'name the folders'),
+    ('public_runs', [], 'name the file'), ('parts', [], 'decomposition.csv'),
+    ('efficiency', [], 'decomposition.csv'), ('known_answer', [], 'xe_by_position.csv'),
+    ('positions', [], 'xe_by_component.csv'), ('eta_by_setting', ['law'], 'effective_eta.csv'),
+    ('budgets', [LOSSES, 'many'], 'the largest budget'), ('amplitudes', [LOSSES, 'x'], 'largest K'),
+    ('budgets', [f'{LOSSES};{LOSSES}'], 'a run is there in two settings'),
+    ('budgets', [f'{LAW}/large.csv.gz'], 'has no specialist on 96,000 tokens'),
+    ('settings', ['96000', f'{LAW}/large.csv.gz'], 'has no specialist on 96,000 tokens'),
+    ('amplitudes', [f'{LAW}/k32-cross-0.csv.gz'], 'no mixture on that budget'),
+    ('amplitudes', [f'{LAW}/k32-0.csv.gz'], '--eval_components=all'),
+    ('shares', [LOSSES, f'{LAW}/large.csv.gz'], 'has no specialist on 96,000 tokens'),
+    ('parts', [f'{LAW}/large.csv.gz'], 'is no decomposition.csv'),
+    ('efficiency', [f'{LAW}/large.csv.gz'], 'is no decomposition.csv'),
+    ('effective_tokens', [f'--results={LAW}/k32-cross-0.csv.gz'], 'no mixture is there'),
+    ('effective_tokens', [f'--results={LAW}/constants.csv'], 'cannot be read'),
+    ('posterior', ['--split=dev'], '--split must be')])
+def test_a_mistake_in_a_study_is_one_line(tmp_path, monkeypatch, fails, name, args, says):
+    monkeypatch.chdir(tmp_path)
+    assert says in fails(f'studies/{name}.py', *args)
+    assert not any(tmp_path.iterdir())

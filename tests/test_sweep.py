@@ -156,11 +156,12 @@ def test_a_sweep_hands_on_every_key_of_train(listed):
     quoted = "it's a name, with spaces"
     for args in listed('--k=2', '--n_layer=3', '--learning_rate=1e-2', f'--wandb_project={quoted}'):
         assert {'--n_layer=3', '--learning_rate=1e-2', f'--wandb_project={quoted}'} < set(args)
-    own = ('k', 'token_budget', 'max_iters', 'components', 'seed', 'mix_seed', 'tag', 'out_dir',
-           'shuffle_components', 'constant_per_component', 'init_from', 'overwrite', 'shares')
+    of_each = ('k', 'token_budget', 'max_iters', 'components', 'seed', 'mix_seed', 'tag', 'out_dir',
+               'shuffle_components', 'constant_per_component', 'init_from', 'overwrite',
+               'shares')
     keys = configurator.read_settings(os.path.join(ROOT, 'train.py'))
     others = [f'--{key}={default}' for key, (default, _) in keys.items()
-              if key not in (*own, 'dataset', 'candidates', 'block_size')]
+              if key not in (*of_each, 'dataset', 'candidates', 'block_size')]
     for args in listed('--k=2', *others):
         assert set(others) < set(args)
 
