@@ -18,9 +18,8 @@ specialists suffice, evaluated on all components, and the amplitude goes with th
 has this law, others and rivals; add yours. In unequal shares --law='soft minimum', whose worth_cj
 is exp(-r_cj gap_cj / scale), is nearer: this one was .05 off where c gives an eighth.
 
-Intervals are 90%: of a component in a run, and of the mean over a mixture, from how far off the law
-is of each in the fit; those of constants are the jackknife's over components, which is in the
-others too. docs/outputs.md has the CSV columns.
+Intervals are 90%: of a component in a run and of the mean over a mixture, from the law's errors in
+the fit; of constants, from the jackknife over components. docs/outputs.md has the CSV columns.
 """
 # -----------------------------------------------------------------------------
 results = 'results/xe_by_component.csv'  # files of eval_xe.py, a pattern; several with commas
@@ -64,8 +63,7 @@ SCORES = 'law k n measured measured_se mae bias bias_se coverage'.split()
 #     share    (N, C)  h_j of each component j in the mixture, 0 where it is not in it
 #     is_own   (N, C)  True where j is c, the component that pays
 #     gap      (N, C)  gap_cj in nats
-#     pair     (N, C)  D_c({c, j}) of the pair in equal shares; nan where it was not trained, and
-#                      where it is what is to be forecast
+#     pair     (N, C)  D_c({c, j}) of the pair in equal shares; nan where that is not known
 #     xe       (N,)    XE_c(P_c)
 
 def cost(rows, amplitude, worth):
@@ -157,25 +155,21 @@ def measure(rows):
         n_runs='count', measured='mean', sd='std').reset_index()
     return gaps.reindex(index=gaps.columns), means, table
 
-def pair_costs(gaps, measured):
-    """Returns D_c of the pairs in equal shares that measure returns, (C, C) as its gaps are."""
-    pairs = pd.DataFrame(np.nan, gaps.index, gaps.columns)
+def law_rows(table, gaps, xe, measured, with_own_pair=False):
+    """Returns what LAWS take, of a table's N rows; the others are what measure returns. What a pair
+    cost says nothing of that pair itself, unless with_own_pair."""
+    number = {name: i for i, name in enumerate(gaps)}
+    share, pair = np.zeros((len(table), len(gaps))), np.full(gaps.shape, np.nan)
+    for row, mixture in zip(share, table['mixture']):
+        row[[number[name] for name, _ in mixture]] = [h for _, h in mixture]
     for mixture, c, D in zip(measured['mixture'], measured['component'], measured['measured']):
         others = [name for name, h in mixture if name != c and h == 0.5]
         if len(mixture) == 2 and others:
-            pairs.loc[c, others[0]] = D
-    return pairs
-
-def law_rows(table, gaps, xe, measured):
-    """Returns what LAWS take, of a table's N rows; the others are what measure returns."""
-    number = {name: i for i, name in enumerate(gaps)}
-    share = np.zeros((len(table), len(gaps)))
-    for row, mixture in zip(share, table['mixture']):
-        row[[number[name] for name, _ in mixture]] = [h for _, h in mixture]
+            pair[number[c], number[others[0]]] = D
     c = table['component'].map(number).to_numpy(dtype=int)
     is_pair = (np.sort(share)[:, -2:] == 0.5).all(1, keepdims=True)
     return {'share': share, 'is_own': np.arange(len(gaps)) == c[:, None],
-            'pair': np.where(is_pair, np.nan, pair_costs(gaps, measured).to_numpy()[c]),
+            'pair': np.where(is_pair & (not with_own_pair), np.nan, pair[c]),
             'gap': gaps.to_numpy()[c], 'xe': xe[table['component']].to_numpy()}
 
 # ---- constants ---------------------------------------------------------------
@@ -188,10 +182,9 @@ def jackknife(values):
 @np.errstate(all='ignore')  # where the search tries an amplitude of 0
 def fit_law(name, rows, table):
     """Fits a law to measure's table by least squares; each (S, c) weighs the same. Returns a
-    DataFrame of its constants, and of root mean square errors in nats: `error`, of a component in a
-    run, and `error_of_mean`, over a mixture, which falls little with K as its errors are alike. The
-    row '' is the fit; others leave out what a component pays. None is there with fewer than three
-    components, and where the law says nothing, as `pairs` of pairs does not."""
+    DataFrame of its constants, and of ERRORS, root mean squares in nats: of a component in a run,
+    of the mean over a mixture. The row '' is the fit, others leave out what a component pays; there
+    is none where the law forecasts fewer than three components."""
     law, start = LAWS[name]
     known = np.isfinite(law(rows, *start)) & (table['mixture'].map(len) <= (fit_k or np.inf))
     paying, found = sorted({*table['component'][known]}), {}
@@ -199,7 +192,7 @@ def fit_law(name, rows, table):
         chosen = (known & (table['component'] != without)).to_numpy()
         part, of_part = {key: x[chosen] for key, x in rows.items()}, table[chosen]
         best = scipy.optimize.least_squares(lambda x: law(part, *x) - of_part['measured'], start)
-        noise = (1 - 1 / of_part['n_runs']) * of_part['sd'].fillna(0)**2  # that more runs leave out
+        noise = (1 - 1 / of_part['n_runs']) * of_part['sd'].fillna(0)**2  # of one run of several
         off = pd.DataFrame({'mean': best.fun, 'noise': noise}).groupby(of_part['mixture'])
         squares = best.fun**2 + noise, off['mean'].mean()**2 + off['noise'].mean() / off.size()
         found[without] = [*best.x, *(math.sqrt(of_each.mean()) for of_each in squares)]
@@ -261,14 +254,13 @@ def worth_rows(gaps, xe, measured, fit):
     cells = [(c, j) for c in gaps for j in gaps if c != j and np.isfinite(gaps.loc[c, j])]
     pairs = pd.DataFrame({'mixture': [((c, 0.5), (j, 0.5)) for c, j in cells],
                           'component': [c for c, _ in cells]})
-    rows = law_rows(pairs, gaps, xe, measured)
+    rows = law_rows(pairs, gaps, xe, measured, with_own_pair=True)
     D = LAWS[law][0](rows, *fit.loc['', constant_names(law)])
-    of_pair = pair_costs(gaps, measured)
+    of_pair = np.where((rows['share'] > 0) & ~rows['is_own'], rows['pair'], 0).sum(1)
     amplitude = fit['amplitude'][''] if 'amplitude' in fit else np.nan
     return pairs[['component']].assign(
         other=[j for _, j in cells], gap=[gaps.loc[cell] for cell in cells],
-        worth=2 * np.exp(-D / amplitude) - 1,
-        worth_of_pair=[2 * np.exp(-of_pair.loc[cell] / amplitude) - 1 for cell in cells])
+        worth=2 * np.exp(-D / amplitude) - 1, worth_of_pair=2 * np.exp(-of_pair / amplitude) - 1)
 
 def parse_sets():
     """Returns the mixtures of --forecast, a DataFrame as measure's with nothing measured."""

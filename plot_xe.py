@@ -267,14 +267,12 @@ def setting_lines(rows):
             lines += ['', *filter(None, [title]), cells.to_string(index=False)]
     for row in rows:
         if row['unfinished'] > 0:
-            lines.append(f'K = {row["k"]}: {row["unfinished"]} of {row["n_runs"]} runs not'
-                         ' finished')
+            lines.append(f'K = {row["k"]}: {row["unfinished"]} of {row["n_runs"]} runs unfinished')
         if str(row['shuffle_components']) == 'True' and pd.notna(row['ambiguity']):
             holds = row['ambiguity_ci_low'] <= 0 <= row['ambiguity_ci_high']
-            lines.append(f'K = {row["k"]}: the shuffled control'
-                         f' {"holds" if holds else "does not hold"}: ambiguity'
-                         f' {format_number(row, "ambiguity")}'
-                         + ', so the parts measure training' * (not holds))
+            verdict = 'holds' if holds else 'does not hold, so the parts measure training'
+            lines.append(f'K = {row["k"]}: the shuffled control {verdict}: ambiguity'
+                         f' {format_number(row, "ambiguity")}')
     return lines
 
 def table(folder):

@@ -5,6 +5,7 @@ documents of many lengths.
 import gc
 import os
 import random
+import re
 import runpy
 import signal
 import sys
@@ -24,6 +25,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 import configurator  # noqa: E402
 import plot_xe  # noqa: E402
+from curves import COLUMNS  # noqa: E402
 
 SMALL = ['--dataset=small', '--candidates=', '--block_size=16']
 MODEL = ['--n_layer=1', '--n_head=2', '--n_embd=16', '--dropout=0.0', '--device=cpu',
@@ -55,6 +57,13 @@ def run(script, *args):
         gc.collect()  # the locks of the script go
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+def write_rows(rows, path, name='xe_by_component'):
+    """Writes a DataFrame with the columns that eval_xe.py gives the file of that name; returns the
+    path."""
+    columns = re.sub(r'(\S+)\+', r'\1 \1_ci_low \1_ci_high', COLUMNS[name]).split()
+    rows.reindex(columns=columns).to_csv(path, index=False)
+    return str(path)
 
 @pytest.fixture
 def fails(capsys):

@@ -6,9 +6,8 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, run
+from conftest import ROOT, run, write_rows
 
-from curves import COLUMNS
 from studies import effective_tokens as law
 from studies.eta_by_setting import read_rates
 
@@ -71,13 +70,6 @@ def make_rows(truth, seeds=1, sd=0.0, top=5):
                     add(S, B, c, 9.0, seed, tag=True)  # a tagged run, which does not count
                     add(S, B, c, TRUTHS[truth](S, c), seed)
     return pd.DataFrame(rows)
-
-def write_rows(rows, path):
-    """Writes rows as eval_xe.py writes xe_by_component.csv."""
-    columns = [name + end for word in COLUMNS['xe_by_component'].split() for name in [
-        word.strip('+')] for end in (('', '_ci_low', '_ci_high') if '+' in word else ('',))]
-    rows.reindex(columns=columns).to_csv(path, index=False)
-    return str(path)
 
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch):

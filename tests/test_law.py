@@ -5,11 +5,10 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, run
+from conftest import ROOT, run, write_rows
 
 import fit_law
 import plot_law
-from curves import COLUMNS
 
 B, NAMES = 84_000, ['a', 'b', 'c', 'd', 'e']
 XE = np.array([3.9, 3.8, 4.0, 3.7, 3.85])  # of the specialists
@@ -55,12 +54,6 @@ def make_rows(kind='line', seeds=1, sd=0.0, top=5, cross=True, shares=()):
                 for other in ({'tag': True}, {'unfinished': True}, {'shuffle_components': True}):
                     add(S, c, 9.0, seed, text, **other)  # which does not count
     return pd.DataFrame(rows)
-
-def write_rows(rows, path):
-    """Writes rows as eval_xe.py writes xe_by_component.csv."""
-    columns = [name + end for word in COLUMNS['xe_by_component'].split() for name in [
-        word.strip('+')] for end in (('', '_ci_low', '_ci_high') if '+' in word else ('',))]
-    rows.reindex(columns=columns).to_csv(path, index=False)
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
