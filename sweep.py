@@ -10,8 +10,7 @@ shuffled documents too, the control.
     python sweep.py config/cpu.py --list=True    # prints the runs' commands, for a shell or sbatch
 
 It takes train.py's keys and hands them on, but for those of which each run has its own value. Steps
-and number type are the same for all; a run's seed and mix_seed are one number. What a run prints
-goes to out/<run>.log.
+and number type are the same for all; a run's seed is its mix_seed, its output out/<run>.log.
 
 With --sets the runs are those alone, for each seed: components with commas between, and what else
 tells a run apart, of token_budget, shares, tag, shuffle_components and constant_per_component. A
