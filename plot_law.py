@@ -39,7 +39,7 @@ def draw_vs_k(tables, law):
     ax.set_xscale('log', base=2)
     label_k_axis(ax, [1, *rows['k']], 'ΔXE (nats per token)')
     ax.xaxis.set_major_formatter('{x:.0f}')
-    ax.legend()
+    ax.legend(loc='upper left')
     return fig
 
 def draw_errors(tables, law):
@@ -58,7 +58,7 @@ def draw_errors(tables, law):
     ax.plot(ends, ends, color='black', lw=0.8)
     ax.set(xlabel='ΔXE, measured (nats per token)', ylabel='ΔXE, forecast (nats per token)')
     ax.grid()
-    ax.legend()
+    ax.legend(loc='upper left')
     return fig
 
 def draw_worth(tables, law):
@@ -74,7 +74,7 @@ def draw_worth(tables, law):
     ax.plot(rows['gap'], rows['worth'], color='tab:blue', label=law)
     ax.set(xlabel="gap: XE on c of j's specialist, less that of c's own (nats per token)",
            ylabel='worth, in tokens of c')
-    ax.legend()
+    ax.legend(loc='upper right')
     return fig
 
 def draw_matrix(tables, law):
