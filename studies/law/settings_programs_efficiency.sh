@@ -1,7 +1,7 @@
 #!/bin/sh
 # The runs of 2026-11-29 and 30 (LOG.md) behind set-*.csv.gz, large.csv.gz, k32-*2.csv.gz,
-# shares-[02].csv.gz, decomposition-[23].csv.gz, programs*.csv.gz, efficiency-by-position.csv.gz, on
-# two cores: ten to twenty-five minutes a setting, three quarters of an hour width 256, seven
+# shares-[02].csv.gz, decomposition-[23].csv.gz, at384*.csv.gz, programs*.csv.gz and
+# efficiency-by-position.csv.gz, on two cores: ten to twenty-five minutes a setting, three quarters of an hour width 256, seven
 # minutes a seed of large, fifteen minutes the shares of a seed, half an hour the programs or the
 # specialists of a seed, an hour and a half its parts, a minute or two each run on chains. The data:
 # config/arxiv32.py and studies/programs.py say how, and
@@ -73,6 +73,18 @@ python sweep.py config/cpu.py config/arxiv32.py --k=2 --seeds=2 --jobs=2 --out_d
     cs.CL,cs.CG,stat.AP,cs.NE,physics.bio-ph,cs.DB,math.RT,math.LO shares=9,1,1,1,1,1,1,1;
     cs.PL,cs.SI,q-bio.NC,math.QA,math.AC,cs.SE,cs.DS,cs.LO shares=3,3,3,3,1,1,1,1'
 python eval_xe.py --runs='out/shares2/*' --windows_per_component=256 --results_dir=results/shares2
+
+# at384.csv.gz and at384-cross.csv.gz: four times the tokens, an hour and a half the specialists,
+# three quarters of an hour the mixtures
+longer() { python sweep.py config/cpu.py config/arxiv32.py --seeds=1 config/dealt.py --jobs=2 \
+    --token_budget=384000 --max_iters=7200 --eval_interval=200 --patience=3 --out_dir=out/at384 \
+    --results_dir=results/at384-runs "$@"; }
+longer --k=1
+python eval_xe.py --runs='out/at384/*' --eval_components=all --windows_per_component=256 \
+    --results_dir=results/at384-cross
+longer --k='4 8 16 32'
+python eval_xe.py --runs='out/at384/arxiv32-k[!1]*,out/at384/arxiv32-k16*' \
+    --windows_per_component=256 --results_dir=results/at384
 
 python sweep.py config/cpu.py --dataset=programs --candidates= --token_budget=84000 --k=2 \
     --seeds=0 --jobs=2 --results_dir=results/programs-runs --sets='
