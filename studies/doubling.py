@@ -1,6 +1,6 @@
 """What do twice as many components cost? By seed, without a specialist.
 
-    python studies/doubling.py 'studies/law/k32-[012].csv.gz,studies/law/large.csv.gz'
+    python studies/doubling.py 'studies/law/k32-[012]*.csv.gz,studies/law/large.csv.gz'
 
 The files are eval_xe.py's, patterns with commas between; mixtures in equal shares count, those of
 the largest budget. XE_c of the mixture of 2 K that holds c less that of the mixture of K that does,

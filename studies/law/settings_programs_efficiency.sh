@@ -1,5 +1,5 @@
 #!/bin/sh
-# The runs of 2026-11-29 and 30 (LOG.md) behind set-*.csv.gz, large.csv.gz, k32-*2.csv.gz,
+# The runs of 2026-11-29 and 30 (LOG.md) behind set-*.csv.gz, large.csv.gz, k32-*2 and k32-0-pairs,
 # shares-[02].csv.gz, decomposition-[23].csv.gz, at384*.csv.gz, programs*.csv.gz and
 # efficiency-by-position.csv.gz, on two cores: ten to twenty-five minutes a setting, three quarters
 # of an hour width 256, seven minutes a seed of large, fifteen minutes the shares of a seed, half an
@@ -73,6 +73,11 @@ python sweep.py config/cpu.py config/arxiv32.py --k=2 --seeds=2 --jobs=2 --out_d
     cs.CL,cs.CG,stat.AP,cs.NE,physics.bio-ph,cs.DB,math.RT,math.LO shares=9,1,1,1,1,1,1,1;
     cs.PL,cs.SI,q-bio.NC,math.QA,math.AC,cs.SE,cs.DS,cs.LO shares=3,3,3,3,1,1,1,1'
 python eval_xe.py --runs='out/shares2/*' --windows_per_component=256 --results_dir=results/shares2
+
+# k32-0-pairs.csv.gz: K = 2 of seed 0, whose specialists docs/results.md (The commands) has
+python sweep.py config/cpu.py config/arxiv32.py --k=2 --seeds=0 config/dealt.py --jobs=2 \
+    --out_dir=out/k2s0 --results_dir=results/k2s0-runs
+python eval_xe.py --runs='out/k2s0/*' --windows_per_component=256 --results_dir=results/k2s0
 
 # at384.csv.gz and at384-cross.csv.gz: four times the tokens, an hour and a half the specialists,
 # three quarters of an hour the mixtures
