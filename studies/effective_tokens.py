@@ -85,7 +85,7 @@ def read_results(patterns, only=''):
     try:
         rows = pd.concat([pd.read_csv(path, usecols=lambda name: name in {*COLUMNS, 'shares'})
                           for path in paths], ignore_index=True)
-        rows = rows[rows.get('shares', rows['xe'] * np.nan).isna()][COLUMNS]
+        rows = rows[rows.reindex(columns=['shares'])['shares'].isna()][COLUMNS]
     except (ValueError, KeyError) as e:
         fail(f'{patterns} cannot be read ({e}): write it with python eval_xe.py')
     rows = rows[(rows['tag'] == (tagged & (rows['k'] > 1))) & ~rows[LEFT_OUT].any(axis=1)]

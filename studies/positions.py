@@ -45,7 +45,8 @@ def costs_by_position(folder):
     run = ['run', 'component', 'seed', 'mix_seed', 'setting']
     facts = read_csv(folder, 'xe_by_component').set_index(run)
     switches = ['tag', 'shuffle_components', 'constant_per_component', 'unfinished']
-    facts = facts[~facts[switches].astype(bool).any(axis=1) & facts['shares'].isna()]
+    is_equal = facts.reindex(columns=['shares'])['shares'].isna()  # older files do not have it
+    facts = facts[~facts[switches].astype(bool).any(axis=1) & is_equal]
     facts = facts[['setting_hash', 'token_budget']]
     rows = read_csv(folder, 'xe_by_position').join(facts, on=run, how='inner')
     same = ['component', 'seed', 'mix_seed', 'setting_hash', 'token_budget', 'position']

@@ -423,7 +423,8 @@ def test_parts_are_means_over_mixtures_with_their_interval(tmp_path):
 LAW = f'{ROOT}/studies/law'
 
 @pytest.mark.parametrize('command, says', [
-    (['doubling', f'{LAW}/k32-[012].csv.gz,{LAW}/large.csv.gz'], ' 16 6 0.0505 0.0109 0.0279'),
+    (['doubling', f'{LAW}/k32-[012]*.csv.gz,{LAW}/large.csv.gz'], ' 2 3 0.1787 0.0085 0.0367'),
+    (['doubling', f'{LAW}/k32-[012]*.csv.gz,{LAW}/large.csv.gz'], ' 16 6 0.0505 0.0109 0.0279'),
     (['budgets', f'{LAW}/budgets-[csl]*.csv.gz; {LAW}/long-384.csv.gz', '96000'],
      'ratio 0.104 0.0472 0.0174 -0.0062 ± 0.0084 -0.0047 ± 0.0071 +0.0070 ± 0.0053 -0.0119 ±'),
     (['amplitudes', f'{LAW}/languages*.csv.gz', '2'],

@@ -5,8 +5,8 @@ nothing wrong looks right.
 import contextlib
 import functools
 import glob
-import itertools
 import io
+import itertools
 import json
 import os
 import pickle
