@@ -50,7 +50,7 @@ from configurator import ROOT, fail, join_names, looked_in, replace_file, split_
 from sample_mix import read_shares
 
 WORDS = 'dataset split components component setting setting_hash'.split()
-NUMBERS = 'k seed mix_seed xe token_budget'.split()
+NUMBERS = 'k seed mix_seed xe bits_per_byte token_budget'.split()
 SWITCHES = 'tag shuffle_components constant_per_component unfinished'.split()
 FORECASTS = ('law k components shares component forecast low high measured sd n_runs error covered'
              ' xe').split()
@@ -102,8 +102,9 @@ def constant_names(name):
 
 def read_results(patterns):
     """Returns the runs' losses, a DataFrame with the columns mixture, a sorted tuple of (component,
-    share), tokens (of an epoch), component, seed, mix_seed and xe (nats). Left out are controls,
-    unfinished runs, and tagged mixtures (with `tagged` the others). Fails at several settings."""
+    share), tokens (of an epoch), component, seed, mix_seed, xe (nats) and bytes (of a token). Left
+    out are controls, unfinished runs, and tagged mixtures (with `tagged` the others). Fails at
+    several settings."""
     paths = sorted({path for name in patterns.split(',') for path in glob.glob(name.strip())})
     if not paths:
         fail(f'{patterns}: no such file {looked_in(patterns)}: write it with python eval_xe.py')
@@ -125,6 +126,7 @@ def read_results(patterns):
              f' "{other}": evaluate those of one setting by eval_xe.py --runs=..')
 
     rows = rows.rename(columns={'token_budget': 'tokens'})
+    rows['bytes'] = rows['xe'] / math.log(2) / rows['bits_per_byte']
     sets = [x.split('+') if k > 1 else [x] for x, k in zip(rows['components'], rows['k'])]
     if any(len(S) != k for S, k in zip(sets, rows['k'])):
         fail(f'{patterns}: a component with a + in its name: prepare the data with other labels')
@@ -135,7 +137,7 @@ def read_results(patterns):
     if twice.any():
         fail(f'{patterns}: a run on {rows["components"][twice].iloc[0]} is there twice, with two'
              ' values of XE: leave one of the files out')
-    return rows.drop_duplicates(run)[[*run, 'xe']]
+    return rows.drop_duplicates(run)[[*run, 'xe', 'bytes']]
 
 def measure(rows):
     """Returns, of read_results' rows of one budget, the specialists' gaps in nats, a DataFrame with

@@ -10,10 +10,12 @@ has level and slope of studies/law/constants-32.csv, and of budgets.py's `ratio`
 is no forecast.
 
 Prints two tables. What mixtures cost, and forecast less measured, in nats, at each K, with standard
-errors over components; and the same error less that of the first setting, mixture by mixture, which
-tells what the setting changes, where both have the same mixtures. Then the amplitude of each
-setting and its share of XE_c(P_c), with level and slope as above, and all three constants fitted
-together, of which five components say little; standard errors are the jackknife's, over components.
+errors over components; the same error less that of the first setting, mixture by mixture, which
+tells what the setting changes, where both have the same mixtures; and the error with a slope that
+goes with the setting: in shares of XE (half the XE, twice the slope), or in nats a byte (half the
+bytes of a token, twice the slope). Then the amplitude of each setting and its share of XE_c(P_c),
+with level and slope as above, and all three constants fitted together, of which five components say
+little; standard errors are the jackknife's, over components.
 """
 import os
 import sys
@@ -36,15 +38,16 @@ def over_components(values, table):
     means = values.groupby(table['component']).mean()
     return means.mean(), means.sem()
 
-def slope_in_shares(slope, table, first):
-    """Returns the slope, a nat, of a setting in shares of XE, of costs' rows of it and of the first
-    setting, whose slope is given: half the XE_c(P_c), twice the slope."""
-    return slope * first['xe'].mean() / table['xe'].mean()
+def unit_means(rows, table):
+    """Returns what a slope may go with, of read_results' rows of one setting and costs' table of
+    them: means over components of XE_c(P_c) in nats, and of the bytes of a token."""
+    return {'in shares': table.groupby('component')['xe'].mean().mean(),
+            'in bytes': rows.groupby('component')['bytes'].mean()[[*{*table['component']}]].mean()}
 
-def scores(table, in_shares, first):
+def scores(table, others, first):
     """Returns {column: (mean, standard error)} in nats of costs' rows of a setting, of those with
-    the slope in shares of XE, and of those of the first one: XE, D, how `ratio` forecasts D, how it
-    did so less than there, and how it does with the slope in shares."""
+    another slope, {name: rows}, and of those of the first one: XE, D, how `ratio` forecasts D, how
+    it did so less than there, and how it does with the other slopes."""
     def error(rows):
         return predict('ratio', [RATIO], rows) - rows['D']
     found = {'XE of P_c': over_components(table['xe'], table)}
@@ -54,10 +57,11 @@ def scores(table, in_shares, first):
             first.assign(of_first=error(first))[[*keys, 'of_first']], on=keys)
         found |= {f'D at {K}': over_components(rows['D'], rows),
                   f'error at {K}': over_components(error(rows), rows),
-                  f'less first {K}': over_components(paired['error'] - paired['of_first'], paired),
-                  f'in shares {K}': over_components(error(in_shares).loc[rows.index], rows)}
-    return found | {'mae': (error(table).abs().mean(), np.nan),
-                    'mae in shares': (error(in_shares).abs().mean(), np.nan)}
+                  f'less first {K}': over_components(paired['error'] - paired['of_first'], paired)}
+        found |= {f'{name} {K}': over_components(error(other).loc[rows.index], rows)
+                  for name, other in others.items()}
+    return found | {'mae': (error(table).abs().mean(), np.nan)} | {
+        f'mae {name}': (error(other).abs().mean(), np.nan) for name, other in others.items()}
 
 def constants(rows, table):
     """Returns {column: (a constant, its standard error)} of read_results' rows of one setting, and
@@ -79,17 +83,17 @@ if __name__ == '__main__':
         fail('name the tokens of an epoch, then the files of each setting')
     level, slope = read_constants(f'{ROOT}/studies/law/constants-32.csv', 1)[LAW].loc[
         '', CONSTANTS[1:]]
-    tables, in_shares, fitted = {}, {}, {}
+    tables, units, scored, fitted = {}, {}, {}, {}
     for patterns in sys.argv[2:]:
         rows = read_results(patterns)
         rows = rows[rows['tokens'] == int(sys.argv[1])]
         tables[patterns] = costs(rows, level, slope)
-        in_shares[patterns] = costs(
-            rows, level, slope_in_shares(slope, tables[patterns], tables[sys.argv[2]]))
+        units[patterns] = unit_means(rows, tables[patterns])
+        first = units[sys.argv[2]]
+        others = {name: costs(rows, level, slope * first[name] / x)
+                  for name, x in units[patterns].items()}
+        scored[patterns] = scores(tables[patterns], others, tables[sys.argv[2]])
         fitted[patterns] = constants(rows, tables[patterns])
-    first = tables[sys.argv[2]]
-    scored = {patterns: scores(table, in_shares[patterns], first)
-              for patterns, table in tables.items()}
     for title, of_each in (('nats a token, with standard errors', scored),
                            ('constants, with standard errors', fitted)):
         shown = pd.DataFrame({name: {key: f'{x:.4f}' + f' ± {se:.4f}' * (not np.isnan(se))

@@ -216,7 +216,8 @@ def costs_made(amplitudes):
             rows.append((tuple(names[j] for j in S), names[c], xe[c] + cost))
     rows = pd.DataFrame(rows, columns=['mixture', 'component', 'xe'])
     rows['mixture'] = [tuple((c, 1 / len(S)) for c in S) for S in rows['mixture']]
-    return rows.assign(seed=0, mix_seed=0, tokens=1000), xe
+    of_token = rows['component'].map(dict(zip(names, range(1, 6))))
+    return rows.assign(seed=0, mix_seed=0, tokens=1000, bytes=of_token), xe
 
 def test_a_settings_constants_are_found_and_its_forecast_is_scored():
     """Amplitudes of XE / 12, for which .1039 XE is a quarter too high, after a first setting with
@@ -224,7 +225,7 @@ def test_a_settings_constants_are_found_and_its_forecast_is_scored():
     (rows, xe), (first, _) = (costs_made(a * np.linspace(3.5, 4.5, 5))
                               for a in (1 / 12, settings.RATIO))
     table, first = (budgets.costs(x, 0.7, 0.4) for x in (rows, first))
-    found = settings.scores(table, table.assign(unit=2 * table['unit']), first)
+    found = settings.scores(table, {'in shares': table.assign(unit=2 * table['unit'])}, first)
     too_high = 12 * settings.RATIO - 1
     for K in (2, 5):
         of_K = table[table['K'] == K].groupby('component')['D'].mean()
@@ -232,10 +233,10 @@ def test_a_settings_constants_are_found_and_its_forecast_is_scored():
         for error in (f'error at {K}', f'less first {K}'):  # where it is none
             assert found[error] == pytest.approx((too_high * of_K.mean(), too_high * of_K.sem()))
         assert found[f'in shares {K}'][0] == pytest.approx((2 * too_high + 1) * of_K.mean())
-    assert settings.slope_in_shares(0.4, table, table.assign(xe=2 * table['xe'])) == 0.8
+    assert settings.unit_means(rows, table) == pytest.approx({'in shares': 4.0, 'in bytes': 3.0})
     assert found['mae'][0] == pytest.approx(too_high * table['D'].mean())
     assert found['XE of P_c'] == pytest.approx((4.0, np.std(xe, ddof=1) / math.sqrt(5)))
-    assert settings.scores(first, first, first)['mae'][0] < 1e-9
+    assert settings.scores(first, {}, first)['mae'][0] < 1e-9
     assert settings.constants(rows, table)['amplitude / XE'] == pytest.approx((1 / 12, 0), abs=1e-6)
     rows, _ = costs_made([0.35] * 5)
     found = settings.constants(rows, budgets.costs(rows, 0.7, 0.4))
