@@ -104,7 +104,7 @@ if __name__ == '__main__':
         fail('name the files in one argument, then the largest budget to fit, in tokens')
     constants = read_constants(f'{ROOT}/studies/law/constants-32.csv', 1)[LAW]
     rows = pd.concat(map(read_results, sys.argv[1].split(';')))
-    if rows.duplicated([key for key in rows if key != 'xe']).any():
+    if rows.duplicated(['mixture', 'tokens', 'component', 'seed', 'mix_seed']).any():
         fail(f'{sys.argv[1]}: a run is there in two settings, or in two files')
     table = costs(rows, *constants.loc['', ['level', 'slope']])
     means = table.pivot_table('D', 'B', 'K').add_prefix('D at K = ')
