@@ -148,7 +148,6 @@ def read_checkpoint(folder, name='ckpt', mmap=True):
     if not is_whole:
         fail(f'{path} is not a checkpoint of train.py, or one of an older version: delete it, and'
              ' train the run again')
-    checkpoint['mix'].setdefault('shares', '')  # which runs of before the key do not have
     return checkpoint
 
 def load_model(folder, which='best'):
@@ -224,7 +223,7 @@ def find_checkpoint(folder, config, components, mix, script):
                           frozenset() if is_auto else MAY_CHANGE_ON_RESUME, defaults)
     if another and not (is_auto and overwrite):
         fail(f'--init_from={init_from}: {folder} {another}: set that back, or choose another'
-             ' --out_dir, or --overwrite=True')
+             ' --out_dir, or --init_from=scratch --overwrite=True')
     if another:
         say(f'{folder} {another}: it is replaced')
         return None

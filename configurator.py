@@ -220,9 +220,10 @@ sys.excepthook = report_error
 
 def replace_file(path, content):
     """Writes content, a string or a function that writes to the binary file it is given, by one
-    rename: a file of that name is always whole. Fails on a full disk, say; the old one stays."""
+    rename, and its folder: the file is whole. Fails on a full disk, say, and the old one stays."""
     temporary = f'{path}.{os.getpid()}.tmp'
     try:
+        os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
         with open(temporary, 'wb') as f:
             f.write(content.encode()) if isinstance(content, str) else content(f)
             f.flush()
@@ -260,8 +261,8 @@ def lock_holder(path):
     if not os.path.exists(path):
         return ''
     try:
-        with filelock.FileLock(path, is_singleton=True, fallback_to_soft=False).acquire(timeout=0):
-            return ''
+        with filelock.FileLock(path, is_singleton=True, fallback_to_soft=False).acquire(timeout=.1):
+            return ''  # others look for an instant too
     except filelock.Timeout:
         with open(path, encoding='utf-8') as f:
             return f.read() or 'another process'
@@ -320,7 +321,7 @@ def safe_name(name):
 
 def nearest(name, names, prefix=''):
     """'; did you mean ..?' with the nearest of the names, or '' where none is near."""
-    close = difflib.get_close_matches(name, names, n=1)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
     return f'; did you mean {prefix}{close[0]}?' if close else ''
 
 def looked_in(path):

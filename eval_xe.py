@@ -242,14 +242,16 @@ if __name__ == '__main__':
     for name in COLUMNS:
         write_csv(results_dir, name, rows[name])
     pictures = plot_xe.draw(results_dir)
-    missing = {folder: part for run in evaluated for (part, _), (folder, _)
+    missing = {folder: part for run in evaluated if groups for (part, _), (folder, _)
                in missing_parts(run, parts[run['folder']]).items()}
     if missing:  # parts that are begun under names of their own are found among --runs
         counts = collections.Counter(missing.values()).items()
         print(f'ΔXE or its parts lack {", ".join(f"{n} {part}" for part, n in counts)} run(s),'
               f" which python sweep.py --parts_of='{runs}' trains")
     head = f'{split} split, {ckpt} checkpoint; nats per token; docs/outputs.md has the columns'
-    text = '\n'.join([head, plot_xe.INTERVALS, *plot_xe.table(results_dir), *notes(evaluated), ''])
+    lines = plot_xe.table(results_dir) or [f'{row["run"]} on {row["component"]}: XE {row["xe"]:.4f}'
+                                           for row in rows['xe_by_component']]
+    text = '\n'.join([head, plot_xe.INTERVALS, *lines, *notes(evaluated), ''])
     replace_file(os.path.join(results_dir, 'table.txt'), text)
     print(f'{text}\n{results_dir}/ has this table, {len(COLUMNS)} CSV files and {len(pictures)}'
           ' pictures')

@@ -15,20 +15,17 @@ the share of j in the mixture S, 1 / K unless shares say otherwise, the law is, 
 
 Its three constants are fitted to the mixtures in the results, or taken from another fit: then
 specialists suffice, evaluated on all components, and the amplitude goes with their mean XE. LAWS
-has this law, others and rivals; add yours. In unequal shares --law='soft minimum', whose worth_cj
-is exp(-r_cj gap_cj / scale), is nearer: this one was .05 off where c gives an eighth.
-
-Intervals are 90%: of a component in a run and of the mean over a mixture, from the law's errors in
-the fit; of constants, from the jackknife over components. docs/outputs.md has the CSV columns.
+has this law, others and rivals; add yours. Intervals are 90%, from the law's errors in the fit;
+constants have standard errors, by the jackknife over components. CSV columns: docs/outputs.md.
 """
 # -----------------------------------------------------------------------------
 results = 'results/xe_by_component.csv'  # files of eval_xe.py, a pattern; several with commas
 results_dir = 'results'  # where the CSV files and pictures go
 tagged = False           # True: of mixtures those that are given the component
 budget = 0               # tokens an epoch of mixtures and specialists; 0 = the most there are
-law = 'line cut at 0'    # of LAWS: what the pictures show and --forecast prints
+law = 'line cut at 0'    # of LAWS, for pictures and --forecast; in unequal shares 'soft minimum'
 fit_k = 0                # constants are fitted to mixtures of so many components or fewer; 0 = all
-constants = ''           # a law_constants.csv; '' = fitted, or with no mixture constants-32.csv
+constants = ''           # a law_constants.csv in place of a fit; '' = a fit, or constants-32.csv
 forecast = ''            # mixtures to forecast: names with commas, shares=.., with ; between
 # -----------------------------------------------------------------------------
 from configurator import override
@@ -37,6 +34,7 @@ override(globals())
 
 import glob
 import inspect
+import itertools
 import math
 import os
 import shlex
@@ -181,7 +179,15 @@ def jackknife(values):
     n = len(values)
     return np.sqrt((n - 1) / n * ((values - np.mean(values, 0))**2).sum(0))
 
-@np.errstate(all='ignore')  # where the search tries an amplitude of 0
+@np.errstate(all='ignore')  # where a search tries an amplitude of 0
+def least_squares(residuals, start, *more):
+    """Returns scipy's result with the least squares of residuals(x), of searches from `start` and
+    `more`, else from half, once and one and a half of each constant in all combinations: a search
+    may end where a worth is cut at 0."""
+    starts = [start, *more] if more else itertools.product(*((x / 2, x, 1.5 * x) for x in start))
+    return min((scipy.optimize.least_squares(residuals, x) for x in map(np.array, starts)
+                if np.isfinite(residuals(x)).all()), key=lambda found: found.cost)
+
 def fit_law(name, rows, table):
     """Fits a law to measure's table by least squares; each (S, c) weighs the same. Returns a
     DataFrame of its constants, and of ERRORS, root mean squares in nats: of a component in a run,
@@ -193,7 +199,8 @@ def fit_law(name, rows, table):
     for without in ['', *paying] if len(paying) > 2 else []:
         chosen = (known & (table['component'] != without)).to_numpy()
         part, of_part = {key: x[chosen] for key, x in rows.items()}, table[chosen]
-        best = scipy.optimize.least_squares(lambda x: law(part, *x) - of_part['measured'], start)
+        near = [found[''][:len(start)]] if found else []
+        best = least_squares(lambda x: law(part, *x) - of_part['measured'], start, *near)
         noise = (1 - 1 / of_part['n_runs']) * of_part['sd'].fillna(0)**2  # of one run of several
         off = pd.DataFrame({'mean': best.fun, 'noise': noise}).groupby(of_part['mixture'])
         squares = best.fun**2 + noise, off['mean'].mean()**2 + off['noise'].mean() / off.size()
@@ -205,12 +212,11 @@ def read_constants(path, xe):
     specialists' mean XE, now xe nats (docs/results.md: Budgets)."""
     try:
         table = pd.read_csv(path, keep_default_na=False, dtype={'value': float})
-        fits = {name: of_law.pivot(index='without', columns='constant', values='value')
-                for name, of_law in table.groupby('law', sort=False)}
-        return {name: fit.assign(**{key: fit[key] * xe / fit['xe']
-                                    for key in {'amplitude'} & {*fit}})
-                for name, fit in fits.items()  # a law may have changed
-                if name in LAWS and {*constant_names(name), *ERRORS, 'xe'} == {*fit}}
+        fits = table.pivot(index=['law', 'without'], columns='constant', values='value')
+        fits['amplitude'] *= xe / fits['xe']
+        return {name: fit for name in LAWS if name in fits.index  # a law may have changed
+                for fit in [fits.loc[name].dropna(axis=1)]
+                if {*constant_names(name), *ERRORS, 'xe'} == {*fit}}
     except (OSError, ValueError, KeyError) as e:
         fail(f'--constants={path} cannot be read ({e}): it is law_constants.csv of fit_law.py')
 
@@ -277,12 +283,10 @@ def parse_sets():
 # ---- the work in its order ---------------------------------------------------
 
 if __name__ == '__main__':
-    if law not in LAWS:
-        fail(f'--law={law}: no such law; there are {", ".join(LAWS)}')
     rows = read_results(results)
     mixed = rows['tokens'][rows['mixture'].map(len) > 1]
     B = int(budget or (mixed if len(mixed) else rows['tokens']).max())
-    gaps, xe, measured = measure(rows[rows['tokens'] == B])
+    known = gaps, xe, measured = measure(rows[rows['tokens'] == B])
     table = parse_sets() if forecast else measured
     if not len(table):
         fail(f'{results} has no mixture on {B:,} tokens: name those to forecast by --forecast=')
@@ -296,19 +300,18 @@ if __name__ == '__main__':
 
     # the constants
     path = constants or ('' if len(measured) else f'{ROOT}/studies/law/constants-32.csv')
-    known = gaps, xe, measured
     fits = read_constants(path, xe.mean()) if path else {
         name: fit_law(name, law_rows(measured, *known), measured) for name in LAWS}
     fits = {name: fit.assign(xe=xe.mean()) for name, fit in fits.items() if len(fit)}
     if law not in fits:
-        fail(f'{path or results} does not tell the constants of --law={law!r}: a fit wants mixtures'
-             ' of three components or more, a file of constants the rows of constants-32.csv')
+        fail(f'--law={law!r} is not among {", ".join(fits) or "laws"} that {path or results} tells:'
+             ' a fit wants mixtures of three components or more, a file what constants-32.csv has')
     print(f'constants {f"of {os.path.relpath(path)}" if path else "fitted"}, {B:,} tokens an epoch')
     for name, fit in fits.items():
-        print(f'{name:14} ' + ', '.join(
-            f'{key} {fit[key][""]:.3f} ± {jackknife(fit[key].drop("").to_numpy()):.3f}'
-            for key in constant_names(name)) + '; off by {:.4f}, means by {:.4f}'
-            .format(*fit.loc['', ERRORS]))
+        values = [f'{key} {fit[key][""]:.3f} ± {jackknife(fit[key].drop("").to_numpy()):.3f}'
+                  for key in constant_names(name)]
+        print(f'{name:14} {", ".join(values)}; off by {{:.4f}}, means by {{:.4f}}'.format(
+            *fit.loc['', ERRORS]))
 
     # the CSV files and pictures; --forecast leaves those of a fit as they are
     forecasts = pd.concat([forecast_rows(name, law_rows(table, *known), table, fit)
@@ -316,14 +319,13 @@ if __name__ == '__main__':
     scores = score(forecasts)
     tables = {'asked': forecasts} if forecast else {
         'forecast': forecasts, 'scores': scores, 'worth': worth_rows(*known, fits[law]),
-        'constants': pd.concat({name: fit.rename_axis(index='without', columns='constant').stack()
-                                for name, fit in fits.items()},
-                               names=['law']).rename('value').reset_index()}
-    os.makedirs(results_dir, exist_ok=True)
+        'constants': pd.concat(fits, names=['law', 'without']).rename_axis(columns='constant')
+        .stack().dropna().rename('value').reset_index()}
     for name, of_name in tables.items():
         replace_file(os.path.join(results_dir, f'law_{name}.csv'),
                      of_name.to_csv(index=False, float_format='%.6g'))
-    pictures = [] if forecast else plot_law.draw(results_dir, law)
+    if not forecast:
+        plot_law.draw(results_dir, law)
 
     # the table
     if forecast:
@@ -333,11 +335,9 @@ if __name__ == '__main__':
               + shown.to_string(index=False, float_format='{:.4f}'.format, max_colwidth=40))
     else:
         by_k, shown = scores[scores['k'] != ''], scores[scores['k'] == ''].set_index('law')
-        shown = shown['n mae bias bias_se coverage'.split()].join(
-            by_k.pivot(index='law', columns='k', values='bias'))
+        shown = shown[['n', *SCORES[5:]]].join(by_k.pivot(index='law', columns='k', values='bias'))
         print('\nΔXE in nats by K, with standard errors over components\n'
               + by_k[by_k['law'] == law][['k', 'measured', 'measured_se']].to_string(index=False)
               + '\n\nForecast less measured, in nats; the last columns are the bias at K\n'
               + shown.sort_values('mae').to_string(float_format='{:.4f}'.format))
-    print(f'\n{results_dir}/ has law_*.csv of {", ".join(tables)}'
-          + f', and {len(pictures)} pictures' * bool(pictures))
+    print(f'\n{results_dir}/law_*.csv: {", ".join(tables)}' + ', and law_*.png' * (not forecast))

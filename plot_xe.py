@@ -56,15 +56,14 @@ def read_csv(folder, name):
     try:
         frame = pd.read_csv(path, keep_default_na=False, na_values=[''], dtype=NAMES)
     except (FileNotFoundError, ValueError) as e:  # pandas' own errors are ValueErrors
-        fail(f'{path} cannot be read ({e}): write it with python eval_xe.py {looked_in(path)}')
+        script = 'fit_law.py' if name.startswith('law_') else 'eval_xe.py'
+        fail(f'{path} cannot be read ({e}): write it with python {script} {looked_in(path)}')
     return frame.fillna({'setting': '', 'shown_as': ''})
 
 def read_settings_shown(folder):
     """Returns {(dataset, setting): (words, tables)} of the settings that have curves: 'key=value,
     key=value', which tell it from the others of its data set, and {file: the rows of it}."""
     frames = {name: read_csv(folder, name) for name in ('curves', 'xe_vs_k', 'xe_by_component')}
-    if 'shown_as' not in frames['xe_vs_k']:
-        fail(f'{folder}/xe_vs_k.csv is of an older version: write it again with python eval_xe.py')
     frames = {name: frame.groupby(['dataset', 'setting']) for name, frame in frames.items()}
     shown = {}
     for key in frames['curves'].groups:
@@ -147,14 +146,15 @@ def draw_vs_k(title, tables):
     """The means over positions against K: each run a dot, and the mean over runs. Returns it."""
     vs_k, runs = tables['xe_vs_k'], tables['xe_by_component']
     runs = runs[runs['in_training'].astype(str) == 'True']
-    runs = runs.groupby(['run', 'k']).filter(lambda rows: len(rows) == rows['k'].iloc[0])
+    of_run = ['run', 'components', 'seed', 'mix_seed', 'k']  # a folder's name may be there twice
+    runs = runs.groupby(of_run).filter(lambda rows: len(rows) == rows['k'].iloc[0])
     shares = pd.crosstab(runs['k'], runs['component'], normalize='index')
     comparable = (shares == shares.iloc[0]).all(axis=None)
     note = '. XE at different K is of different components; ΔXE compares the same components'
     fig, axes = panels(title, INTERVALS + note * (not comparable), tables)
     for quantity, ax in axes.items():
         column, label = PANELS[quantity]
-        dots = runs.groupby(['run', 'k'])[column].mean().reset_index().dropna()
+        dots = runs.groupby(of_run)[column].mean().reset_index().dropna()
         ax.scatter(dots['k'], dots[column], s=18, color='tab:orange', alpha=0.7, zorder=3,
                    label='a run')
         joined = comparable or quantity != 'xe'
@@ -214,25 +214,20 @@ def draw(folder):
     return paths
 
 def draw_documents(folder, meta, T):
-    """Draws the components' tokens and training documents' lengths to folder/documents.png."""
+    """Draws the lengths of the components' training documents to folder/documents.png."""
     names = [*meta['components']][::-1]
-    fig, (left, right) = plt.subplots(1, 2, figsize=(11, 1.4 + 0.28 * len(names)), sharey=True)
-    tokens = pd.DataFrame({split: [meta['components'][name][split]['tokens'] for name in names]
-                           for split in ('train', 'val', 'test')}, [plain(x[:40]) for x in names])
-    tokens.plot.barh(stacked=True, ax=left, xlabel='tokens')
     lengths = [np.diff(np.load(os.path.join(folder, safe_name(name), 'train.idx.npy'))).clip(1)
                for name in names]
-    right.boxplot(lengths, positions=range(len(names)), whis=(5, 95), orientation='horizontal',
-                  showfliers=False, manage_ticks=False)
-    right.axvline(T, color='black', ls=':', label=f'a window, {T} tokens')
-    right.set(xscale='log', xlabel='tokens of a training document (5, 25, 50, 75, 95%)')
-    right.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
-    for ax in (left, right):
-        ax.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=''))
-        ax.grid(axis='x')
-        ax.set_axisbelow(True)
-        ax.legend(ncols=3, loc='lower center', bbox_to_anchor=(0.5, 1), frameon=False)
-    fig.suptitle(f'data/{meta["dataset"]}', fontsize=10)
+    fig, ax = plt.subplots(figsize=(7, 1.4 + 0.28 * len(names)))
+    ax.boxplot(lengths, tick_labels=[plain(name[:40]) for name in names], whis=(5, 95),
+               orientation='horizontal', showfliers=False)
+    ax.axvline(T, color='black', ls=':', label=f'a window, {T} tokens')
+    ax.set(xscale='log', xlabel='tokens of a training document (5, 25, 50, 75, 95%)')
+    ax.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+    ax.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=''))
+    ax.grid(axis='x')
+    ax.legend(loc='lower right', bbox_to_anchor=(1, 1), frameon=False)
+    ax.set_title(f'data/{meta["dataset"]}', fontsize=10, loc='left')
     replace_file(os.path.join(folder, 'documents.png'), lambda f: fig.savefig(f, format='png'))
     plt.close(fig)
 

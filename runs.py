@@ -9,7 +9,7 @@ from checkpoint import (NOT_PART_OF_A_SETTING, VARIES_IN_A_SETTING, WEIGHTS, nam
                         read_checkpoint, run_name, run_state)
 from configurator import (code_of, fail, join_names, lock_holder, looked_in, short_hash,
                           train_defaults)
-from sample_mix import held_windows, list_documents, read_meta
+from sample_mix import data_path, held_windows, list_documents, read_meta
 
 # ---- runs --------------------------------------------------------------------
 
@@ -19,15 +19,16 @@ def code_hash(code):
 
 def read_run(folder, components=(), any_code=False):
     """Returns a run as a dict, or None where there is none: the config of its ckpt.pt, in which a
-    key that it lacks has train.py's default, and more. Fails where its data are others now."""
+    key that it lacks has train.py's default, and more; where its data are others now, or gone, its
+    folder and `why` it cannot be used."""
     saved = read_checkpoint(folder)
     if saved is None:
         return None
     config, mix = train_defaults() | saved['config'], saved['mix']
-    meta = read_meta(config['dataset'])
+    path = data_path(config['dataset'], 'meta.json')
+    meta = read_meta(config['dataset']) if os.path.exists(path) else {'seal': ''}
     if mix['data'] != meta['seal']:
-        fail(f'{folder} was trained on other data than data/{config["dataset"]} holds now: train it'
-             ' again, or leave it out of --runs')
+        return {'folder': folder, 'why': f'of other data than {os.path.dirname(path)} holds now'}
     state = 'being trained' if lock_holder(os.path.join(folder, 'lock')) else run_state(saved)
     settings = {key: value for key, value in config.items()
                 if key not in NOT_PART_OF_A_SETTING | VARIES_IN_A_SETTING}
@@ -65,8 +66,10 @@ def read_runs(patterns, components=(), any_code=False, unfinished=False, which='
     chosen, left_out = {}, collections.defaultdict(list)
     for run in filter(None, [read_run(x, components, any_code) for x in sorted(folders)]):
         folder = run['folder']
-        key = identity(run), *sorted(tokens_of_each(run['mix']).items())
-        if which not in WEIGHTS and not os.path.isfile(os.path.join(folder, f'{which}.pt')):
+        key = 'mix' in run and (identity(run), *sorted(tokens_of_each(run['mix']).items()))
+        if 'why' in run:
+            left_out[run['why']].append(folder)
+        elif which not in WEIGHTS and not os.path.isfile(os.path.join(folder, f'{which}.pt')):
             left_out[f'without {which}.pt'].append(folder)
         elif run['unfinished'] and not unfinished:
             left_out['unfinished (--unfinished=True takes them)'].append(
@@ -76,8 +79,8 @@ def read_runs(patterns, components=(), any_code=False, unfinished=False, which='
     for reason, folders in left_out.items():
         print(f'left out, {reason}: {", ".join(folders)}')
     if not chosen:
-        fail(f'{patterns}: no {"finished " * bool(left_out)}run there {looked_in("out")}; train one'
-             " first, or give a pattern such as 'out/*'")
+        fail(f'{patterns}: no run there{" but those left out" * bool(left_out)} {looked_in("out")};'
+             " train one first, or give a pattern such as 'out/*'")
     return [*chosen.values()]
 
 # ---- parts: what a run is compared with --------------------------------------

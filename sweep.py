@@ -97,8 +97,7 @@ def list_runs(meta, ks, seeds, control, budget):
             del found[folder]
     if held:
         print(f'ΔXE will be missing where a component holds less than {budget:,} tokens:'
-              f' {", ".join(map(" ".join, held.items()))}; a smaller --token_budget has them all',
-              file=sys.stderr)
+              f' {", ".join(map(" ".join, held.items()))}; lower --token_budget', file=sys.stderr)
     return found
 
 def list_sets(meta, seeds, budget):
@@ -238,14 +237,17 @@ if __name__ == '__main__':
         names = names or [compared[0]['dataset' if len(compared) > 1 else 'run']]
     else:  # the same budget and steps for all; an automatic budget is what all have
         meta, T = sample_mix.read_meta(settings['dataset']), settings['block_size']
-        budget = settings['token_budget'] or min(
-            sample_mix.draw_mix(meta, T, 1, settings['candidates'],
-                                shuffle_components=shuffled)[1]['token_budget']
-            for shuffled in {False, control > 0})
+        budgets = [settings['token_budget'] or sample_mix.draw_mix(
+            meta, T, 1, settings['candidates'], shuffle_components=shuffled)[1]['token_budget']
+            for shuffled in (False, control > 0)]
+        budget = min(budgets)
+        if budget < budgets[0]:
+            print(f'--token_budget={budget}, all that the shuffled control holds; --control=0 has'
+                  f' {budgets[0]}', file=sys.stderr)
         max_iters = checkpoint.count_steps(settings, budget)
         if not sets and any(budget % (K * T) > 0.001 * budget for K in ks):
-            print(f'--token_budget={budget}: not every K can use all of it, as they can of a'
-                  f' multiple of {T * math.lcm(*ks)}', file=sys.stderr)
+            print(f'--token_budget={budget}: not every K can use all of it, as of a multiple of'
+                  f' {T * math.lcm(*ks)}', file=sys.stderr)
         wanted = list_sets(meta, seeds, budget) if sets else (
             list_runs(meta, ks, seeds, control, budget))
         base = {key: settings[key] for key in TRAIN_DEFAULTS} | {
@@ -270,16 +272,16 @@ if __name__ == '__main__':
     others = [f'{folder} {why}' for folder, (_, why) in states.items() if why]
     if others and not settings['overwrite']:
         fail(f'{len(others)} of {len(wanted)} folders hold another run: {others[0]}. Set that back,'
-             ' move these folders away, or replace their runs by --overwrite=True')
+             ' choose another --out_dir, or replace these runs by --overwrite=True')
 
     # run them
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has SIGHUP
             signal.signal(number, lambda number, frame: signals.append(number))
-    shares = {folder: share for folder, (share, _) in states.items()}
-    pending = [folder for folder in wanted if shares[folder] < 1]
+    progress = {folder: share for folder, (share, _) in states.items()}
+    pending = [folder for folder in wanted if progress[folder] < 1]
     running, failed, stop_signal, is_compiled = {}, {}, 0, not settings['compile']
-    bar = tqdm(total=len(wanted), initial=sum(shares.values()), disable=not pending, smoothing=0,
+    bar = tqdm(total=len(wanted), initial=sum(progress.values()), disable=not pending, smoothing=0,
                bar_format='{desc}{bar} {n:.1f}/{total} [{elapsed}<{remaining}]', dynamic_ncols=True,
                mininterval=0.2 if sys.stderr.isatty() else 30, miniters=0)
     while running or pending and not stop_signal:
@@ -290,8 +292,8 @@ if __name__ == '__main__':
             if lock_holder(os.path.join(folder, 'lock')):
                 continue
             pending.remove(folder)
-            shares[folder], _ = read_state(folder, wanted[folder])
-            if shares[folder] < 1:  # nor has another sweep done it meanwhile
+            progress[folder], _ = read_state(folder, wanted[folder])
+            if progress[folder] < 1:  # nor has another sweep done it meanwhile
                 gpu = min(gpus, key=[gpu for _, gpu, _ in running.values()].count)
                 words = run_words(folder, wanted[folder], base, passed_on)
                 os.makedirs(os.path.dirname(folder) or '.', exist_ok=True)
@@ -304,14 +306,14 @@ if __name__ == '__main__':
         # look at what runs, and at what has ended
         for folder, (process, gpu, began) in running.copy().items():
             share = steps_in_log(folder, began) / wanted[folder]['max_iters']
-            if share > shares[folder]:
-                shares[folder], is_compiled = share, True
+            if share > progress[folder]:
+                progress[folder], is_compiled = share, True
             if process.poll() is None:
                 continue
             process.communicate(b'\n')  # what LAUNCHER has left ends too
             del running[folder]
-            shares[folder], difference = read_state(folder, wanted[folder])
-            if shares[folder] == 1 or stop_signal:
+            progress[folder], difference = read_state(folder, wanted[folder])
+            if progress[folder] == 1 or stop_signal:
                 continue
             if lock_holder(os.path.join(folder, 'lock')):  # another process was faster
                 pending.append(folder)
@@ -322,16 +324,16 @@ if __name__ == '__main__':
             if share == 0 and len(gpus) > 1:  # it may be the GPU that fails: it gets no other run
                 gpus = [other for other in gpus if other != gpu]
             tqdm.write(failed[folder], file=sys.stderr)
-        n_done = sum(share == 1 for share in shares.values())
+        n_done = sum(share == 1 for share in progress.values())
         bar.set_description_str(f'stopping, {len(running)} to save ' if stop_signal else
                                 f'{n_done} done, {len(running)} running, {len(failed)} failed ',
                                 refresh=False)
-        bar.update(sum(shares.values()) - bar.n)
+        bar.update(sum(progress.values()) - bar.n)
     bar.close()
 
     # evaluate what is done
-    shares |= {folder: read_state(folder, wanted[folder])[0] for folder in pending}
-    n_done, status = sum(share == 1 for share in shares.values()), 0
+    progress |= {folder: read_state(folder, wanted[folder])[0] for folder in pending}
+    n_done, status = sum(share == 1 for share in progress.values()), 0
     if (n_done or compared) and not stop_signal:
         folders = dict.fromkeys([*(run['folder'] for run in compared), *wanted])
         names = names or [settings['dataset']]
@@ -349,14 +351,12 @@ if __name__ == '__main__':
     # the end
     if stop_signal:
         fail(f'interrupted by {signal.Signals(stop_signal).name}: {n_done} of {len(wanted)} runs'
-             ' are done, and those under way have saved; the same command goes on',
-             128 + stop_signal)
+             ' are done, others have saved; the same command goes on', 128 + stop_signal)
     if failed:
         print(*failed.values(), f'{len(failed)} of {len(wanted)} runs failed: mend what these lines'
               ' say, and the same command tries them again', sep='\n', file=sys.stderr)
-    elsewhere = [folder for folder in pending if shares[folder] < 1]
+    elsewhere = [folder for folder in pending if progress[folder] < 1]
     if elsewhere:
-        print(f'{len(elsewhere)} of {len(wanted)} runs are being trained by another process, such'
-              f' as {elsewhere[0]}: the same command evaluates all when it has ended',
-              file=sys.stderr)
+        print(f'{len(elsewhere)} runs are being trained by another process, such as {elsewhere[0]}:'
+              ' the same command evaluates all when it has ended', file=sys.stderr)
     sys.exit(1 if failed or elsewhere else status)

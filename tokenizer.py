@@ -118,10 +118,8 @@ def describe_loss(text, back):
     """Returns a sentence on a document that comes back from its tokens as another text, `back`."""
     i = len(os.path.commonprefix([text, back]))  # where they part
     here, there = (ascii(t[max(0, i - 20):i + 20]) for t in (text, back))
-    return (f'--tokenizer does not give a document back: {here} comes back as {there} (see its'
-            ' normalizer, pre_tokenizer, decoder and unknown token; the document begins'
-            f' {text[:40]!r}); XE and bits per byte would be those of another text (--lossy=True'
-            ' takes it all the same)')
+    return (f'--tokenizer does not give a document back: {here} comes back as {there} (it begins'
+            f' {text[:40]!r}): XE would be of another text; --lossy=True takes it all the same')
 
 def encoder(tok, encoding=None, num_proc=0, lossy=False):
     """Returns a function from a list of documents (UTF-8, bytes) to the list of their tokens

@@ -26,13 +26,12 @@ import sys
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import least_squares
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
 from configurator import fail
-from fit_law import LAWS, law_rows, measure, read_constants, read_results
+from fit_law import LAWS, law_rows, least_squares, measure, read_constants, read_results
 
 LAW = 'line cut at 0'
 FORMS = {  # {name: (amplitude from rows of `costs` and constants, where the search starts)}

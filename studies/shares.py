@@ -29,12 +29,11 @@ import sys
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import least_squares
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from configurator import fail
-from fit_law import cost, gap_in, law_rows, read_results
+from fit_law import cost, gap_in, law_rows, least_squares, read_results
 from studies.amplitudes import WORTHS
 from studies.budgets import budgets_of, measure_at
 

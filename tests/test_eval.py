@@ -313,7 +313,7 @@ def test_unfinished_runs_are_left_out_unless_asked_for(one_run, capsys, fails):
     assert ('left out, unfinished (--unfinished=True takes them): out/half (unfinished, 2 of 3'
             ' steps), out/now (being trained, 3 of 3 steps)\n') in out
     assert 'runs unfinished' not in out
-    assert 'no finished run there' in fails('eval_xe.py', '--runs=out/half')
+    assert 'no run there but those left out' in fails('eval_xe.py', '--runs=out/half')
     vs_k, by_component = evaluate('--unfinished=True')
     assert (vs_k[0]['n_runs'], vs_k[0]['unfinished']) == ('3', '2')
     assert {row['run']: row['unfinished'] for row in by_component} == {

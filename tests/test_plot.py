@@ -38,6 +38,7 @@ def write_results(folder, settings=('',), same_components=False, shuffled=False)
             names = 'abcd' if same_components else 'abcd'[:k]
             by_component += [{
                 'run': f'r{k}{seed}', 'dataset': 'd', 'split': 'test', 'k': k, 'seed': seed,
+                'mix_seed': seed,
                 'components': '+'.join(names), 'component': c, 'xe': 2.0 + 0.01 * seed,
                 'delta_xe': 0.5, 'delta_ci_low': 0.4, 'delta_ci_high': 0.6, 'in_training': True,
                 'excess': 0.2, 'setting': row['setting']} for seed in (0, 1) for c in names]
@@ -196,14 +197,22 @@ def test_a_full_disk_leaves_the_old_pictures(tmp_path, all_pictures, monkeypatch
     assert os.path.getmtime(f'{folder}/{KINDS[2]}.png') == before[f'{folder}/{KINDS[2]}.png']
     assert not [name for name in os.listdir(folder) if name.endswith('.tmp')]
 
+def test_runs_in_two_folders_of_one_name_are_two(tmp_path, monkeypatch):
+    write_results(tmp_path)
+    rows = pd.read_csv(tmp_path / 'xe_by_component.csv', keep_default_na=False)
+    others = rows.assign(components=rows['components'].str.replace('a', 'x'),
+                         component=rows['component'].replace('a', 'x'))
+    pd.concat([rows, others]).to_csv(tmp_path / 'xe_by_component.csv', index=False)
+    drawn = []
+    monkeypatch.setattr(plot_xe.plt.Axes, 'scatter', lambda ax, x, y, **_: drawn.append(len(x)))
+    plot_xe.draw_vs_k('', plot_xe.read_settings_shown(str(tmp_path))['d', ' tag=False'][1])
+    assert drawn[0] == 2 * 2 * len(KS)  # seeds, folders
+
 def test_missing_files_are_named_in_one_line(tmp_path, fails, monkeypatch):
     monkeypatch.chdir(tmp_path)
     line = fails('plot_xe.py')
     assert 'results/curves.csv cannot be read' in line and 'No such file' in line
     write_results('results')
-    frame = plot_xe.read_csv('results', 'xe_vs_k')
-    frame.drop(columns='shown_as').to_csv('results/xe_vs_k.csv', index=False)
-    assert 'of an older version: write it again' in fails('plot_xe.py')
     open('results/curves.csv', 'w').close()
     assert 'results/curves.csv cannot be read (No columns' in fails('plot_xe.py')
 

@@ -391,7 +391,7 @@ def test_the_constant_control_keeps_tokens_per_component_and_steps(small):
     configs = [json.load(open(f'out2/constant{k}/config.json')) for k in (1, 2)]
     assert [config['max_iters'] for config in configs] == [2 * 50 // 8] * 2
 
-def test_a_component_outside_the_mixture_is_marked(small, trained):
+def test_a_component_outside_the_mixture_is_marked(small, trained, capsys):
     run('eval_xe.py', '--runs=out/small-k1-s0-a-*', '--eval_components=a,c',
         '--results_dir=results5')
     marks = {r['component']: r['in_training'] for r in rows('results5/xe_by_component.csv')}
@@ -399,6 +399,10 @@ def test_a_component_outside_the_mixture_is_marked(small, trained):
     run('eval_xe.py', '--runs=out/small-k1-s0-a-*', '--eval_components=all',
         '--results_dir=results5')
     assert [r['component'] for r in rows('results5/xe_by_component.csv')] == ['a', 'b.B', 'c']
+    capsys.readouterr()
+    run('eval_xe.py', '--runs=out/small-k1-s0-a-*', '--eval_components=c', '--results_dir=results5')
+    row, = rows('results5/xe_by_component.csv')  # no mean over the run's own: the table has this
+    assert f'{row["run"]} on c: XE {float(row["xe"]):.4f}' in capsys.readouterr().out
 
 def test_a_run_without_the_snapshot_asked_for_is_left_out(small, trained, capsys):
     run('train.py', *TRAIN, '--k=1', '--max_iters=2', '--snapshots=True', '--out_dir=out2/snap')

@@ -468,7 +468,7 @@ DAMAGES = {  # what: (the command that meets it, what it says, how it comes to b
         'train', 'was prepared as other',
         lambda: change_meta(lambda meta: meta.update(dataset='other'), True)),
     'a resume on other data': ('resume', 'was trained on other data than', other_data),
-    'a run of other data, evaluated': ('eval', 'was trained on other data', other_data),
+    'a run of other data, evaluated': ('eval', 'no run there but those left out', other_data),
     'a checkpoint cut short': (
         'resume', 'is not a checkpoint', lambda: os.truncate(CKPT, 5000)),
     'a checkpoint that is text': ('resume', 'is not a checkpoint', lambda: put(CKPT, b'hello')),

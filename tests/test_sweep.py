@@ -171,6 +171,15 @@ def test_the_steps_follow_from_what_the_runs_are_given(listed):
     budget = int(value_of('token_budget', lines[0]))
     assert {value_of('max_iters', args) for args in lines} == {str(3 * (budget // 16) // 8)}
 
+def test_a_control_that_lowers_the_budget_says_so(listed, capsys):
+    args = '--token_budget=0', '--k=2', '--seeds=0'
+    plain, lower = (value_of('token_budget', listed(*args, *more)[0])
+                    for more in (['--control=0'], []))
+    assert int(lower) < int(plain)
+    list_runs(*args)
+    err = capsys.readouterr().err
+    assert f'--token_budget={lower}, all that' in err and f'--control=0 has {plain}' in err
+
 def test_defaults_edited_in_train_change_the_steps(project, listed, monkeypatch):
     write_config('tiny.py', [arg for arg in SETTINGS if not arg.startswith(
         ('--epochs', '--batch_size', '--max_iters', '--token_budget'))])
@@ -362,7 +371,7 @@ def test_a_run_that_another_process_trains_is_left_to_it(listed, capsys, monkeyp
             run('sweep.py', *RUN, *args)
         return {value_of('out_dir', words) for words in started}
     assert trained() == {'out/small-k2-s1-m1'}
-    said = '1 of 2 runs are being trained by another process, such as out/small-k2-s0: '
+    said = '1 runs are being trained by another process, such as out/small-k2-s0: '
     assert said in capsys.readouterr().err
     other.terminate()
     other.join()
