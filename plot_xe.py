@@ -222,9 +222,9 @@ def draw_documents(folder, meta, T):
     ax.boxplot(lengths, tick_labels=[plain(name[:40]) for name in names], whis=(5, 95),
                orientation='horizontal', showfliers=False)
     ax.axvline(T, color='black', ls=':', label=f'a window, {T} tokens')
-    ax.set(xscale='log', xlabel='tokens of a training document (5, 25, 50, 75, 95%)')
-    ax.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
-    ax.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=''))
+    ax.set_xscale('log', base=2)
+    ax.xaxis.set_major_formatter('{x:,.0f}')
+    ax.set_xlabel('tokens of a training document (5, 25, 50, 75, 95%)')
     ax.grid(axis='x')
     ax.legend(loc='lower right', bbox_to_anchor=(1, 1), frameon=False)
     ax.set_title(f'data/{meta["dataset"]}', fontsize=10, loc='left')
