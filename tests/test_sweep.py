@@ -559,7 +559,7 @@ def test_a_name_in_marks_may_have_a_semicolon_in_sets():
         '"a;b",c', 'd', '"e\nf" tag=True', 'g']
 
 def test_a_budget_that_a_k_cannot_use_is_named_with_those_that_it_can(listed, capsys):
-    for budget, says in ((16 * 31, 'as they can of a multiple of 96'), (16 * 30, '')):
+    for budget, says in ((16 * 31, 'as of a multiple of 96'), (16 * 30, '')):
         capsys.readouterr()
         list_runs('--k=1 2 3', '--seeds=0', '--control=0', f'--token_budget={budget}')
         err = capsys.readouterr().err

@@ -94,16 +94,16 @@ LOSSY = {
                         pre_tokenizers.Whitespace()), 'cat  mat',
         "'cat  mat' comes back as 'cat mat'"),
     'no decoder': (lambda: byte_level(decoder=None), 'the cat',
-                   r"comes back as 'the \u0120cat' (see its normalizer"),
+                   r"comes back as 'the \u0120cat' (it begins"),
     'a space before': (lambda: byte_level(prefix=True), 'the cat',
-                       "'the cat' comes back as ' the cat' (see its normalizer"),
-    'Metaspace': (lambda: unigram('always'), ' cat', "' cat' comes back as 'cat' (see its"),
+                       "'the cat' comes back as ' the cat' (it begins"),
+    'Metaspace': (lambda: unigram('always'), ' cat', "' cat' comes back as 'cat' (it begins"),
     'WordPiece': (lambda: words(models.WordPiece, WordPieceTrainer, decoders.WordPiece()),
                   'mat , cat', "'mat , cat' comes back as 'mat, cat'"),
     'an unknown letter': (lambda: unigram('never'), 'the Ж',
-                          "comes back as 'the [UNK]' (see its normalizer"),
+                          "comes back as 'the [UNK]' (it begins"),
     'an unknown word': (lambda: words(models.WordLevel, WordLevelTrainer), 'the dog',
-                        "comes back as 'the [UNK]' (see its normalizer"),
+                        "comes back as 'the [UNK]' (it begins"),
     'a letter is left out': (lambda: trained(models.BPE(), BpeTrainer, decoder=decoders.Fuse()),
                              'the Ж', r"'the \u0416' comes back as 'the '"),
     'byte fallback, no decoder of bytes': (lambda: byte_fallback(decoders.Fuse), 'cat', '<0x63>'),
@@ -131,7 +131,7 @@ def test_what_does_not_is_refused(tmp_path, capsys, kind):
         encoder(tok)([text.encode()])
     err = capsys.readouterr().err
     assert '--tokenizer does not give a document back: ' in err and says in err
-    assert "the document begins '" in err and '--lossy=True' in err
+    assert "(it begins '" in err and '--lossy=True' in err
     assert err.count('\n') == 1
     encode = encoder(tok, lossy=True)
     assert encode([text.encode()])[0].tolist() == tok.encode(text, add_special_tokens=False).ids
