@@ -1,9 +1,11 @@
 """Odd machines and environments: ranks without torchrun, quotas, locks, number types, budgets."""
 import builtins
 import errno
+import fcntl
 import io
 import os
 import shutil
+import threading
 
 import filelock
 import pytest
@@ -62,6 +64,16 @@ def test_python_h_that_is_missing_is_named(monkeypatch, fails, capsys):
         machine.compile_model(torch.nn.Linear(1, 1), 'cuda:0')
     said = capsys.readouterr().err
     assert 'python3-dev' in said and 'compile error' in said and '--compile=False' in said
+
+def test_who_looks_at_a_lock_is_not_taken_for_who_holds_it(tmp_path):
+    path = str(tmp_path / 'lock')
+    with open(path, 'w') as other:  # another process: flock is of an open file
+        other.write('process 1 on host')
+        other.flush()
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert configurator.lock_holder(path) == 'process 1 on host'
+        threading.Timer(0.02, fcntl.flock, (other, fcntl.LOCK_UN)).start()
+        assert configurator.lock_holder(path) == ''
 
 def test_a_file_system_without_locks_is_named_and_leaves_no_marker(small, monkeypatch, capsys):
     def refuse(*args):
