@@ -1,7 +1,7 @@
 #!/bin/sh
 # The runs of 2026-11-29 and 30 (LOG.md) behind set-*.csv.gz, large.csv.gz, k32-*2 and k32-0-pairs,
-# shares-[02].csv.gz, decomposition-[23].csv.gz, at384*.csv.gz, programs*.csv.gz and
-# efficiency-by-position.csv.gz, on two cores: ten to twenty-five minutes a setting, three quarters
+# shares-[02].csv.gz, decomposition-[23].csv.gz, at384*.csv.gz, second-*.csv.gz, programs*.csv.gz
+# and efficiency-by-position.csv.gz, on two cores: ten to twenty-five minutes a setting, three quarters
 # of an hour width 256, seven minutes a seed of large, fifteen minutes the shares of a seed, half an
 # hour the programs or the specialists of a seed, an hour and a half its parts, a minute or two each
 # run on chains. The data: config/arxiv32.py and studies/programs.py say how, and
@@ -25,7 +25,7 @@ setting set-layers4 --max_iters=7200 --n_layer=4
 setting set-window200 --max_iters=7200 --block_size=200 --batch_size=8
 setting set-dropout --max_iters=7200 --dropout=.1
 setting set-window50 --max_iters=7200 --block_size=50 --batch_size=32
-for V in 257 4096; do  # bytes and the end of a document, and four times config/cpu.py's
+for V in 257 4096 8192; do  # bytes and the end of a document; four, eight times config/cpu.py's
     python prepare.py config/cpu.py config/arxiv32.py --dataset=arxiv32-v$V --vocab_size=$V
     setting set-vocab$V --max_iters=7200 --dataset=arxiv32-v$V
 done
@@ -90,6 +90,22 @@ python eval_xe.py --runs='out/at384/*' --eval_components=all --windows_per_compo
 longer --k='4 8 16 32'
 python eval_xe.py --runs='out/at384/arxiv32-k[!1]*,out/at384/arxiv32-k16*' \
     --windows_per_component=256 --results_dir=results/at384
+longer --k=2  # at384-pairs.csv.gz, an hour
+python eval_xe.py --runs='out/at384/arxiv32-k2-*' --windows_per_component=256 \
+    --results_dir=results/at384-pairs
+
+# second-*.csv.gz: mix_seed and seed 2 of the two largest budgets, 40 and 15 minutes
+second() {  # tokens, keys
+    B=$1; shift
+    python sweep.py config/cpu.py config/arxiv32.py --k=2 --seeds=2 --jobs=2 --max_iters=7200 \
+        --sets="$five; cs.DS,cs.NE; cs.NE,cs.PL; cs.PL,math.AC; math.AC,math.ST; cs.DS,math.ST;
+            cs.DS; cs.NE; cs.PL; math.AC; math.ST" --token_budget=$B --out_dir=out/second-$B \
+        --results_dir=results/second-runs "$@"
+    OMP_NUM_THREADS=2 python eval_xe.py --runs="out/second-$B/*" --eval_components=$five \
+        --windows_per_component=1024 --results_dir=results/second-$B
+}
+second 384000 --eval_interval=200 --patience=3
+second 192000
 
 python sweep.py config/cpu.py --dataset=programs --candidates= --token_budget=84000 --k=2 \
     --seeds=0 --jobs=2 --results_dir=results/programs-runs --sets='
