@@ -2,7 +2,7 @@
 the amplitude to the smaller budgets, and forecasts the larger ones from their specialists.
 
     python studies/budgets.py 'studies/law/budgets*.csv.gz' 96000
-    python studies/budgets.py 'studies/law/budgets-[csl]*.csv.gz; studies/law/long-384.csv.gz' 96000
+    python studies/budgets.py 'studies/law/budgets-[csl]*; studies/law/long-384*' 96000
 
 The files are eval_xe.py's, patterns with commas between, and ; between those of different settings:
 at each budget mixtures, and specialists that were evaluated on each other's components. Level and
