@@ -148,6 +148,7 @@ def read_checkpoint(folder, name='ckpt', mmap=True):
     if not is_whole:
         fail(f'{path} is not a checkpoint of train.py, or one of an older version: delete it, and'
              ' train the run again')
+    checkpoint['mix'].setdefault('shares', '')  # which runs of before the key do not have
     return checkpoint
 
 def load_model(folder, which='best'):

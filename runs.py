@@ -18,9 +18,8 @@ def code_hash(code):
     return short_hash([{name: code_of(text) for name, text in texts.items()} for texts in code])
 
 def read_run(folder, components=(), any_code=False):
-    """Returns a run as a dict, or None where there is none: the config of its ckpt.pt, in which a
-    key that it lacks has train.py's default, and more; where its data are others now, or gone, its
-    folder and `why` it cannot be used."""
+    """Returns a run as a dict, or None where there is none: the config of its ckpt.pt, a key that
+    it lacks as in train.py, and more; `folder` and `why` alone where its data are gone or others."""
     saved = read_checkpoint(folder)
     if saved is None:
         return None
