@@ -19,7 +19,7 @@ def code_hash(code):
 
 def read_run(folder, components=(), any_code=False):
     """Returns a run as a dict, or None where there is none: the config of its ckpt.pt, a key that
-    it lacks as in train.py, and more; `folder` and `why` alone where its data are gone or others."""
+    it lacks as in train.py, and more; `folder` and `why` alone where its data are gone or other."""
     saved = read_checkpoint(folder)
     if saved is None:
         return None
