@@ -106,6 +106,8 @@ second() {  # tokens, keys
 }
 second 384000 --eval_interval=200 --patience=3
 second 192000
+second 48000  # seven minutes, 24,000 four
+second 24000
 
 python sweep.py config/cpu.py --dataset=programs --candidates= --token_budget=84000 --k=2 \
     --seeds=0 --jobs=2 --results_dir=results/programs-runs --sets='
