@@ -48,7 +48,7 @@ from configurator import ROOT, fail, join_names, looked_in, replace_file, split_
 from sample_mix import read_shares
 
 WORDS = 'dataset split components component setting setting_hash'.split()
-NUMBERS = 'k seed mix_seed xe bits_per_byte token_budget'.split()
+NUMBERS = 'k seed mix_seed xe token_budget'.split()
 SWITCHES = 'tag shuffle_components constant_per_component unfinished'.split()
 FORECASTS = ('law k components shares component forecast low high measured sd n_runs error covered'
              ' xe').split()
@@ -100,9 +100,8 @@ def constant_names(name):
 
 def read_results(patterns):
     """Returns the runs' losses, a DataFrame with the columns mixture, a sorted tuple of (component,
-    share), tokens (of an epoch), component, seed, mix_seed, xe (nats) and bytes (of a token). Left
-    out are controls, unfinished runs, and tagged mixtures (with `tagged` the others). Fails at
-    several settings."""
+    share), tokens (of an epoch), component, seed, mix_seed and xe (nats). Left out are controls,
+    unfinished runs, and tagged mixtures (with `tagged` the others). Fails at several settings."""
     paths = sorted({path for name in patterns.split(',') for path in glob.glob(name.strip())})
     if not paths:
         fail(f'{patterns}: no such file {looked_in(patterns)}: write it with python eval_xe.py')
@@ -124,7 +123,6 @@ def read_results(patterns):
              f' "{other}": evaluate those of one setting by eval_xe.py --runs=..')
 
     rows = rows.rename(columns={'token_budget': 'tokens'})
-    rows['bytes'] = rows['xe'] / math.log(2) / rows['bits_per_byte']
     sets = [x.split('+') if k > 1 else [x] for x, k in zip(rows['components'], rows['k'])]
     if any(len(S) != k for S, k in zip(sets, rows['k'])):
         fail(f'{patterns}: a component with a + in its name: prepare the data with other labels')
@@ -135,7 +133,7 @@ def read_results(patterns):
     if twice.any():
         fail(f'{patterns}: a run on {rows["components"][twice].iloc[0]} is there twice, with two'
              ' values of XE: leave one of the files out')
-    return rows.drop_duplicates(run)[[*run, 'xe', 'bytes']]
+    return rows.drop_duplicates(run)[[*run, 'xe']]
 
 def measure(rows):
     """Returns, of read_results' rows of one budget, the specialists' gaps in nats, a DataFrame with
@@ -179,12 +177,14 @@ def jackknife(values):
     n = len(values)
     return np.sqrt((n - 1) / n * ((values - np.mean(values, 0))**2).sum(0))
 
+def spread(start):
+    """Returns half, once and one and a half of each constant, in all combinations."""
+    return [*itertools.product(*((x / 2, x, 1.5 * x) for x in start))]
+
 @np.errstate(all='ignore')  # where a search tries an amplitude of 0
-def least_squares(residuals, start, *more):
-    """Returns scipy's result with the least squares of residuals(x), of searches from `start` and
-    `more`, else from half, once and one and a half of each constant in all combinations: a search
-    may end where a worth is cut at 0."""
-    starts = [start, *more] if more else itertools.product(*((x / 2, x, 1.5 * x) for x in start))
+def least_squares(residuals, starts):
+    """Returns scipy's result with the least squares of residuals(x), over searches from several
+    starts: one may end where a worth is cut at 0."""
     return min((scipy.optimize.least_squares(residuals, x) for x in map(np.array, starts)
                 if np.isfinite(residuals(x)).all()), key=lambda found: found.cost)
 
@@ -199,8 +199,8 @@ def fit_law(name, rows, table):
     for without in ['', *paying] if len(paying) > 2 else []:
         chosen = (known & (table['component'] != without)).to_numpy()
         part, of_part = {key: x[chosen] for key, x in rows.items()}, table[chosen]
-        near = [found[''][:len(start)]] if found else []
-        best = least_squares(lambda x: law(part, *x) - of_part['measured'], start, *near)
+        starts = [start, found[''][:len(start)]] if found else spread(start)
+        best = least_squares(lambda x: law(part, *x) - of_part['measured'], starts)
         noise = (1 - 1 / of_part['n_runs']) * of_part['sd'].fillna(0)**2  # of one run of several
         off = pd.DataFrame({'mean': best.fun, 'noise': noise}).groupby(of_part['mixture'])
         squares = best.fun**2 + noise, off['mean'].mean()**2 + off['noise'].mean() / off.size()

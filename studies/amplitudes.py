@@ -28,7 +28,7 @@ import pandas as pd
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from configurator import fail
-from fit_law import cost, law_rows, least_squares, read_results
+from fit_law import cost, law_rows, least_squares, read_results, spread
 from studies.budgets import budgets_of, measure_at
 
 FORMS = ('one', 'slope', 'xe', 'free')
@@ -57,9 +57,9 @@ def predict(x, form, worth, rows, c, slope):
 
 def fit(form, worth, rows, c, slope, measured):
     """Returns the constants, (n,), that fit D of components c best by least squares."""
-    starts = [[amplitude] * n_amplitudes(form, slope) + of_worth for amplitude, *of_worth in
-              itertools.product(*((x / 2, x, 1.5 * x) for x in (0.4, *WORTHS[worth][1])))]
-    return least_squares(lambda x: predict(x, form, worth, rows, c, slope) - measured, *starts).x
+    starts = [[amplitude] * n_amplitudes(form, slope) + of_worth
+              for amplitude, *of_worth in spread((0.4, *WORTHS[worth][1]))]
+    return least_squares(lambda x: predict(x, form, worth, rows, c, slope) - measured, starts).x
 
 def compare(rows, fit_k):
     """Returns a DataFrame with a row for each form and worth, of read_results' rows: its constants

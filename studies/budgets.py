@@ -31,7 +31,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
 from configurator import fail
-from fit_law import LAWS, law_rows, least_squares, measure, read_constants, read_results
+from fit_law import LAWS, law_rows, least_squares, measure, read_constants, read_results, spread
 
 LAW = 'line cut at 0'
 FORMS = {  # {name: (amplitude from rows of `costs` and constants, where the search starts)}
@@ -80,7 +80,7 @@ def predict(form, x, table):
 
 def fit(form, table):
     """Returns the constants of a form that fit costs' rows best by least squares."""
-    return least_squares(lambda x: predict(form, x, table) - table['D'], FORMS[form][1]).x
+    return least_squares(lambda x: predict(form, x, table) - table['D'], spread(FORMS[form][1])).x
 
 def compare(table, largest):
     """Returns a DataFrame with a row for each form: its constants from budgets up to `largest`, and

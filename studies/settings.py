@@ -17,6 +17,8 @@ bytes of a token, twice the slope). Then the amplitude of each setting and its s
 with level and slope as above, and all three constants fitted together, of which five components say
 little; standard errors are the jackknife's, over components.
 """
+import glob
+import math
 import os
 import sys
 
@@ -38,11 +40,17 @@ def over_components(values, table):
     means = values.groupby(table['component']).mean()
     return means.mean(), means.sem()
 
-def unit_means(rows, table):
-    """Returns what a slope may go with, of read_results' rows of one setting and costs' table of
-    them: means over components of XE_c(P_c) in nats, and of the bytes of a token."""
-    return {'in shares': table.groupby('component')['xe'].mean().mean(),
-            'in bytes': rows.groupby('component')['bytes'].mean()[[*{*table['component']}]].mean()}
+def read_bytes(patterns):
+    """Returns the bytes of a token of each component, a Series, of eval_xe.py's files."""
+    paths = [path for name in patterns.split(',') for path in glob.glob(name.strip())]
+    rows = pd.concat([pd.read_csv(path, keep_default_na=False) for path in paths])
+    return (rows['xe'] / math.log(2) / rows['bits_per_byte']).groupby(rows['component']).mean()
+
+def unit_means(of_token, table):
+    """Returns what a slope may go with, of read_bytes' bytes and costs' table of one setting: means
+    over components of XE_c(P_c) in nats, and of the bytes of a token."""
+    xe = table.groupby('component')['xe'].mean()
+    return {'in shares': xe.mean(), 'in bytes': of_token[xe.index].mean()}
 
 def scores(table, others, first):
     """Returns {column: (mean, standard error)} in nats of costs' rows of a setting, of those with
@@ -88,7 +96,7 @@ if __name__ == '__main__':
         rows = read_results(patterns)
         rows = rows[rows['tokens'] == int(sys.argv[1])]
         tables[patterns] = costs(rows, level, slope)
-        units[patterns] = unit_means(rows, tables[patterns])
+        units[patterns] = unit_means(read_bytes(patterns), tables[patterns])
         first = units[sys.argv[2]]
         others = {name: costs(rows, level, slope * first[name] / x)
                   for name, x in units[patterns].items()}

@@ -33,7 +33,7 @@ import pandas as pd
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from configurator import fail
-from fit_law import cost, gap_in, law_rows, least_squares, read_results
+from fit_law import cost, gap_in, law_rows, least_squares, read_results, spread
 from studies.amplitudes import WORTHS
 from studies.budgets import budgets_of, measure_at
 
@@ -82,7 +82,7 @@ def compare(fitted, tried):
             if more and abs(moves).max() < 1e-9:  # equal shares do not tell the form's constant
                 continue
             fit = least_squares(lambda x: predict(form, worth, of_all, x) - D,
-                                (0.4, *start, *more))
+                                spread((0.4, *start, *more)))
             error = pd.Series(predict(form, worth, rows, fit.x) - measured)
             found.append({'worth': worth, 'form': form,
                           'constants': ' '.join(f'{x:.3f}' for x in fit.x),

@@ -53,7 +53,7 @@ def make_rows(kind='line', seeds=1, sd=0.0, top=5, cross=True, shares=()):
                 add(S, c, XE[c] + D, seed, text)
                 for other in ({'tag': True}, {'unfinished': True}, {'shuffle_components': True}):
                     add(S, c, 9.0, seed, text, **other)  # which does not count
-    return pd.DataFrame(rows).assign(bits_per_byte=2.0)
+    return pd.DataFrame(rows)
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
@@ -179,8 +179,8 @@ def test_a_run_is_compared_with_the_specialist_of_its_seed(here, no_pictures):
     assert fit()['line', '', 'error'] < 1e-4
 
 def test_a_law_fits_no_worse_than_one_that_is_nested_in_it(here, no_pictures, monkeypatch):
-    """One worth is a line without a slope, and a cut can only help. From one start the search ended
-    at .199 by the line here, as worths of far languages are cut off, where one worth has .088."""
+    """One worth is a line without a slope. From one start the search ended at .199 by the line
+    here, as worths of far languages are cut off, where one worth has .088."""
     monkeypatch.setattr(fit_law, 'LAWS', {
         name: fit_law.LAWS[name] for name in ('line cut at 0', 'line', 'one worth')})
     errors = fit(results=f'{ROOT}/studies/law/languages*.csv.gz')[:, '', 'error']

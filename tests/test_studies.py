@@ -216,8 +216,7 @@ def costs_made(amplitudes):
             rows.append((tuple(names[j] for j in S), names[c], xe[c] + cost))
     rows = pd.DataFrame(rows, columns=['mixture', 'component', 'xe'])
     rows['mixture'] = [tuple((c, 1 / len(S)) for c in S) for S in rows['mixture']]
-    of_token = rows['component'].map(dict(zip(names, range(1, 6))))
-    return rows.assign(seed=0, mix_seed=0, tokens=1000, bytes=of_token), xe
+    return rows.assign(seed=0, mix_seed=0, tokens=1000), xe
 
 def test_a_settings_constants_are_found_and_its_forecast_is_scored():
     """Amplitudes of XE / 12, for which .1039 XE is a quarter too high, after a first setting with
@@ -233,7 +232,9 @@ def test_a_settings_constants_are_found_and_its_forecast_is_scored():
         for error in (f'error at {K}', f'less first {K}'):  # where it is none
             assert found[error] == pytest.approx((too_high * of_K.mean(), too_high * of_K.sem()))
         assert found[f'in shares {K}'][0] == pytest.approx((2 * too_high + 1) * of_K.mean())
-    assert settings.unit_means(rows, table) == pytest.approx({'in shares': 4.0, 'in bytes': 3.0})
+    of_token = pd.Series([*range(1, 6), 99], [*'abcdex'])  # x is in no mixture
+    assert settings.unit_means(of_token, table) == pytest.approx(
+        {'in shares': 4.0, 'in bytes': 3.0})
     assert found['mae'][0] == pytest.approx(too_high * table['D'].mean())
     assert found['XE of P_c'] == pytest.approx((4.0, np.std(xe, ddof=1) / math.sqrt(5)))
     assert settings.scores(first, {}, first)['mae'][0] < 1e-9
