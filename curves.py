@@ -128,7 +128,7 @@ COLUMNS = {  # of the CSV files; name+ stands for name, name_ci_low and name_ci_
                ' bayes_xe excess+ worst_bin_excess bayes_icl_score entropy_rate unigram_xe'
                ' token_budget shuffle_components unfinished shown_as',
     'decomposition': f'{RUN_COLUMNS} position {DELTA} dilution+ transfer+ ambiguity+'
-                     ' bayes_ambiguity+ setting',
+                     f' bayes_ambiguity+ setting {" ".join(OWN_COLUMNS)} setting_hash',
     'curves': 'dataset setting k n_runs quantity position mean band_low band_high'}
 NAMES = {  # columns of numbers that do not have the quantity's name, and of their intervals
     'xe': ('xe', 'ci'), 'delta': ('delta_xe', 'delta_ci'), 'icl': ('icl_score', 'icl_ci'),

@@ -50,12 +50,13 @@ NAMES = dict.fromkeys('dataset setting shown_as run split component components o
 COLORS = {'dilution': ('#E69F00', ''), 'transfer': ('#56B4E9', '//'),
           'ambiguity': ('#009E73', '..')}
 
-def read_csv(folder, name):
-    """Returns a CSV file as a DataFrame: an empty field is nan, an empty setting ''."""
+def read_csv(folder, name, columns=()):
+    """Returns a CSV file that has columns, a DataFrame: an empty field is nan, a setting ''."""
     path = os.path.join(folder, f'{name}.csv')
     try:
         frame = pd.read_csv(path, keep_default_na=False, na_values=[''], dtype=NAMES)
-    except (FileNotFoundError, ValueError) as e:  # pandas' own errors are ValueErrors
+        frame[[*columns]]
+    except (FileNotFoundError, ValueError, KeyError) as e:  # pandas' own errors are ValueErrors
         script = 'fit_law.py' if name.startswith('law_') else 'eval_xe.py'
         fail(f'{path} cannot be read ({e}): write it with python {script} {looked_in(path)}')
     return frame.fillna({'setting': '', 'shown_as': ''})
@@ -146,15 +147,14 @@ def draw_vs_k(title, tables):
     """The means over positions against K: each run a dot, and the mean over runs. Returns it."""
     vs_k, runs = tables['xe_vs_k'], tables['xe_by_component']
     runs = runs[runs['in_training'].astype(str) == 'True']
-    of_run = ['run', 'components', 'seed', 'mix_seed', 'k']  # a folder's name may be there twice
-    runs = runs.groupby(of_run).filter(lambda rows: len(rows) == rows['k'].iloc[0])
+    runs = runs.groupby('run').filter(lambda rows: len(rows) == rows['k'].iloc[0])
     shares = pd.crosstab(runs['k'], runs['component'], normalize='index')
     comparable = (shares == shares.iloc[0]).all(axis=None)
     note = '. XE at different K is of different components; ΔXE compares the same components'
     fig, axes = panels(title, INTERVALS + note * (not comparable), tables)
     for quantity, ax in axes.items():
         column, label = PANELS[quantity]
-        dots = runs.groupby(of_run)[column].mean().reset_index().dropna()
+        dots = runs.groupby(['run', 'k'])[column].mean().reset_index().dropna()
         ax.scatter(dots['k'], dots[column], s=18, color='tab:orange', alpha=0.7, zorder=3,
                    label='a run')
         joined = comparable or quantity != 'xe'
@@ -277,9 +277,8 @@ def table(folder):
         lines += ['', f'==== {dataset} ===='] if dataset != last else []
         if words:
             runs = tables['xe_by_component'].sort_values(['k', 'run'], ascending=[False, True])
-            names = ', '.join(dict.fromkeys(runs['run']))
-            lines += ['', words,
-                      textwrap.shorten(names, 100, placeholder=' ..', break_on_hyphens=False)]
+            lines += ['', words, textwrap.shorten(', '.join(runs['run'].unique()), 100,
+                                                  placeholder=' ..', break_on_hyphens=False)]
         lines += setting_lines(tables['xe_vs_k'])
         last = dataset
     return lines

@@ -32,8 +32,7 @@ def read_run(folder, components=(), any_code=False):
     settings = {key: value for key, value in config.items()
                 if key not in NOT_PART_OF_A_SETTING | VARIES_IN_A_SETTING}
     return config | {
-        'folder': folder, 'run': os.path.basename(folder),
-        'mix': mix, 'meta': meta,  # what its components gave, and its data set's meta.json
+        'folder': folder, 'mix': mix, 'meta': meta,  # the last two as mix.json, meta.json
         # the components that it is evaluated on
         'evaluated': (sorted(meta['components']) if components == ['all'] else
                       [*components] or mix['components']),
@@ -56,9 +55,9 @@ def identity(run, *without):
     return short_hash({key: value for key, value in values.items() if key not in without})
 
 def read_runs(patterns, components=(), any_code=False, unfinished=False, which='best'):
-    """Returns read_run's runs in the folders that match patterns, with commas between. Left out,
-    and named, are those that repeat another, those without the checkpoint `which` and, unless
-    `unfinished`, those that have not ended. With any_code all count as trained by today's code."""
+    """Returns read_run's runs in the folders that match patterns, with commas between; `run` is a
+    folder's name, or its path if two have that. Those that repeat others, lack the checkpoint
+    `which` or, unless `unfinished`, have not ended are named and left out. any_code: see --help."""
     names = [patterns] if os.path.isdir(patterns) else map(str.strip, patterns.split(','))
     folders = {os.path.normpath(folder) for name in names
                for folder in ([name] if os.path.isdir(name) else glob.glob(name))}
@@ -80,7 +79,9 @@ def read_runs(patterns, components=(), any_code=False, unfinished=False, which='
     if not chosen:
         fail(f'{patterns}: no run there{" but those left out" * bool(left_out)} {looked_in("out")};'
              " train one first, or give a pattern such as 'out/*'")
-    return [*chosen.values()]
+    names = [os.path.basename(run['folder']) for run in chosen.values()]
+    return [run | {'run': name if names.count(name) == 1 else run['folder']}
+            for run, name in zip(chosen.values(), names)]
 
 # ---- parts: what a run is compared with --------------------------------------
 

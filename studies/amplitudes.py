@@ -28,7 +28,7 @@ import pandas as pd
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from configurator import fail
-from fit_law import cost, law_rows, least_squares, read_results, spread
+from fit_law import cost, gap_in, law_rows, least_squares, read_results, spread
 from studies.budgets import budgets_of, measure_at
 
 FORMS = ('one', 'slope', 'xe', 'free')
@@ -38,10 +38,11 @@ WORTHS = {'line cut at 0': (lambda gap, level, slope: np.maximum(0, level - slop
 
 def slopes(rows, B):
     """Returns the slope of each component's own learning curve from B / 2 to B tokens, a Series in
-    nats for a factor e; nan where one of its specialists is not there."""
+    nats for a factor e, over the seeds that have both; nan where there is none."""
     alone = rows[[S == ((c, 1.0),) for S, c in zip(rows['mixture'], rows['component'])]]
-    xe = alone.pivot_table('xe', 'component', 'tokens').reindex(columns=[B // 2, B])
-    return (xe[B // 2] - xe[B]) / math.log(2)
+    xe = alone.pivot_table('xe', ['component', 'seed', 'mix_seed'], 'tokens').reindex(
+        columns=[B // 2, B])
+    return ((xe[B // 2] - xe[B]) / math.log(2)).groupby(level='component').mean()
 
 def n_amplitudes(form, slope):
     """Returns how many constants the amplitudes of components have, whose slopes are (C,)."""
@@ -53,7 +54,7 @@ def predict(x, form, worth, rows, c, slope):
     n = n_amplitudes(form, slope)
     scale = {'slope': slope[c], 'xe': rows['xe']}.get(form, 1)
     b = scale * (x[c] if form == 'free' else x[0])  # (N,)
-    return cost(rows, b, WORTHS[worth][0](rows['gap'], *x[n:]))
+    return cost(rows, b, WORTHS[worth][0](gap_in(rows), *x[n:]))
 
 def fit(form, worth, rows, c, slope, measured):
     """Returns the constants, (n,), that fit D of components c best by least squares."""
@@ -72,6 +73,8 @@ def compare(rows, fit_k):
     of_all, D = law_rows(table, gaps, xe, table), table['measured'].to_numpy()
     K = table['mixture'].map(len).to_numpy()
     is_small, found = K <= fit_k, []
+    if is_small.all() or not is_small.any():
+        fail(f'mixtures of K <= {fit_k} and larger ones are wanted; these have {sorted({*K})}')
     of_small = {key: value[is_small] for key, value in of_all.items()}
     forms = [form for form in FORMS if form != 'slope' or np.isfinite(slope).all()]
     for form, worth in itertools.product(forms, WORTHS):

@@ -175,9 +175,10 @@ def describe_runs(rows, terms, folders):
     return [*table.values()]
 
 if __name__ == '__main__':
-    folders = {os.path.basename(os.path.normpath(folder)): folder
-               for pattern in runs.split(',') for folder in glob.glob(pattern.strip())}
-    by_component = read_csv(results_dir, 'xe_by_component')
+    folders = [os.path.normpath(folder) for pattern in runs.split(',')
+               for folder in glob.glob(pattern.strip())]
+    folders = {name: folder for folder in folders for name in (folder, os.path.basename(folder))}
+    by_component = read_csv(results_dir, 'xe_by_component', ['in_training'])
     by_component = by_component[by_component['in_training'].astype(str) == 'True']
     by_component = by_component[by_component['run'].isin(folders)]
     terms = read_csv(results_dir, 'decomposition')

@@ -3,7 +3,7 @@
     python studies/doubling.py 'studies/law/k32-[012]*.csv.gz,studies/law/large.csv.gz'
 
 The files are eval_xe.py's, patterns with commas between; mixtures in equal shares count, those of
-the largest budget. XE_c of the mixture of 2 K that holds c less that of the mixture of K that does,
+the largest budget. XE_c of the mixtures of 2 K that hold c, in the mean, less that of those of K,
 in nats: XE_c(P_c) stands in both ΔXE, and cancels. Prints for each K and seed the mean over the n
 components that have both, and its standard error over them; those of one seed share documents,
 weights and models, so the last row of each K has the mean over n seeds, its standard error over

@@ -86,9 +86,11 @@ def read_results(patterns, only=''):
         rows = pd.concat([pd.read_csv(path, usecols=lambda name: name in {*COLUMNS, 'shares'})
                           for path in paths], ignore_index=True)
         rows = rows[rows.reindex(columns=['shares'])['shares'].isna()][COLUMNS]
-    except (ValueError, KeyError) as e:
+    except (ValueError, KeyError, EOFError) as e:
         fail(f'{patterns} cannot be read ({e}): write it with python eval_xe.py')
     rows = rows[(rows['tag'] == (tagged & (rows['k'] > 1))) & ~rows[LEFT_OUT].any(axis=1)]
+    if not len(rows):
+        fail(f'{patterns}: no finished run is there')
     if len(rows.drop_duplicates(['dataset', 'split', 'setting_hash'])) != 1:
         fail(f'{patterns} must have runs of one data set and setting')
     rows['members'] = [tuple(sorted(names.split('+'))) for names in rows['components']]
@@ -258,7 +260,7 @@ def fit_rates(cells, B):
     points = {c: np.array([(n, runs.mean(), len(runs)) for (S, n, of), (runs, _) in sorted(
         cells.items()) if S == (c,) and of == c]).reshape(-1, 3).T for c in names}
     if not names or any(len(n) < 3 or n[-1] < B for n, _, _ in points.values()):
-        fail(f'{results}: too few specialists for curves up to {B:,} tokens')
+        fail(f'{", ".join(names) or results}: too few specialists for curves to {B:,} tokens')
     errors = leave_one_out(points)
     form = min(errors, key=errors.get)
 
@@ -465,7 +467,7 @@ def print_tables(ways, tokens, eta, forecasts, scores):
     print('curves, error in nats at a budget that is left out: ' + ', '.join(
         f'{form} {x:.4f}' for form, x in fit['errors'].items()) + f'; taken: {fit["form"]}\nseeds:'
         f' sd of XE {fit["sd"]:.4f} ({fit["df"]} degrees of freedom; 0: the error of curves)')
-    if fit_k > 2:
+    if tokens['k'].between(3, fit_k).any():
         print(f'of the mixtures of 2 < K <= {fit_k}: ' + ', '.join(
             f'{key} {fit[key]:.3f}' for key, _ in CONSTANTS.values()))
     pairs = eta.dropna(subset='component').pivot(index=['component', 'other'], columns='way')
@@ -498,6 +500,8 @@ def print_tables(ways, tokens, eta, forecasts, scores):
 if __name__ == '__main__':
     cells, most, dataset, measured = read_results(results, components)
     B = budget or most
+    if not any(len(S) > 1 and n == B for S, n, _ in cells):
+        fail(f'{results}: no mixture on --budget={B} tokens')
     fit = fit_rates(cells, B)
     ways = fit_ways(fit, cells, dataset, measured)
     tokens, eta = token_rows(fit, cells), eta_rows(ways)
@@ -508,7 +512,6 @@ if __name__ == '__main__':
     forecasts = forecast_rows(ways, sets, cells)
     scores = score(forecasts[forecasts['component'] != ''])
 
-    os.makedirs(results_dir, exist_ok=True)
     tables = {'tokens': tokens, 'eta': eta, 'forecasts': forecasts, 'scores': scores}
     for name, table in tables.items():
         replace_file(os.path.join(results_dir, f'effective_{name}.csv'),

@@ -21,26 +21,23 @@ sys.path.insert(0, ROOT)
 
 from configurator import fail, replace_file
 from plot_xe import figure, plt
-from studies.parts import bin_means, by_mixture
+from studies.parts import KIND, bin_means, by_mixture
 
 def read_runs(paths):
     """Returns (a DataFrame with a row for each mixture: k, tokens of a component, least and
     measured ambiguity in nats a token; the measured less the least, nats by position, a DataFrame
-    of the same rows). Fails where settings are mixed, or their budgets are not known."""
+    of the same rows). Fails where settings are mixed."""
     ambiguity, least = (pd.concat([by_mixture(path, term) for path in paths])
                         for term in ('ambiguity', 'bayes_ambiguity'))
     least = least.reindex(ambiguity.index)
     if not len(least) or least.isna().any(axis=None):
         fail(f'{" ".join(paths)}: mixtures of processes with their tagged runs are wanted alone')
-    table = ambiguity.index.to_frame(index=False)
-    if table.duplicated(['dataset', 'split', 'run']).any():
+    if ambiguity.index.has_duplicates:
         fail(f'{" ".join(paths)}: a run is there twice: leave one of the files out')
-    budget = table['setting'].str.extract(r'token_budget=(\d+)')[0].astype(float)
-    others = table['setting'].str.replace(r'token_budget=\d+', '', regex=True)
-    if budget.isna().any() or len({*zip(table['dataset'], table['split'], others)}) > 1:
-        fail(f'{" ".join(paths)}: evaluate runs that differ in K, seed and token_budget alone, of'
-             ' several budgets, in one call of eval_xe.py')
-    return table.assign(tokens=(budget / table['k']).astype(int),
+    table = ambiguity.index.to_frame(index=False)
+    if len(table[KIND].drop(columns=['k', 'token_budget']).drop_duplicates()) > 1:
+        fail(f'{" ".join(paths)}: name runs that differ in K, seed and token_budget alone')
+    return table.assign(tokens=table['token_budget'] // table['k'],
                         least=least.mean(axis=1).to_numpy(),
                         measured=ambiguity.mean(axis=1).to_numpy()), ambiguity - least
 
@@ -90,7 +87,6 @@ if __name__ == '__main__':
     table, above = read_runs(paths)
     means = by_tokens(table)
     pairs = compare(means)
-    os.makedirs('results', exist_ok=True)
     path = os.path.join('results', 'efficiency.png')
     draw(table, means, path)
     for title, rows in (

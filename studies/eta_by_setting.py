@@ -2,11 +2,11 @@
 
     python studies/eta_by_setting.py results/law5 results/law5-half results/law5-wide
 
-The first folder is the reference. A row has the mean η over the rates of (a), the reference's over
-the same rates, their difference with a 90% interval, the correlation of the rates, and the root
-mean square of their differences; and for the largest mixtures n / B as measured, by the additive
-law with the folder's own rates, and with the reference's. Intervals are combined as if the two
-settings' errors were independent.
+The first folder is the reference. A row has the mean η over the rates of (a); over those that the
+reference has too, its mean, the difference, the correlation and the root mean square difference of
+the rates; and for the largest mixtures n / B as measured, by the additive law with the folder's own
+rates, and with the reference's. The 90% interval of the difference combines those of both means, of
+all rates of each, as if the two settings' errors were independent.
 """
 import os
 import sys
@@ -21,7 +21,7 @@ from plot_xe import read_csv
 
 def read_rates(folder):
     """Returns (rates, indexed by component and other; [mean, low, high]) of a folder's (a)."""
-    rows = read_csv(folder, 'effective_eta')
+    rows = read_csv(folder, 'effective_eta', ['way', 'component', 'eta'])
     rows = rows[rows['way'] == 'a']
     mean = rows[rows['component'].isna()][['eta', 'eta_low', 'eta_high']].to_numpy()[0]
     return rows.dropna(subset=['component', 'eta']).set_index(['component', 'other'])['eta'], mean

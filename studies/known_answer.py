@@ -26,7 +26,7 @@ KIND = ['dataset', 'setting', 'k']  # of runs whose mean is taken
 
 def summarise(folder):
     """Returns a DataFrame of a folder of eval_xe.py's, a row for each KIND; fails without runs."""
-    rows = read_csv(folder, 'xe_by_position').dropna(subset='bayes_xe')
+    rows = read_csv(folder, 'xe_by_position', ['bayes_xe']).dropna(subset='bayes_xe')
     if not len(rows):
         fail(f'{folder} has no run on synthetic processes, whose least possible XE is known')
     rows = rows.assign(excess=rows['xe'] - rows['bayes_xe'],

@@ -71,10 +71,14 @@ def read_package(path):
             fail(f'{path} is no Debian package ({e})')
 
 def read_pages(path):
-    """Yields (language, name of the page, its text) of a Debian package of manual pages."""
+    """Yields (language, name of the page, its text) of a Debian package of manual pages; fails on a
+    page that is not in UTF-8."""
     for name, content in read_package(path):
         if match := re.search(r'/man/(\w+)/man\w+/(.*)\.gz$', name):
-            yield match[1], match[2], gzip.decompress(content).decode()
+            try:
+                yield match[1], match[2], gzip.decompress(content).decode()
+            except UnicodeDecodeError:
+                fail(f'{path}: {name} is not in UTF-8')
 
 def deal(documents):
     """Returns {split: rows with text and label} of (text, label, the name that deals it)."""

@@ -4,10 +4,12 @@
     python studies/parts.py results/parts/decomposition.csv
 
 The files are eval_xe.py's. A mixture is one value, the mean over its components, and a mean over n
-mixtures has a 95% t-interval over them, as dealt sets of one K share no component. Printed are, for
-each split, setting and K, the mean and the interval's half-width in nats a token, over the window
-and in bins of context; of the ambiguity also how many tokens of context make the component as good
-as known: from there on the interval of each bin lies within 0.01 nats of zero.
+mixtures has a 95% t-interval over them. Sets that are dealt share no component within a mix_seed,
+but their weights start alike, and another mix_seed has the components again; so `seeds` has one
+over the means of mix_seeds. Printed are, for each split, setting and K, mean and half-width of
+the interval in nats a token, over the window and in bins of context; of the ambiguity also how many
+tokens of context make the component as good as known: from there on the interval of each bin lies
+within 0.01 nats of zero.
 """
 import os
 import sys
@@ -19,22 +21,26 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
 from configurator import fail
-from curves import TERMS, log_bins, t_interval
+from curves import OWN_COLUMNS, TERMS, log_bins, t_interval
 
-KIND = ['dataset', 'split', 'setting', 'k']  # of mixtures whose mean is taken
+KIND = ['dataset', 'split', *OWN_COLUMNS, 'setting_hash', 'k']  # of mixtures whose mean is taken
 KNOWN = 0.01  # nats: less ambiguity than this at both ends of an interval is as good as none
 
 def by_mixture(path, term):
-    """Returns a term in nats a token, a DataFrame with a row for each run, of a KIND, and a column
-    for each position, of a decomposition.csv; without rows where no mixture has the runs that the
-    term is made of. Fails where it is no decomposition.csv."""
-    rows = pd.read_csv(path, dtype={'setting': str})
-    if not {*KIND, 'run', 'component', 'position', term} <= {*rows}:
-        fail(f'{path} is no decomposition.csv of eval_xe.py')
-    rows = rows.fillna({'setting': ''})
+    """Returns a term in nats a token, a DataFrame with a row for each run and mix_seed, of a KIND,
+    and a column for each position, of a decomposition.csv; without rows where no mixture has the
+    runs that the term is made of. Fails where it is no decomposition.csv."""
+    index = [*KIND, 'run', 'mix_seed']
+    try:
+        rows = pd.read_csv(path, dtype={'shares': str, 'setting_hash': str})
+        rows = rows[[*index, 'component', 'position', term]].fillna(
+            {'shares': '', 'setting_hash': ''})
+    except (OSError, ValueError, KeyError, EOFError) as e:
+        fail(f'{path} is no decomposition.csv of eval_xe.py as it is now ({e})')
     rows = rows[rows['component'].isna()].dropna(subset=['position', term])
-    return rows.astype({'position': int}).pivot(
-        index=[*KIND, 'run'], columns='position', values=term)
+    if rows.duplicated([*index, 'position']).any():
+        fail(f'{path}: a run is there twice')
+    return rows.astype({'position': int}).pivot(index=index, columns='position', values=term)
 
 def bin_means(values):
     """Returns the means of values (N, T), a DataFrame, over bins of tokens of context, a DataFrame
@@ -74,10 +80,16 @@ if __name__ == '__main__':
                 found[term, *key] = {'mixtures': len(mixtures), **{
                     name: f'{row["mean"]:+.3f} ± {row["high"] - row["mean"]:.3f}'
                     for name, row in table.iterrows()}}
+                seeds = mixtures.mean(axis=1).groupby(level='mix_seed').mean()
+                if len(seeds) > 1:
+                    _, high = t_interval(seeds)
+                    found[term, *key]['seeds'] = f'{seeds.mean():+.3f} ± {high - seeds.mean():.3f}'
                 if term == 'ambiguity':
                     found[term, *key]['known from'] = known_from(table)
     if not found:
         fail(f'{" ".join(paths)}: no two mixtures of a K with tagged or diluted runs (sweep.py'
              ' --parts_of= trains them)')
     print('nats a token, over the window and by tokens of context, with 95% intervals')
-    print(pd.DataFrame(found).T.rename_axis(['', *KIND]).to_string(na_rep='-'))
+    table = pd.DataFrame(found).T.rename_axis(['', *KIND])
+    alike = [name for name in KIND[:-1] if table.index.get_level_values(name).nunique() == 1]
+    print(table.droplevel(alike).to_string(na_rep='-'))

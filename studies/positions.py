@@ -42,9 +42,9 @@ def costs_by_position(folder):
     the specialist is that of the same setting, budget and seeds. Controls, tagged and unfinished
     runs, and mixtures in unequal shares, are left out. Fails where two runs of a name or two
     specialists cannot be told apart."""
-    run = ['run', 'component', 'seed', 'mix_seed', 'setting']
-    facts = read_csv(folder, 'xe_by_component').set_index(run)
+    run = ['run', 'component', 'seed', 'mix_seed']
     switches = ['tag', 'shuffle_components', 'constant_per_component', 'unfinished']
+    facts = read_csv(folder, 'xe_by_component', [*run, *switches]).set_index(run)
     is_equal = facts.reindex(columns=['shares'])['shares'].isna()  # older files do not have it
     facts = facts[~facts[switches].astype(bool).any(axis=1) & is_equal]
     facts = facts[['setting_hash', 'token_budget']]
@@ -56,7 +56,7 @@ def costs_by_position(folder):
              ' evaluate the runs that are compared by themselves (eval_xe.py --runs=..)')
     mixed = rows[(rows['k'] > 1) & rows['in_training']].join(alone, on=same)
     return mixed.assign(D=mixed['xe'] - mixed['alone']).pivot(
-        index=['k', *run[:-1]], columns='position', values='D').dropna()
+        index=['k', *run], columns='position', values='D').dropna()
 
 def low_rank(D, weight, rank):
     """Returns the matrix of a rank that is nearest to D (N, B), squared errors weighed by (B,)."""

@@ -129,7 +129,6 @@ if __name__ == '__main__':
             groups.setdefault(setting, {}).setdefault(run['k'], []).append((mean, set_of(run)))
     if not rows:
         fail(f'--runs={runs}: no run that this model.py can evaluate')
-    os.makedirs(results_dir, exist_ok=True)
     stem = os.path.join(results_dir, 'posterior' + '-specialist' * (part == 'specialist'))
     replace_file(f'{stem}.csv', pd.DataFrame(rows).to_csv(index=False))
     for setting, of_setting in groups.items():

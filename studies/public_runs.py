@@ -135,7 +135,7 @@ if __name__ == '__main__':
     path, *names = sys.argv[1:]
     try:
         known, errors = read(path), []
-    except (OSError, KeyError, IndexError, TypeError, ValueError) as e:
+    except (OSError, EOFError, KeyError, IndexError, TypeError, ValueError) as e:
         fail(f'{path} cannot be read ({" ".join(str(e).split())}): name it as it is on GitHub')
     laws = {name: law for name, law in laws_of(known[0][1].shape[1]).items()
             if name in names or not names}
@@ -157,6 +157,8 @@ if __name__ == '__main__':
                                  'size': size}
                         errors += [facts | {'error': x} for x in error]
                 bar.update()
+    if not errors:
+        fail(f'{path} has no domain whose loss is there for all mixtures of a size')
     table = pd.DataFrame(errors).groupby(['law', 'parameters', 'size', 'split'])['error'].mean()
     table = table.groupby(['law', 'parameters', 'size']).agg(['mean', 'min', 'max'])
     print('mean absolute error on held-out mixtures, nats; mean, least and most of the splits\n'

@@ -43,7 +43,12 @@ def over_components(values, table):
 def read_bytes(patterns):
     """Returns the bytes of a token of each component, a Series, of eval_xe.py's files."""
     paths = [path for name in patterns.split(',') for path in glob.glob(name.strip())]
-    rows = pd.concat([pd.read_csv(path, keep_default_na=False) for path in paths])
+    try:
+        rows = pd.concat([pd.read_csv(path, keep_default_na=False) for path in paths])
+        rows = rows[~rows['shuffle_components']]
+        rows['bits_per_byte']
+    except KeyError as e:
+        fail(f'{patterns} lacks a column {e}: write it with python eval_xe.py')
     return (rows['xe'] / math.log(2) / rows['bits_per_byte']).groupby(rows['component']).mean()
 
 def unit_means(of_token, table):

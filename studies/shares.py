@@ -71,6 +71,8 @@ def read(patterns):
 def compare(fitted, tried):
     """Returns a DataFrame with a row for each worth and form: the constants that fit all of
     `fitted`, a list of what read returns, best, and how they forecast `tried`, another."""
+    if len({rows['share'].shape[1] for rows, *_ in fitted}) > 1:
+        fail('the mixtures to fit must be of one number of components in every seed')
     of_all = {key: np.concatenate([rows[key] for rows, *_ in fitted]) for key in tried[0]}
     D = np.concatenate([measured for _, measured, _ in fitted])
     rows, measured, share_of_c = tried

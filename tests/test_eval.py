@@ -17,6 +17,7 @@ from conftest import MODEL, TRAIN, run
 import checkpoint
 import configurator
 import eval_xe
+import plot_xe
 import sample_mix
 from curves import (Curve, average, cluster_bootstrap, log_bins, mean_over_runs, resamples,
                     t_interval, tell_apart)
@@ -227,6 +228,14 @@ def test_runs_that_differ_in_a_new_key_are_told_apart(one_run, capsys):
     out = capsys.readouterr().out
     assert 'repeats' not in out and 'rope=yarn x=4\nrope\n' in out and 'rope=None\nfirst\n' in out
     assert len(glob.glob('results/xe_vs_k-rope=*.png')) == 2
+
+def test_runs_in_two_folders_of_one_name_are_two(one_run, monkeypatch):
+    one_run('later/first', seed=1)
+    drawn = []
+    monkeypatch.setattr(plot_xe.plt.Axes, 'scatter', lambda ax, x, y, **_: drawn.append(len(x)))
+    vs_k, by_component = evaluate('--runs=out/first,out/later/first')
+    assert [row['n_runs'] for row in vs_k] == ['2'] and drawn[0] == 2
+    assert {row['run'] for row in by_component} == {'out/first', 'out/later/first'}
 
 def test_a_run_that_does_not_know_a_key_has_its_default(one_run):
     one_run('other_seed', without=('constant_per_component', 'patience'), seed=1)

@@ -197,17 +197,6 @@ def test_a_full_disk_leaves_the_old_pictures(tmp_path, all_pictures, monkeypatch
     assert os.path.getmtime(f'{folder}/{KINDS[2]}.png') == before[f'{folder}/{KINDS[2]}.png']
     assert not [name for name in os.listdir(folder) if name.endswith('.tmp')]
 
-def test_runs_in_two_folders_of_one_name_are_two(tmp_path, monkeypatch):
-    write_results(tmp_path)
-    rows = pd.read_csv(tmp_path / 'xe_by_component.csv', keep_default_na=False)
-    others = rows.assign(components=rows['components'].str.replace('a', 'x'),
-                         component=rows['component'].replace('a', 'x'))
-    pd.concat([rows, others]).to_csv(tmp_path / 'xe_by_component.csv', index=False)
-    drawn = []
-    monkeypatch.setattr(plot_xe.plt.Axes, 'scatter', lambda ax, x, y, **_: drawn.append(len(x)))
-    plot_xe.draw_vs_k('', plot_xe.read_settings_shown(str(tmp_path))['d', ' tag=False'][1])
-    assert drawn[0] == 2 * 2 * len(KS)  # seeds, folders
-
 def test_missing_files_are_named_in_one_line(tmp_path, fails, monkeypatch):
     monkeypatch.chdir(tmp_path)
     line = fails('plot_xe.py')

@@ -344,6 +344,9 @@ def test_a_program_becomes_paragraphs_as_they_are():
     assert len(pieces) == 4 and len(pieces[-1]) < manpages.SHORTEST
     assert [*programs.documents('\n \n\n')] == []
 
+ALIKE = {'shares': '', 'tag': False, 'shuffle_components': False, 'constant_per_component': False,
+         'setting_hash': 'h'}  # of mixtures in decomposition.csv
+
 def test_efficiency_by_the_tokens_of_a_component(tmp_path):
     """Two seeds of each, whose mean ambiguity makes it a tenth for each doubling of a component's
     tokens, less .02 at K = 8; what is lost lies at two and three tokens of context."""
@@ -352,7 +355,7 @@ def test_efficiency_by_the_tokens_of_a_component(tmp_path):
         share = 0.1 * (math.log2(B / K) - 10) - 0.02 * (K == 8)
         lost = 0.01 / share - 0.01 + (-1)**seed * 0.003  # nats, over the window
         rows += [{'dataset': 'd', 'split': 'test', 'k': K, 'run': f'{K} {B} {seed}', 'position': t,
-                  'setting': f'tag=False token_budget={B}', 'component': None,
+                  **ALIKE, 'token_budget': B, 'mix_seed': seed, 'component': None,
                   'bayes_ambiguity': 0.01, 'ambiguity': 0.01 + 4 * lost * (t in (2, 3))}
                  for t in range(8)]
     path = str(tmp_path / 'decomposition.csv')
@@ -372,11 +375,9 @@ def test_efficiency_by_the_tokens_of_a_component(tmp_path):
     efficiency.draw(table, means, str(tmp_path / 'efficiency.png'))
     assert (tmp_path / 'efficiency.png').stat().st_size > 10_000
 
-    # a run twice, another setting, one budget, which no setting names
-    for changed in (rows * 2, rows + [row | {'run': 'x' + row['run'],
-                                             'setting': row['setting'] + ' n_layer=3'}
-                                      for row in rows],
-                    [row | {'setting': 'tag=False'} for row in rows]):
+    # a run twice, other settings
+    for changed in (rows * 2, *(rows + [row | {'run': 'x' + row['run']} | other for row in rows]
+                                for other in ({'setting_hash': 'i'}, {'tag': True}))):
         n = len(changed) // 2
         pd.DataFrame(changed[:n]).to_csv(path)
         pd.DataFrame(changed[n:]).to_csv(str(tmp_path / 'other.csv'))
@@ -403,10 +404,11 @@ def test_how_far_runs_are_from_the_known_answer(tmp_path):
     with pytest.raises(SystemExit):  # nothing is no success
         summarise(str(tmp_path))
 
-def test_parts_are_means_over_mixtures_with_their_interval(tmp_path):
+def test_parts_are_means_over_mixtures_with_their_interval(tmp_path, capsys):
     """Four mixtures: .04 at 0 and 1 tokens, then nothing, but for what differs between them."""
-    rows = [{'dataset': 'd', 'split': 'test', 'setting': '', 'k': 2, 'run': f'r{i}',
-             'component': None, 'position': t, 'ambiguity': 0.04 * (t < 2) + 0.001 * (i - 1.5)}
+    rows = [{'dataset': 'd', 'split': 'test', **ALIKE, 'token_budget': 9, 'k': 2, 'run': f'r{i}',
+             'mix_seed': i // 2, 'component': None, 'position': t,
+             'ambiguity': 0.04 * (t < 2) + 0.001 * (i - 1.5)}
             for i in range(4) for t in [*range(8)]]
     means = [row | {'position': None, 'ambiguity': 9} for row in rows[::8]]
     of_components = [row | {'component': 'c', 'position': None, 'ambiguity': 9} for row in rows]
@@ -421,6 +423,16 @@ def test_parts_are_means_over_mixtures_with_their_interval(tmp_path):
     assert parts.known_from(later) is None
     pd.DataFrame(of_components).to_csv(tmp_path / 'decomposition.csv')
     assert not len(parts.by_mixture(tmp_path / 'decomposition.csv', 'ambiguity'))
+
+    # a file of a control or of another setting is not pooled with this one
+    paths = [str(tmp_path / f'{name}.csv') for name in ('one', 'control', 'other')]
+    for path, other in zip(paths, ({}, {'shuffle_components': True}, {'setting_hash': 'i'})):
+        pd.DataFrame([row | other for row in rows]).assign(dilution=None, transfer=None).to_csv(
+            path)
+    run('studies/parts.py', *paths)
+    lines = capsys.readouterr().out.splitlines()[-3:]
+    assert all('4 +0.010 ± 0.002' in ' '.join(line.split()) for line in lines)
+    assert all('+0.010 ± 0.013' in line for line in lines)  # over two mix_seeds
 
 LAW = f'{ROOT}/studies/law'
 
@@ -461,9 +473,12 @@ LOSSES = f'{LAW}/k32-0.csv.gz,{LAW}/k32-cross-0.csv.gz'
     ('settings', ['96000', f'{LAW}/large.csv.gz'], 'has no specialist on 96,000 tokens'),
     ('amplitudes', [f'{LAW}/k32-cross-0.csv.gz'], 'no mixture on that budget'),
     ('amplitudes', [f'{LAW}/k32-0.csv.gz'], '--eval_components=all'),
+    ('amplitudes', [LOSSES, '32'], 'and larger ones are wanted'),
+    ('amplitudes', [LOSSES, '3'], 'and larger ones are wanted'),
     ('shares', [LOSSES, f'{LAW}/large.csv.gz'], 'has no specialist on 96,000 tokens'),
     ('parts', [f'{LAW}/large.csv.gz'], 'is no decomposition.csv'),
     ('efficiency', [f'{LAW}/large.csv.gz'], 'is no decomposition.csv'),
+    ('effective_tokens', [f'--results={LAW}/part1.csv.gz', '--budget=42000'], 'no mixture on'),
     ('effective_tokens', [f'--results={LAW}/k32-cross-0.csv.gz'], 'no mixture is there'),
     ('effective_tokens', [f'--results={LAW}/constants.csv'], 'cannot be read'),
     ('posterior', ['--split=dev'], '--split must be')])
