@@ -192,17 +192,15 @@ def component_rows(run, component, windows, curves):
             run['dataset'], run['meta']['seal'], component, run['split'])
     return by_position, row
 
-def decomposition_rows(run, curves, mean):
-    """Returns a run's rows of decomposition.csv: the mean over components, over all positions and
-    at each, then each component's over positions; [] where no term is known."""
-    if not TERMS.keys() & mean.keys():
-        return []
+def term_rows(run, curves, mean, names=('delta', *TERMS, 'bayes_ambiguity')):
+    """Returns a run's rows of decomposition.csv, of the quantities that names has: the mean over
+    components, over all positions and at each, then each component's over positions."""
     cells = [('', '', mean), *(('', t, mean) for t in range(run['block_size'])),
              *((c, '', curves[c]) for c in run['mix']['components'])]
     rows = []
     for c, t, quantities in cells:
         rows.append(run_columns(run, c) | {'position': t})
-        for name in {'delta', *TERMS, 'bayes_ambiguity'} & quantities.keys():
+        for name in {*names} & quantities.keys():
             curve = quantities[name]
             rows[-1] |= ci_columns(name, [curve.over_positions() if t == '' else curve.at(t)])
     return rows
@@ -240,11 +238,11 @@ def summarise(members, means):
                 'unigram_xe': np.mean([unigram_xe([x for x, _, _ in of_run]) for of_run in known])}
     return row, mean
 
-def curve_rows(row, curves):
+def curve_rows(row, curves, names=QUANTITIES):
     """Returns the rows of curves.csv of {quantity: Curve}, and of their row of xe_vs_k.csv."""
     return [row | {'quantity': quantity, 'position': t, 'mean': mean, 'band_low': low,
                    'band_high': high}
-            for quantity in QUANTITIES if quantity in curves
+            for quantity in names if quantity in curves
             for t, (mean, low, high) in enumerate(zip(curves[quantity].mean,
                                                       *curves[quantity].band()))]
 

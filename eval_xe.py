@@ -45,8 +45,8 @@ import plot_xe
 import sample_mix
 from checkpoint import WEIGHTS, load_model, read_code, why_other_code
 from configurator import code_of, fail, file_hash, lock, replace_file, short_hash, split_names
-from curves import (COLUMNS, DIFFERENCES, average, cluster_bootstrap, component_rows, curve_rows,
-                    decomposition_rows, setting_words, summarise, write_csv)
+from curves import (COLUMNS, DIFFERENCES, TERMS, average, cluster_bootstrap, component_rows,
+                    curve_rows, setting_words, summarise, term_rows, write_csv)
 from machine import choose_device, choose_dtype, compile_model
 from model import GPT
 from processes import optimal_losses
@@ -223,7 +223,8 @@ if __name__ == '__main__':
         if set(run['mix']['components']) <= by_component.keys():
             mean = average([by_component[c] for c in run['mix']['components']])
             means[run['folder']] = mean
-            rows['decomposition'] += decomposition_rows(run, by_component, mean)
+            if TERMS.keys() & mean.keys():
+                rows['decomposition'] += term_rows(run, by_component, mean)
             groups.setdefault((run['dataset'], run['setting'], run['k']), []).append(run)
 
     # rows of settings and K; settings of parts alone come last, without curves or `shown_as`

@@ -23,6 +23,7 @@ device = ''                   # cuda, mps or cpu; '' = the best there is
 compile = True                # torch.compile: some 10 s at first, then faster
 # -----------------------------------------------------------------------------
 import os
+import shlex
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -39,7 +40,8 @@ from tqdm import tqdm
 
 import eval_xe
 from configurator import fail, replace_file, safe_name
-from curves import average, by_set, ci_columns, cluster_bootstrap, set_of, setting_words
+from curves import (average, by_set, cluster_bootstrap, curve_rows, set_of, setting_words,
+                    term_rows)
 from machine import choose_device
 from plot_xe import draw_curves, figure, plt
 from processes import loss_so_far, mixture_losses
@@ -77,26 +79,10 @@ def mixture_curves(run, specialists):
                      for name, x in (('specialist_gap', gap), ('posterior', posterior))}
     return curves
 
-def run_rows(run, by_component, mean):
-    """Returns a run's rows of posterior.csv: the mean over components, over all positions and at
-    each, then each component's over positions.
-    """
-    columns = {key: run[key] for key in ('run', 'dataset', 'k', 'seed', 'mix_seed')} | {
-        'split': split, 'components': '+'.join(run['mix']['components'])}
-    cells = [('', '', mean), *(('', t, mean) for t in range(run['block_size'])),
-             *((c, '', by_component[c]) for c in by_component)]
-    rows = []
-    for c, t, quantities in cells:
-        rows.append(columns | {'component': c, 'position': t})
-        for name, curve in quantities.items():
-            rows[-1] |= ci_columns(name, [curve.over_positions() if t == '' else curve.at(t)])
-    return rows
-
 def draw(title, by_k):
     """Draws {k: (number of runs, {quantity: Curve})} against context position; the figure."""
-    rows = [{'k': k, 'n_runs': n, 'quantity': name, 'position': t, 'mean': mean, 'band_low': low,
-             'band_high': high} for k, (n, curves) in by_k.items() for name, curve in curves.items()
-            for t, (mean, low, high) in enumerate(zip(curve.mean, *curve.band()))]
+    rows = [row for k, (n, curves) in by_k.items()
+            for row in curve_rows({'k': k, 'n_runs': n}, curves, QUANTITIES)]
     tokens = {'diluted': 'B / K', 'specialist': 'B'}[part]
     fig, axes = figure(title, f'the Bayes mixture of the specialists trained on {tokens}; bands:'
                        ' 95%, simultaneous over positions', 2, 4.5)
@@ -124,8 +110,9 @@ if __name__ == '__main__':
         by_component = mixture_curves(run, parts[run['folder']])
         if by_component:
             mean = average([*by_component.values()])
-            rows += run_rows(run, by_component, mean)
             setting = run['dataset'], *words[run['folder']]
+            words_of_run = {'split': split, 'setting': shlex.join(setting[1:])}
+            rows += term_rows(run | words_of_run, by_component, mean, QUANTITIES)
             groups.setdefault(setting, {}).setdefault(run['k'], []).append((mean, set_of(run)))
     if not rows:
         fail(f'--runs={runs}: no run that this model.py can evaluate')
@@ -140,5 +127,6 @@ if __name__ == '__main__':
         plt.close(fig)
         print(path)
     table = pd.DataFrame([row for row in rows if row['position'] == ''])
-    print(table.drop(columns=['split', 'seed', 'mix_seed']).to_string(
+    columns = [f'{name}{end}' for name in QUANTITIES for end in ('', '_ci_low', '_ci_high')]
+    print(table[['run', 'k', 'component', *columns]].to_string(
         index=False, float_format='{:+.4f}'.format))
