@@ -1,10 +1,11 @@
 #!/bin/sh
 # The runs of 2026-11-29 and 30 (LOG.md) behind set-*.csv.gz, large.csv.gz, k32-*2 and k32-0-pairs,
-# shares-[02].csv.gz, decomposition-[23].csv.gz, at384*.csv.gz, second-*.csv.gz, programs*.csv.gz
-# and efficiency-by-position.csv.gz, on two cores: ten to twenty-five minutes a setting, three quarters
-# of an hour width 256, seven minutes a seed of large, fifteen minutes the shares of a seed, half an
-# hour the programs or the specialists of a seed, an hour and a half its parts, a minute or two each
-# run on chains. The data: config/arxiv32.py and studies/programs.py say how, and
+# shares-[02].csv.gz, decomposition-[23].csv.gz, at384*.csv.gz, second-*, third-*, rest-*.csv.gz,
+# width256-384.csv.gz, programs*.csv.gz and efficiency-by-position.csv.gz, on two cores: ten to
+# twenty-five minutes a setting, three quarters of an hour width 256, seven minutes a seed of large,
+# fifteen minutes the shares of a seed, half an hour the programs or the specialists of a seed, an
+# hour and a half its parts, a minute or two each run on chains. The data: config/arxiv32.py and
+# studies/programs.py say how, and
 #     python prepare.py config/demo.py --dataset=demo16 --processes=markov:16
 export OMP_NUM_THREADS=1
 five=cs.DS,cs.NE,cs.PL,math.AC,math.ST
@@ -94,20 +95,26 @@ longer --k=2  # at384-pairs.csv.gz, an hour
 python eval_xe.py --runs='out/at384/arxiv32-k2-*' --windows_per_component=256 \
     --results_dir=results/at384-pairs
 
-# second-*.csv.gz: mix_seed and seed 2 of the two largest budgets, 40 and 15 minutes
-second() {  # tokens, keys
-    B=$1; shift
-    python sweep.py config/cpu.py config/arxiv32.py --k=2 --seeds=2 --jobs=2 --max_iters=7200 \
-        --sets="$five; cs.DS,cs.NE; cs.NE,cs.PL; cs.PL,math.AC; math.AC,math.ST; cs.DS,math.ST;
-            cs.DS; cs.NE; cs.PL; math.AC; math.ST" --token_budget=$B --out_dir=out/second-$B \
-        --results_dir=results/second-runs "$@"
-    OMP_NUM_THREADS=2 python eval_xe.py --runs="out/second-$B/*" --eval_components=$five \
-        --windows_per_component=1024 --results_dir=results/second-$B
+# second-*, third-*, rest-* and width256-384.csv.gz: forty minutes 384,000 tokens, fifteen 192,000
+alone="cs.DS; cs.NE; cs.PL; math.AC; math.ST"
+ring="$five; cs.DS,cs.NE; cs.NE,cs.PL; cs.PL,math.AC; math.AC,math.ST; cs.DS,math.ST; $alone"
+rest='cs.DS,cs.PL; cs.NE,math.AC; cs.PL,math.ST; cs.DS,math.AC; cs.NE,math.ST;
+    cs.DS,cs.NE,cs.PL; cs.NE,cs.PL,math.AC; cs.PL,math.AC,math.ST; cs.DS,math.AC,math.ST;
+    cs.DS,cs.NE,math.ST'
+budget() {  # name, seed and mix_seed, tokens, sets, keys
+    name=$1 seed=$2 B=$3 sets=$4; shift 4
+    [ $B = 384000 ] && set -- "$@" --eval_interval=200 --patience=3
+    python sweep.py config/cpu.py config/arxiv32.py --k=2 --seeds=$seed --jobs=2 --max_iters=7200 \
+        --sets="$sets" --token_budget=$B --out_dir=out/$name-$B --results_dir=results/$name-runs "$@"
+    OMP_NUM_THREADS=2 python eval_xe.py --runs="out/$name-$B/*" --eval_components=$five \
+        --windows_per_component=1024 --results_dir=results/$name-$B
 }
-second 384000 --eval_interval=200 --patience=3
-second 192000
-second 48000  # seven minutes, 24,000 four
-second 24000
+for B in 384000 192000 96000 48000 24000 12000; do
+    budget second 2 $B "$ring"
+    budget third 0 $B "$five; $alone"
+    budget rest 1 $B "$rest"  # whose specialists are those of budgets-*.csv.gz and long-384.csv.gz
+done
+budget width256 1 384000 "$five; $alone" --n_embd=256 --n_head=4
 
 python sweep.py config/cpu.py --dataset=programs --candidates= --token_budget=84000 --k=2 \
     --seeds=0 --jobs=2 --results_dir=results/programs-runs --sets='
