@@ -440,8 +440,9 @@ LAW = f'{ROOT}/studies/law'
     (['doubling', f'{LAW}/k32-[012]*.csv.gz,{LAW}/large.csv.gz'], ' 2 3 0.1787 0.0085 0.0367'),
     (['doubling', f'{LAW}/k32-[012]*.csv.gz,{LAW}/large.csv.gz'], ' 16 6 0.0505 0.0109 0.0279'),
     (['doubling', f'{LAW}/at384.csv.gz,{LAW}/at384-pairs.csv.gz'], ' 2 1 1 32 0.1718 0.0112'),
-    (['budgets', f'{LAW}/budgets-[csl]*;{LAW}/long-384*;{LAW}/second-192*;{LAW}/second-384*',
-      '96000'], 'ratio 0.104 0.0472 0.0155 -0.0045 ± 0.0069 -0.0156 ± 0.0077 +0.0041 ± 0.0048'),
+    (['budgets', f'{LAW}/budgets-[csl]*,{LAW}/second-[!3]*,{LAW}/third-[!3]*,{LAW}/rest-[!3]*;'
+      f'{LAW}/long-384*;{LAW}/second-384*,{LAW}/third-384*,{LAW}/rest-384*', '96000'],
+     'ratio 0.105 0.0396 0.0197 -0.0094 ± 0.0052 -0.0113 ± 0.0099 -0.0044 ± 0.0062 +0.0038'),
     (['amplitudes', f'{LAW}/languages*.csv.gz', '2'],
      'one soft minimum 2 0.594 1.751 0.0575 0.0622'),
     (['settings', '96000', f'{LAW}/budgets*small.csv.gz', f'{LAW}/set-vocab8192.csv.gz'],
