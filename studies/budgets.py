@@ -15,10 +15,15 @@ slope of the line cut at 0 are those of studies/law/constants-32.csv, and the am
     between    b XE_c(P_c)^p
     power      b (B / 96,000)^p
 
-fitted by least squares to all (S, c) of the budgets up to the one that is named. Prints the mean D
-at each budget and K, the amplitude of each budget by itself, and of each form its constants, the
-mean absolute error over (S, c) of the larger budgets, and the bias at each budget and K with its
-standard error over components, all in nats.
+fitted by least squares to all (S, c) of the budgets up to the one that is named. Beside them stands
+
+    n / B      D is what c's learning curve loses from B to n tokens, n / B the same at all budgets
+
+the law of studies/effective_tokens.py: of each K the mean n / B over those budgets, by curves that
+are drawn through the specialists' XE against ln n (smaller n than they have are left out). Prints
+the mean D at each budget and K, the amplitude of each budget by itself, and of each form its
+constants, the mean absolute error over (S, c) of the larger budgets, and the bias at each budget
+and K with its standard error over components, all in nats.
 """
 import math
 import os
@@ -82,16 +87,31 @@ def fit(form, table):
     """Returns the constants of a form that fit costs' rows best by least squares."""
     return least_squares(lambda x: predict(form, x, table) - table['D'], spread(FORMS[form][1])).x
 
+def by_tokens(table, is_small):
+    """Returns (n / B of each K, a Series; D (N,) in nats by it) of costs' rows; the shares are the
+    means over the rows is_small (N,)."""
+    curves = table.pivot_table('xe', 'component', 'B')  # (C, budgets), falling along a row
+    ln_n = np.log(curves.columns)
+    worth = pd.Series([np.interp(-xe, -curves.loc[c], ln_n, left=np.nan) for c, xe in zip(
+        table['component'], table['xe'] + table['D'])], table.index)
+    share = (np.exp(worth) / table['B'])[is_small].groupby(table['K']).mean()
+    at = np.log(table['B'] * table['K'].map(share))
+    return share, [np.interp(x, ln_n, curves.loc[c], left=np.nan) for c, x in zip(
+        table['component'], at)] - table['xe']
+
 def compare(table, largest):
     """Returns a DataFrame with a row for each form: its constants from budgets up to `largest`, and
     how it forecasts what is larger."""
-    small, large, found = table[table['B'] <= largest], table[table['B'] > largest], []
+    is_small, forecasts, found = table['B'] <= largest, {}, []
     for form in FORMS:
-        x = fit(form, small)
-        error = predict(form, x, large) - large['D']
+        x = fit(form, table[is_small])
+        forecasts[form] = x, predict(form, x, table)
+    forecasts['n / B'] = by_tokens(table, is_small)
+    large = table[~is_small]
+    for form, (x, D) in forecasts.items():
+        below, error = (D - table['D'])[is_small], (D - table['D'])[~is_small]
         row = {'amplitude': form, 'constants': ' '.join(f'{v:.3f}' for v in x),
-               'rmse below': math.sqrt(((predict(form, x, small) - small['D'])**2).mean()),
-               'mae above': error.abs().mean()}
+               'rmse below': math.sqrt((below**2).mean()), 'mae above': error.abs().mean()}
         for (B, K), errors in error.groupby([large['B'], large['K']]):
             means = errors.groupby(large['component']).mean()
             row[f'{B:,.0f}, K = {K}'] = f'{means.mean():+.4f} ± {means.sem():.4f}'

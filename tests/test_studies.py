@@ -203,6 +203,19 @@ def test_the_form_that_made_the_amplitudes_forecasts_larger_budgets():
     found = budgets.compare(table.assign(D=0.1 * table['mean_xe'] * table['unit']), 96_000)
     assert found.set_index('amplitude').loc['mixture', 'mae above'] < 1e-9
 
+def test_shares_of_tokens_come_back_through_the_learning_curve():
+    """XE falls by .5 nats for a factor e; of B tokens .7 are worth something at K = 2, .6 at 5."""
+    table = pd.DataFrame([(B, K, c, 9 + 0.1 * c - 0.5 * np.log(B / 12_000), -0.5 * np.log(share))
+                          for B in (12_000, 24_000, 48_000, 96_000)
+                          for K, share in ((2, 0.7), (5, 0.6)) for c in range(3)],
+                         columns=['B', 'K', 'component', 'xe', 'D'])
+    for is_small in (table['B'] <= 24_000, table['B'] <= 48_000):
+        share, D = budgets.by_tokens(table, is_small)
+        np.testing.assert_allclose(share.loc[[2, 5]], [0.7, 0.6])
+        known = table['B'] > 12_000  # the curve has no fewer tokens
+        np.testing.assert_allclose(D[known], table['D'][known])
+        assert D[~known].isna().all()
+
 def costs_made(amplitudes):
     """Rows of read_results: pairs and all five of five components, whose costs have an amplitude
     each, nats, and worths max(0, .7 - .4 gap)."""
