@@ -90,14 +90,14 @@ def fit(form, table):
 def by_tokens(table, is_small):
     """Returns (n / B of each K, a Series; D (N,) in nats by it) of costs' rows; the shares are the
     means over the rows is_small (N,)."""
-    curves = table.pivot_table('xe', 'component', 'B')  # (C, budgets), falling along a row
-    ln_n = np.log(curves.columns)
-    worth = pd.Series([np.interp(-xe, -curves.loc[c], ln_n, left=np.nan) for c, xe in zip(
-        table['component'], table['xe'] + table['D'])], table.index)
+    means = table.groupby(['component', 'B'])['xe'].mean()
+    curve = means.groupby('component').cummin()  # more tokens do not raise it
+    worth = [np.interp(-xe, -curve[c], np.log(curve[c].index), left=np.nan) for c, xe in zip(
+        table['component'], table['xe'] + table['D'])]
     share = (np.exp(worth) / table['B'])[is_small].groupby(table['K']).mean()
-    at = np.log(table['B'] * table['K'].map(share))
-    return share, [np.interp(x, ln_n, curves.loc[c], left=np.nan) for c, x in zip(
-        table['component'], at)] - table['xe']
+    ln_n = np.log(table['B'] * table['K'].map(share))
+    return share, [np.interp(x, np.log(curve[c].index), curve[c], left=np.nan) for c, x in zip(
+        table['component'], ln_n)] - table['xe']
 
 def compare(table, largest):
     """Returns a DataFrame with a row for each form: its constants from budgets up to `largest`, and
