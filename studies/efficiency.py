@@ -8,13 +8,18 @@ the mean over the window and over runs before the ratio is taken, as a run's own
 near zero: 1 where a mixture infers as the Bayes reader does. Prints a row for each K and number of
 tokens that a component gives of an epoch: runs, least and measured ambiguity with the standard
 deviation of a run, efficiency. Then, at equal tokens, the efficiency of K less that of K / 2 and
-of K / 4; and what inference costs above the least possible, in nats, by tokens of context. Draws
-results/efficiency.png, each run as a dot.
+of K / 4; one curve for all K, efficiency = 1 / (1 + (n0 / n)^p) at n tokens of a component, with
+p = 1 and free, and 95% intervals; and what inference costs above the least possible, in nats, by
+tokens of context. Draws results/efficiency.png: each run as a dot, the curve with p = 1 dotted.
 """
+import math
 import os
 import sys
 
+import numpy as np
 import pandas as pd
+import scipy.optimize
+import scipy.stats
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
@@ -59,14 +64,39 @@ def compare(means):
                  for b in values.index if b in (2 * a, 4 * a)]
     return pd.DataFrame(rows, columns=['tokens', 'K', 'larger K', 'difference'])
 
+def curve(n, ln_n0, p=1):
+    """Returns 1 / (1 + (n0 / n)^p), an efficiency, of n tokens of a component."""
+    return 1 / (1 + np.exp(p * (ln_n0 - np.log(n))))
+
+def fit_curves(means):
+    """Returns a DataFrame with a row for the curve with p = 1 and one with p free, by least squares
+    over by_tokens' rows: n0 in tokens and p with their 95% t-intervals, as if the rows' errors were
+    alike and independent, and the mean absolute error. Without rows where there are three or fewer,
+    or where no curve fits."""
+    n, efficiency = means.index.get_level_values('tokens').to_numpy(float), means['efficiency']
+    rows = []
+    for start in ([math.log(n.mean())], [math.log(n.mean()), 1]) if len(n) > 3 else ():
+        try:
+            fitted, cov = scipy.optimize.curve_fit(curve, n, efficiency, start)
+        except RuntimeError:
+            break
+        half = scipy.stats.t.ppf(0.975, len(n) - len(start)) * np.sqrt(np.diag(cov))
+        row = {'mean absolute error': np.abs(curve(n, *fitted) - efficiency).mean()}
+        for end, values in (('', fitted), (' low', fitted - half), (' high', fitted + half)):
+            ln_n0, p = [*values, 1][:2]
+            row |= {'n0' + end: math.exp(ln_n0), 'p' + end: p}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
 def above_by_context(table, above):
     """Returns what inference costs above the least possible, in nats, a DataFrame by (tokens, k)
     with a column for each bin of tokens of context."""
     keys = [table['tokens'].to_numpy(), table['k'].to_numpy()]
     return bin_means(above).groupby(keys).mean().rename_axis(['tokens', 'k'])
 
-def draw(table, means, path):
-    """Draws efficiency against the tokens of a component, a line for each K, and each run's own."""
+def draw(table, means, curves, path):
+    """Draws efficiency against the tokens of a component: a line for each K, each run's own, and
+    fit_curves' curve with p = 1, if there is one, with the interval of n0."""
     fig, (ax,) = figure('efficiency of inference of the component',
                         'least possible ambiguity over the measured one; dots: single runs')
     ks = sorted({*table['k']})
@@ -75,6 +105,12 @@ def draw(table, means, path):
         of_k, runs = means.xs(k, level='k'), table[table['k'] == k]
         ax.plot(of_k.index, of_k['efficiency'], color=color, lw=1.2, label=f'K = {k}')
         ax.plot(runs['tokens'], runs['least'] / runs['measured'], 'o', ms=4, alpha=0.7, color=color)
+    if len(curves):
+        n = np.geomspace(table['tokens'].min(), table['tokens'].max())
+        best, *ends = [curve(n, math.log(n0)) for n0 in curves.loc[0, ['n0', 'n0 low', 'n0 high']]]
+        ax.plot(n, best, ':', color='black', lw=1,
+                label=f'n / (n + {curves.loc[0, "n0"]:,.0f}), 95%')
+        ax.fill_between(n, *ends, color='black', alpha=0.1, lw=0)
     ax.set_xscale('log', base=2)
     ax.xaxis.set_major_formatter('{x:,.0f}')
     ax.set(xlabel='tokens of a component, an epoch', ylabel='efficiency')
@@ -88,10 +124,12 @@ if __name__ == '__main__':
     means = by_tokens(table)
     pairs = compare(means)
     path = os.path.join('results', 'efficiency.png')
-    draw(table, means, path)
+    curves = fit_curves(means)
+    draw(table, means, curves, path)
     for title, rows in (
             ('ambiguity in nats a token, over the window', means.reset_index()),
             ('efficiency at equal tokens of a component', pairs),
+            ('one curve for all K', curves),
             ('ambiguity above the least possible, in nats by tokens of context',
              above_by_context(table, above).reset_index())):
         print(f'{title}\n{rows.to_string(index=False, float_format="{:.4f}".format)}\n')

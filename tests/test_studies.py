@@ -385,7 +385,7 @@ def test_efficiency_by_the_tokens_of_a_component(tmp_path):
     assert [*by_context] == ['0', '1', '2-3', '4-7']
     expected = 4 * (0.01 / (0.1 * math.log2(25)) - 0.01)
     np.testing.assert_allclose(by_context.loc[25_600, 2], [0, 0, expected, 0], atol=1e-12)
-    efficiency.draw(table, means, str(tmp_path / 'efficiency.png'))
+    efficiency.draw(table, means, efficiency.fit_curves(means), str(tmp_path / 'efficiency.png'))
     assert (tmp_path / 'efficiency.png').stat().st_size > 10_000
 
     # a run twice, other settings
@@ -396,6 +396,24 @@ def test_efficiency_by_the_tokens_of_a_component(tmp_path):
         pd.DataFrame(changed[n:]).to_csv(str(tmp_path / 'other.csv'))
         with pytest.raises(SystemExit):
             efficiency.read_runs([path, str(tmp_path / 'other.csv')])
+
+def test_one_curve_of_efficiency():
+    """Cells on a curve give its constants back; off it, n0's interval is the linear model's."""
+    n = np.array([3_200, 6_400, 12_800, 25_600, 51_200])
+    index = pd.MultiIndex.from_arrays([n, [16, 8, 4, 2, 2]], names=['tokens', 'k'])
+    for p in (1, 0.8):
+        exact = pd.DataFrame({'efficiency': 1 / (1 + (20_000 / n)**p)}, index)
+        one, free = efficiency.fit_curves(exact).to_dict('records')
+        assert [free['n0'], free['p']] == pytest.approx([20_000, p], rel=1e-4)
+        assert (one['p'], one['mean absolute error'] < 1e-6) == (1, p == 1)
+    off = exact['efficiency'] + 0.03 * (-1)**np.arange(5)
+    one = efficiency.fit_curves(off.to_frame('efficiency')).loc[0]
+    at = n / (n + one['n0'])
+    slopes = -at * (1 - at)  # of ln n0
+    se = math.sqrt(((off - at)**2).sum() / 4 / (slopes**2).sum())
+    assert math.log(one['n0 high'] / one['n0']) == pytest.approx(2.7764 * se, rel=1e-3)  # t, 4 d.f.
+    assert math.log(one['n0'] / one['n0 low']) == pytest.approx(2.7764 * se, rel=1e-3)
+    assert efficiency.fit_curves(exact[:3]).empty
 
 def test_how_far_runs_are_from_the_known_answer(tmp_path):
     """Two runs on two components: one is .03 above the optimum at positions 2 and 3 alone."""
