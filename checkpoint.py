@@ -27,16 +27,16 @@ NOT_PART_OF_A_SETTING = {
     'any_code'}
 MAY_CHANGE_ON_RESUME = {'max_iters', 'lr_decay_iters', 'eval_interval', 'patience'}
 VARIES_IN_A_SETTING = {'k', 'components', 'candidates', 'mix_seed', 'seed'}
-# What keys of train.py must be: (the rule, whether a value keeps it, keys).
+# What keys of train.py, and jobs, must be: (the rule, whether a value keeps it, keys).
 RULES = (
     ('at least 1', lambda x: x >= 1, 'n_layer n_head n_embd batch_size gradient_accumulation_steps'
-     ' epochs eval_interval log_interval'),
+     ' epochs eval_interval log_interval jobs'),
     ('at least 2', lambda x: x >= 2, 'block_size'),
     ('at least 0', lambda x: x >= 0, 'max_iters token_budget val_windows_per_component seed'
      ' patience learning_rate min_lr weight_decay grad_clip warmup_iters lr_decay_iters'),
     ('at least 0 and below 1', lambda x: 0 <= x < 1, 'dropout beta1 beta2'),
     ('choose scratch, resume or auto', lambda x: x in ('scratch', 'resume', 'auto'), 'init_from'),
-    ('a folder, without control characters', str.isprintable, 'out_dir'),
+    ('a folder, printable, without commas', lambda x: x.isprintable() and ',' not in x, 'out_dir'),
     ('choose float32 or bfloat16', lambda x: x in ('', 'float32', 'bfloat16'), 'dtype'),
     ('choose default, reduce-overhead or max-autotune',
      lambda x: x in ('default', 'reduce-overhead', 'max-autotune'), 'compile_mode'))
@@ -44,10 +44,10 @@ CODE = ('machine.py', 'model.py', 'sample_mix.py', 'train.py')  # what decides a
 WEIGHTS = {'best': 'best', 'last': 'model'}  # of ckpt.pt
 
 def check_ranges(config):
-    """Fails where a key of train.py is outside the range that RULES gives it."""
+    """Fails where a key of train.py, or jobs, is outside the range that RULES gives it."""
     for rule, holds, keys in RULES:
         for key in keys.split():
-            if not holds(config[key]):
+            if key in config and not holds(config[key]):
                 fail(f'--{key}={config[key]}: {rule}')
     if config['n_embd'] % config['n_head']:
         fail(f'--n_embd={config["n_embd"]} does not divide into --n_head={config["n_head"]} heads')
@@ -78,8 +78,7 @@ def name_components(components, tokens):
 
 def usual_folder(config, record):
     """Returns the folder of a run of train.py that names none; record is draw_mix's."""
-    tells = ('dataset', 'k', 'seed', 'mix_seed', 'shuffle_components', 'constant_per_component',
-             'tag')
+    tells = 'dataset k seed mix_seed shuffle_components constant_per_component tag'.split()
     is_named = config['components'] or record['k'] == 1
     only = name_components(record['components'], record['tokens']) if is_named else ''
     known = config | record

@@ -69,8 +69,7 @@ def checked(key, value, default, where):
     if (type(default), type(value)) in ((float, int), (str, int), (str, float), (tuple, list)):
         value = type(default)(value)
     if default is not None and type(value) is not type(default):
-        fail(f'{where}{key}={value!r}: expected a value of type {type(default).__name__}, such as'
-             f' {default!r}')
+        fail(f'{where}{key}={value!r}: expected {type(default).__name__}, such as {default!r}')
     return value
 
 def parsed(key, text, default, where):
@@ -96,24 +95,22 @@ def run_file(path, known):
 
 def override(script, shared=()):
     """Applies sys.argv to a script's globals(), in place, and returns its settings, a dict; where
-    the script is imported, the defaults. `shared` are keys of train.py that it takes too, 'all' for
-    every one. A file may set a key that only another script knows, so that one file serves all. A
-    key that no script knows, or a value of another type, is an error."""
-    is_run = script['__name__'] == '__main__'
-    by_script = {name: read_settings(os.path.join(ROOT, name))
-                 for name in (SCRIPTS if is_run else ['train.py'])}
-    train, keys = by_script['train.py'], read_settings(script['__file__'])
-    keys = {key: train[key] for key in (train if shared == 'all' else shared)} | keys
-    if not is_run:
+    the script is imported, the defaults. `shared` are keys of other scripts that it takes too, or a
+    script's name for all of them. A file may set a key that only another script knows, so that one
+    file serves all. A key that no script knows, or a value of another type, is an error."""
+    by_script = {name: read_settings(os.path.join(ROOT, name)) for name in SCRIPTS}
+    known = {key: x for settings in by_script.values() for key, x in settings.items()}
+    names = [key for name in shared for key in by_script.get(name, [name])]
+    keys = {key: known[key] for key in names} | read_settings(script['__file__'])
+    if script['__name__'] != '__main__':
         return {key: default for key, (default, _) in keys.items()}
     if {'-h', '--help'} & {*sys.argv[1:]}:
         print(script['__doc__'].strip() + '\n\nsettings, with their defaults:')
         for key, (default, comment) in keys.items():
             print(f'  --{f"{key}={default!r}":40}  {comment}')
         sys.exit(0)
-    values = {key: default for settings in [*by_script.values(), keys]  # its own come last
-              for key, (default, _) in settings.items()}
-    for arg in sys.argv[1:]:
+    values = {key: default for key, (default, _) in (known | keys).items()}
+    for arg in [*sys.argv[1:], *(arg for arg in sys.argv[1:] if arg[:2] == '--')]:  # pairs win
         if not arg.startswith('--'):
             for key, value in run_file(arg, values).items():
                 if key not in values:
@@ -239,7 +236,7 @@ def lock(path, what, wait=False):
     """Returns a lock on a file, which must be kept. It ends with the process, by a kill too. Where
     another process holds it, this one waits, or fails."""
     import filelock
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
     open(path, 'a').close()  # what is refused from here on is a lock, not a file
     # no process locks itself out; a marker in a lock's place would outlive a kill
     held = filelock.FileLock(path, is_singleton=True, fallback_to_soft=False)

@@ -29,9 +29,6 @@ class Curve(NamedTuple):
     def __sub__(self, other):
         return Curve(self.mean - other.mean, self.boot - other.boot)
 
-    def __truediv__(self, other):
-        return Curve(self.mean / other.mean, self.boot / other.boot)
-
     def over_positions(self):
         return Curve(self.mean.mean(-1), self.boot.mean(-1))
 
@@ -223,10 +220,12 @@ def summarise(members, means):
         'unfinished': sum(run['unfinished'] for run in members), **ci_columns('icl', icl, sets)}
     for quantity in mean if run['k'] > 1 else mean.keys() & {'xe', 'delta', 'excess'}:
         row |= ci_columns(quantity, [c[quantity].over_positions() for c in curves], sets)
-    # efficiency is undefined unless the ambiguity is significantly above zero
+    # efficiency, of means over runs, is undefined unless ambiguity is significantly above zero
     if row.get('ambiguity_ci_low', 0) > 0 and row.get('bayes_ambiguity', 0) > 1e-9:
-        row |= ci_columns('efficiency', [c['bayes_ambiguity'].over_positions()
-                                         / c['ambiguity'].over_positions() for c in curves], sets)
+        a, ratio = row['ambiguity'], row['bayes_ambiguity'] / row['ambiguity']
+        row |= ci_columns('efficiency', [
+            Curve(*(ratio + (least - ratio * x).mean(-1) / a for x, least in zip(
+                c['ambiguity'], c['bayes_ambiguity']))) for c in curves], sets)
     if 'bayes' in mean:  # synthetic components
         bayes, bins = mean['bayes'].mean, log_bins(run['block_size'])
         known = [[theory(run['dataset'], run['meta']['seal'], c, run['split'])
@@ -240,11 +239,9 @@ def summarise(members, means):
 
 def curve_rows(row, curves, names=QUANTITIES):
     """Returns the rows of curves.csv of {quantity: Curve}, and of their row of xe_vs_k.csv."""
-    return [row | {'quantity': quantity, 'position': t, 'mean': mean, 'band_low': low,
-                   'band_high': high}
-            for quantity in names if quantity in curves
-            for t, (mean, low, high) in enumerate(zip(curves[quantity].mean,
-                                                      *curves[quantity].band()))]
+    return [row | dict(quantity=quantity, position=t, mean=mean, band_low=low, band_high=high)
+            for quantity, curve in ((name, curves[name]) for name in names if name in curves)
+            for t, (mean, low, high) in enumerate(zip(curve.mean, *curve.band()))]
 
 def write_csv(folder, name, rows):
     """Writes dicts to <name>.csv; missing values and nan are empty fields."""

@@ -163,14 +163,16 @@ def decompose(run, parts, curves):
                              if a in known and b in known}
     return result
 
-def notes(evaluated):
-    """Returns the lines under the table that name runs which are not what they seem."""
+def notes(evaluated, means):
+    """Returns lines that name runs which are not what they seem; the table has those of means."""
     found = collections.defaultdict(list)
     for run in evaluated:
         if run['untrained'] and ckpt == 'best':
             found['untrained: the best step is 0, so learning_rate or data are wrong, and the table'
                   ' has what they began with'].append(run['folder'])
         mix = run['mix']
+        if means and run['folder'] not in means:
+            found['in xe_by_component.csv alone, as they lack components'].append(run['folder'])
         asked = mix['token_budget'] * (mix['k'] if mix['constant_per_component'] else 1)
         if mix['tokens'] < 0.999 * asked:  # the specialists read more
             found[f'K x block_size does not divide the budget: K = {mix["k"]} reads'
@@ -252,7 +254,6 @@ if __name__ == '__main__':
     head = f'{split} split, {ckpt} checkpoint; nats per token; docs/outputs.md has the columns'
     lines = plot_xe.table(results_dir) or [f'{row["run"]} on {row["component"]}: XE {row["xe"]:.4f}'
                                            for row in rows['xe_by_component']]
-    text = '\n'.join([head, plot_xe.INTERVALS, *lines, *notes(evaluated), ''])
+    text = '\n'.join([head, plot_xe.INTERVALS, *lines, *notes(evaluated, means), ''])
     replace_file(os.path.join(results_dir, 'table.txt'), text)
-    print(f'{text}\n{results_dir}/ has this table, {len(COLUMNS)} CSV files and {len(pictures)}'
-          ' pictures')
+    print(f'{text}\n{results_dir}/: this table, {len(COLUMNS)} CSV files, {len(pictures)} pictures')

@@ -257,8 +257,8 @@ def score(forecasts):
                            rows['error'].abs().mean(), bias, ses['error'], rows['covered'].mean()))
     return pd.DataFrame(scores, columns=SCORES)
 
-def worth_rows(gaps, xe, measured, fit):
-    """Returns a DataFrame of what a token of j is worth to c, by `law`, and by the pair of them."""
+def worth_rows(gaps, xe, measured, law, fit):
+    """Returns a DataFrame of what a token of j is worth to c, by a law, and by the pair of them."""
     cells = [(c, j) for c in gaps for j in gaps if c != j and np.isfinite(gaps.loc[c, j])]
     pairs = pd.DataFrame({'mixture': [((c, 0.5), (j, 0.5)) for c, j in cells],
                           'component': [c for c, _ in cells]})
@@ -267,7 +267,7 @@ def worth_rows(gaps, xe, measured, fit):
     of_pair = np.where((rows['share'] > 0) & ~rows['is_own'], rows['pair'], 0).sum(1)
     amplitude = fit['amplitude'][''] if 'amplitude' in fit else np.nan
     return pairs[['component']].assign(
-        other=[j for _, j in cells], gap=[gaps.loc[cell] for cell in cells],
+        law=law, other=[j for _, j in cells], gap=[gaps.loc[cell] for cell in cells],
         worth=2 * np.exp(-D / amplitude) - 1, worth_of_pair=2 * np.exp(-of_pair / amplitude) - 1)
 
 def parse_sets():
@@ -318,7 +318,8 @@ if __name__ == '__main__':
                            for name, fit in fits.items()])
     scores = score(forecasts)
     tables = {'asked': forecasts} if forecast else {
-        'forecast': forecasts, 'scores': scores, 'worth': worth_rows(*known, fits[law]),
+        'forecast': forecasts, 'scores': scores,
+        'worth': pd.concat(worth_rows(*known, name, fit) for name, fit in fits.items()),
         'constants': pd.concat(fits, names=['law', 'without']).rename_axis(columns='constant')
         .stack().dropna().rename('value').reset_index()}
     for name, of_name in tables.items():

@@ -63,7 +63,7 @@ def draw_errors(tables, law):
 
 def draw_worth(tables, law):
     """What a token is worth against the gap: by the law, and by pairs that were trained."""
-    rows = tables['worth'].sort_values('gap')
+    rows = tables['worth'].query('law == @law').sort_values('gap')
     pairs = rows.dropna(subset='worth_of_pair')
     note = f'{len(pairs)} marks: c in the pair of c and j, where it was trained'
     fig, (ax,) = figure(f'what a token of j is worth to c, by {law}', note)
@@ -79,7 +79,7 @@ def draw_worth(tables, law):
 
 def draw_matrix(tables, law):
     """What a token of each component is worth to each other, a matrix."""
-    worth = tables['worth'].pivot(index='component', columns='other', values='worth')
+    worth = tables['worth'].query('law == @law').pivot(index='component', columns='other')['worth']
     n = len(worth)
     fig, ax = plt.subplots(figsize=(4 + 0.25 * n, 3 + 0.25 * n))
     fig.suptitle(f'what a token is worth, by {law}', fontsize=9)
@@ -94,7 +94,7 @@ PICTURES = {'law_vs_k': draw_vs_k, 'law_errors': draw_errors, 'law_worth': draw_
 
 def draw(folder, law):
     """Draws the pictures from the CSV files in a folder. Returns their paths."""
-    tables = {name: read_csv(folder, f'law_{name}') for name in ('forecast', 'worth')}
+    tables = {name: read_csv(folder, f'law_{name}', ['law']) for name in ('forecast', 'worth')}
     if law not in set(tables['forecast']['law']):
         fail(f'--law={law}: {folder}/law_forecast.csv has it not')
     paths = []

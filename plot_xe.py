@@ -18,8 +18,7 @@ import os
 import textwrap
 import warnings
 
-# of a matplotlibrc, which does not count, and of FONTS that are not there
-logging.getLogger('matplotlib').setLevel(logging.ERROR)
+logging.getLogger('matplotlib').setLevel(logging.ERROR)  # of a matplotlibrc, of missing FONTS
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -45,8 +44,7 @@ INTERVALS = ('intervals: 95%, of another draw of components; of another seed whe
              ' them, or is 1; of other documents where no set has two runs')
 # columns that are names, though they may look like numbers
 NAMES = dict.fromkeys('dataset setting shown_as run split component components other'.split(), str)
-# of ΔXE's terms, from Okabe and Ito's palette, which colour-blind readers tell apart; the hatches
-# are for print
+# of ΔXE's terms, from Okabe and Ito's palette, for colour-blind readers; hatches are for print
 COLORS = {'dilution': ('#E69F00', ''), 'transfer': ('#56B4E9', '//'),
           'ambiguity': ('#009E73', '..')}
 
@@ -65,6 +63,9 @@ def read_settings_shown(folder):
     """Returns {(dataset, setting): (words, tables)} of the settings that have curves: 'key=value,
     key=value', which tell it from the others of its data set, and {file: the rows of it}."""
     frames = {name: read_csv(folder, name) for name in ('curves', 'xe_vs_k', 'xe_by_component')}
+    runs = frames['xe_by_component']
+    runs = runs[runs['in_training'].astype(str) == 'True']  # those with all of their components
+    frames['xe_by_component'] = runs[runs.groupby('run')['k'].transform('size') == runs['k']]
     frames = {name: frame.groupby(['dataset', 'setting']) for name, frame in frames.items()}
     shown = {}
     for key in frames['curves'].groups:
@@ -146,17 +147,14 @@ def draw_by_position(title, tables):
 def draw_vs_k(title, tables):
     """The means over positions against K: each run a dot, and the mean over runs. Returns it."""
     vs_k, runs = tables['xe_vs_k'], tables['xe_by_component']
-    runs = runs[runs['in_training'].astype(str) == 'True']
-    runs = runs.groupby('run').filter(lambda rows: len(rows) == rows['k'].iloc[0])
     shares = pd.crosstab(runs['k'], runs['component'], normalize='index')
     comparable = (shares == shares.iloc[0]).all(axis=None)
     note = '. XE at different K is of different components; ΔXE compares the same components'
     fig, axes = panels(title, INTERVALS + note * (not comparable), tables)
     for quantity, ax in axes.items():
         column, label = PANELS[quantity]
-        dots = runs.groupby(['run', 'k'])[column].mean().reset_index().dropna()
-        ax.scatter(dots['k'], dots[column], s=18, color='tab:orange', alpha=0.7, zorder=3,
-                   label='a run')
+        dots = runs.groupby(['run', 'k'])[column].agg('mean', skipna=False).dropna().reset_index()
+        ax.scatter(dots['k'], dots[column], 18, 'tab:orange', alpha=0.7, zorder=3, label='a run')
         joined = comparable or quantity != 'xe'
         rows = vs_k.dropna(subset=[column])
         draw_intervals(ax, *rows[['k', *with_ends(column)]].to_numpy().T, color='black', ms=4,
@@ -178,8 +176,7 @@ def draw_parts(title, tables):
     k, above, below = rows['k'], 0.0 * rows['k'], 0.0 * rows['k']  # the ends of the stacks
     for i, (term, (color, hatch)) in enumerate(COLORS.items()):
         start = above.where(rows[term] >= 0, below)
-        ax.bar(k, rows[term], 0.6, bottom=start, color=color, hatch=hatch, edgecolor='white',
-               label=term)
+        ax.bar(k, rows[term], 0.6, start, color=color, hatch=hatch, edgecolor='white', label=term)
         draw_intervals(ax, k - 0.2 + 0.1 * i, start + rows[term], start + rows[f'{term}_ci_low'],
                        start + rows[f'{term}_ci_high'], fmt='none', color='black', capsize=3)
         above, below = above + rows[term].clip(lower=0), below + rows[term].clip(upper=0)
@@ -263,7 +260,7 @@ def setting_lines(rows):
     for row in rows:
         if row['unfinished'] > 0:
             lines.append(f'K = {row["k"]}: {row["unfinished"]} of {row["n_runs"]} runs unfinished')
-        if str(row['shuffle_components']) == 'True' and pd.notna(row['ambiguity']):
+        if str(row['shuffle_components']) == 'True' and pd.notna(row['ambiguity_ci_low']):
             holds = row['ambiguity_ci_low'] <= 0 <= row['ambiguity_ci_high']
             verdict = 'holds' if holds else 'does not hold, so the parts measure training'
             lines.append(f'K = {row["k"]}: the shuffled control {verdict}: ambiguity'
@@ -284,5 +281,9 @@ def table(folder):
     return lines
 
 if __name__ == '__main__':
-    results_lock = lock(os.path.join(results_dir, '.lock'), results_dir)
-    print(*draw(results_dir), *table(results_dir), sep='\n')
+    try:
+        read_settings_shown(results_dir)  # before a lock makes the folder
+        results_lock = lock(os.path.join(results_dir, '.lock'), results_dir)
+        print(*draw(results_dir), *table(results_dir), sep='\n')
+    except KeyError as e:
+        fail(f'{results_dir}: files of several evaluations, or of other code ({e}): run eval_xe.py')

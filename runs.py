@@ -62,7 +62,8 @@ def read_runs(patterns, components=(), any_code=False, unfinished=False, which='
     folders = {os.path.normpath(folder) for name in names
                for folder in ([name] if os.path.isdir(name) else glob.glob(name))}
     chosen, left_out = {}, collections.defaultdict(list)
-    for run in filter(None, [read_run(x, components, any_code) for x in sorted(folders)]):
+    for run in sorted(filter(None, [read_run(x, components, any_code) for x in sorted(folders)]),
+                      key=lambda run: run.get('unfinished', False)):  # what has ended comes first
         folder = run['folder']
         key = 'mix' in run and (identity(run), *sorted(tokens_of_each(run['mix']).items()))
         if 'why' in run:

@@ -262,8 +262,7 @@ def open_text(source, config, columns, separator='', quotes=True):
         return {'train': read(path)}
     is_id = re.fullmatch(r'[\w.-]+/[\w.-]+', source)
     if not is_id or kind_of(path) in (*READERS, '.txt', '.hdf5', '.h5'):
-        fail(f'--source={source}: there is no such file or folder (and owner/name is a data set of'
-             ' the hub)')
+        fail(f'--source={source}: no such file or folder (owner/name is a data set of the hub)')
     print(f'loading {source} from the hub ...', flush=True)
     return open_hub(source, source, config, columns, read)
 

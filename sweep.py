@@ -9,7 +9,7 @@ shuffled documents too, the control.
     python sweep.py --parts_of=out/wider --jobs=2    # what a run of yours is compared with
     python sweep.py config/cpu.py --list=True    # prints the runs' commands, for a shell or sbatch
 
-It takes train.py's keys and hands them on, but for those of which each run has its own value. Steps
+It takes eval_xe.py's keys, and train.py's but for those of which each run has its own value. Steps
 and number type are the same for all; a run's seed is its mix_seed, its output out/<run>.log.
 
 With --sets the runs are those alone, for each seed: components with commas between, and what else
@@ -32,7 +32,8 @@ list = False             # True: print the runs' commands, one a line, and run n
 # -----------------------------------------------------------------------------
 from configurator import override
 
-settings = override(globals(), shared='all')
+settings = override(globals(), shared=('train.py', 'split', 'ckpt', 'windows_per_component',
+                                       'eval_components', 'dump', 'unfinished'))
 
 import contextlib
 import itertools
@@ -43,6 +44,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import torch
@@ -57,6 +59,7 @@ from machine import choose_device, choose_dtype
 
 TRAIN_DEFAULTS = configurator.train_defaults()
 OWN_DEFAULTS = {key: x for key, (x, _) in configurator.read_settings(__file__).items()}
+OF_EVAL = [key for key in settings if key not in TRAIN_DEFAULTS | OWN_DEFAULTS]  # eval_xe.py's keys
 SETS_MAY_HAVE = ('token_budget', 'shares', 'tag', 'shuffle_components', 'constant_per_component')
 # keys of train.py that each run has its own value of, so that they cannot be handed on
 SET_BY_SWEEP = {'components', 'seed', 'mix_seed', 'init_from', *SETS_MAY_HAVE} - {'token_budget'}
@@ -135,8 +138,13 @@ def list_parts(compared):
             config = {key: run[key] for key in TRAIN_DEFAULTS} | keys
             config |= {key: settings[key] for key in OF_NO_RUN}
             config |= {key: TRAIN_DEFAULTS[key] for key in ('k', 'candidates', 'epochs', 'out_dir')}
-            found.setdefault(configurator.short_hash(config), (folder, config))
-    return dict(found.values())
+            found.setdefault(configurator.short_hash(config), (folder, config, run['settings']))
+    parts = {}
+    for folder, config, setting in found.values():
+        if folder in parts or read_state(folder, config)[1]:  # a run of another setting has it
+            folder += f'-{configurator.short_hash(setting)}'
+        parts[folder] = config
+    return parts
 
 def run_words(folder, config, base, passed_on):
     """Returns train.py's arguments for a run: what is passed on, and what differs from `base`."""
@@ -211,14 +219,12 @@ def last_line(path):
 
 if __name__ == '__main__':
     # the settings that a mistake would break; with --parts_of a run has all of its own
-    free = OF_NO_RUN | {'parts_of', 'jobs', 'results_dir', 'list'}
+    free = OF_NO_RUN | {'parts_of', 'jobs', 'results_dir', 'list', *OF_EVAL}
     named = {word[2:].partition('=')[0] for word in sys.argv[1:]} if parts_of else set()
     for key in sorted(settings.keys() - free if parts_of else SET_BY_SWEEP):
         if key in named or settings[key] != (TRAIN_DEFAULTS | OWN_DEFAULTS)[key]:
             fail(f'--{key}={settings[key]}: a sweep chooses {key} of each run itself: leave it out')
     checkpoint.check_ranges(settings)
-    if jobs < 1:
-        fail(f'--jobs={jobs}: at least 1')
     for key in ('k', 'seeds'):
         if not re.fullmatch(r'[\s,]*\d[\d\s,]*', settings[key]):
             fail(f'--{key}={settings[key]}: a list of whole numbers, such as 1 2 3')
@@ -234,7 +240,7 @@ if __name__ == '__main__':
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for --list
             compared = runs.read_runs(parts_of, any_code=settings['any_code'], unfinished=True)
         wanted = list_parts(compared)
-        names = names or [compared[0]['dataset' if len(compared) > 1 else 'run']]
+        names = names or ['parts-' + compared[0]['dataset'] if compared[1:] else compared[0]['run']]
     else:  # the same budget and steps for all; an automatic budget is what all have
         meta, T = sample_mix.read_meta(settings['dataset']), settings['block_size']
         budgets = [settings['token_budget'] or sample_mix.draw_mix(
@@ -245,15 +251,16 @@ if __name__ == '__main__':
             print(f'--token_budget={budget}, all that the shuffled control holds; --control=0 has'
                   f' {budgets[0]}', file=sys.stderr)
         max_iters = checkpoint.count_steps(settings, budget)
+        wanted = list_sets(meta, seeds, budget) if sets else (
+            list_runs(meta, ks, seeds, control, budget))
         if not sets and any(budget % (K * T) > 0.001 * budget for K in ks):
             print(f'--token_budget={budget}: not every K can use all of it, as of a multiple of'
                   f' {T * math.lcm(*ks)}', file=sys.stderr)
-        wanted = list_sets(meta, seeds, budget) if sets else (
-            list_runs(meta, ks, seeds, control, budget))
+        wanted or fail(f'--sets={sets}: no set is there')
         base = {key: settings[key] for key in TRAIN_DEFAULTS} | {
             'max_iters': max_iters, 'lr_decay_iters': settings['lr_decay_iters'] or max_iters}
         wanted = {folder: base | keys for folder, keys in wanted.items()}
-        replaced = {*OWN_DEFAULTS, *ALWAYS_SHOWN, *SET_BY_SWEEP}
+        replaced = {*OWN_DEFAULTS, *OF_EVAL, *ALWAYS_SHOWN, *SET_BY_SWEEP}
         passed_on = [word for word in sys.argv[1:] if word[2:].partition('=')[0] not in replaced]
     if list:
         for folder, config in wanted.items():
@@ -339,13 +346,13 @@ if __name__ == '__main__':
         names = names or [settings['dataset']]
         names += [configurator.safe_name(out_dir)] * (out_dir != 'out')
         results_dir = results_dir or os.path.join('results', '-'.join(names))
-        machine = [f'--{key}={settings[key]}' for key in ('device', 'compile', 'any_code')
-                   if settings[key] != TRAIN_DEFAULTS[key]]
-        process = start(['eval_xe.py', f'--runs={",".join(folders)}',
-                         f'--results_dir={results_dir}', *machine])
-        while process.poll() is None:
-            stop_signal = pause([process]) or stop_signal
-        process.communicate(b'\n')
+        words = [f'--{key}={settings[key]}' for key in ('device', 'compile', 'any_code', *OF_EVAL)]
+        with tempfile.NamedTemporaryFile('w', suffix='.py') as file:  # for a command line too many
+            print(f'runs = {",".join(folders)!r}', file=file, flush=True)
+            process = start(['eval_xe.py', file.name, f'--results_dir={results_dir}', *words])
+            while process.poll() is None:
+                stop_signal = pause([process]) or stop_signal
+            process.communicate(b'\n')
         status = process.returncode
 
     # the end

@@ -20,7 +20,7 @@ import eval_xe
 import plot_xe
 import sample_mix
 from curves import (Curve, average, cluster_bootstrap, log_bins, mean_over_runs, resamples,
-                    t_interval, tell_apart)
+                    summarise, t_interval, tell_apart)
 from model import GPT
 from processes import build_processes, component_losses, mixture_losses, sample_process
 from runs import match_parts
@@ -159,6 +159,28 @@ def test_parts_on_known_predictors():
     assert mean['ambiguity'].mean.sum() == pytest.approx(math.log(4), abs=0.02)
 
 # ---- which runs are compared, and by which code they are evaluated
+
+@pytest.mark.parametrize('paid', [[0.2], [0.2, 0.4, 0.01] * 20])
+def test_efficiency_is_a_ratio_of_means(paid):
+    """Of 60 sets, a third of which pays next to nothing, and of one, with the ends of its ratio."""
+    rng, members, means = np.random.default_rng(0), [], {}
+    for i, x in enumerate(paid):
+        members.append({
+            'folder': i, 'dataset': 'd', 'setting': '', 'k': 2, 'block_size': 4, 'token_budget': 16,
+            'shuffle_components': False, 'unfinished': False,
+            'mix': {'of_each': {'a': {'tokens': 8}, f'b{i}': {'tokens': 8}}}})
+        means[i] = {name: Curve(np.full(4, y), y + 0.01 * rng.normal(size=(1000, 4)))
+                    for name, y in (('xe', 1), ('ambiguity', x), ('bayes_ambiguity', 0.1))}
+    row, _ = summarise(members, means)
+    ratio = 0.1 / np.mean(paid)
+    assert row['efficiency'] == pytest.approx(ratio)
+    ends = row['efficiency_ci_low'], row['efficiency_ci_high']
+    if len(paid) == 1:
+        least, x = (means[0][name].boot.mean(1) for name in ('bayes_ambiguity', 'ambiguity'))
+        assert ends == pytest.approx(np.quantile(least / x, (0.025, 0.975)), abs=0.002)
+    else:  # the delta method; t of 59 degrees of freedom
+        half = 2.0010 * ratio * np.std(paid, ddof=1) / np.mean(paid) / math.sqrt(60)
+        assert ends == pytest.approx((ratio - half, ratio + half), rel=1e-4)
 
 @pytest.fixture
 def one_run(small, tmp_path, monkeypatch):
@@ -329,6 +351,11 @@ def test_unfinished_runs_are_left_out_unless_asked_for(one_run, capsys, fails):
         'first': 'False', 'half': 'True', 'now': 'True'}
     assert 'K = 1: 2 of 3 runs unfinished' in capsys.readouterr().out
     held.close()
+    os.remove('out/now/lock')
+    one_run('a-cut-short-copy', steps=2)
+    _, by_component = evaluate('--unfinished=True')
+    assert 'they repeat others: out/a-cut-short-copy repeats out/first' in capsys.readouterr().out
+    assert [row['run'] for row in by_component] == ['first', 'now', 'half']
 
 def test_a_run_is_what_its_checkpoint_says(one_run):
     """What lies beside ckpt.pt is for people: damaged, or gone, it moves nothing."""

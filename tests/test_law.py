@@ -1,7 +1,9 @@
 """fit_law.py finds the constants that results were made with, forecasts, and says what it lacks."""
 import itertools
+import math
 import os
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -99,9 +101,17 @@ def test_pairs_tell_what_larger_mixtures_cost(here, no_pictures):
     write_rows(make_rows('line'), 'x.csv')
     constants = fit()
     assert constants['pairs', '', 'amplitude'] == pytest.approx(AMPLITUDE, rel=1e-4)
-    table = read('worth').set_index(['component', 'other'])
-    assert np.allclose(table['worth'], table['worth_of_pair'], atol=1e-4)
-    assert table['worth']['a', 'e'] == pytest.approx(LEVEL - SLOPE * 1.7, abs=1e-4)
+    table = read('worth').set_index(['law', 'component', 'other'])
+    for law in ('line', 'line cut at 0', 'pairs'):
+        assert np.allclose(table.loc[law]['worth'], table.loc[law]['worth_of_pair'], atol=1e-4)
+        assert table['worth'][law, 'a', 'e'] == pytest.approx(LEVEL - SLOPE * 1.7, abs=1e-4)
+    scale = constants['soft minimum', '', fit_law.constant_names('soft minimum')[1]]
+    soft = np.exp(-np.sort(table.loc['soft minimum']['gap']) / scale)
+    drawn = plot_law.draw_worth({'worth': read('worth')}, 'soft minimum').axes[0].lines[-1]
+    assert np.allclose(drawn.get_ydata(), soft, atol=1e-5)
+    matrix = plot_law.draw_matrix({'worth': read('worth')}, 'soft minimum').axes[0].images[0]
+    assert matrix.get_array()[0, 4] == pytest.approx(math.exp(-1.7 / scale), abs=1e-5)
+    plt.close('all')
     by_pairs = read('scores').query('law == "pairs"')
     assert {*by_pairs['k']} == {'', '3', '4', '5'}  # it forecasts no pair by what that pair cost
     assert by_pairs['mae'].max() < 1e-4

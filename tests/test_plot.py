@@ -121,13 +121,13 @@ def test_a_title_is_not_cut_off_where_there_is_one_panel(tmp_path, all_pictures)
 @pytest.mark.parametrize('shuffled, low, says', [
     (True, 0.2, 'K = 2: the shuffled control does not hold, so the parts measure training: '),
     (True, -0.1, 'K = 2: the shuffled control holds: ambiguity +0.3000 [-0.1000'),
-    (False, 0.2, '')])
+    (True, np.nan, ''), (False, 0.2, '')])
 def test_the_table_says_whether_the_control_holds(tmp_path, shuffled, low, says):
     write_results(str(tmp_path), shuffled=shuffled)
     frame = plot_xe.read_csv(str(tmp_path), 'xe_vs_k').assign(ambiguity_ci_low=low)
     frame.to_csv(tmp_path / 'xe_vs_k.csv', index=False)
     text = '\n'.join(plot_xe.table(str(tmp_path)))
-    assert says in text and ('control' in text) is shuffled
+    assert says in text and ('control' in text) is bool(says)
     assert 'icl_score' in text and 'excess' in text and '+0.2000 [+0.1000, +0.3000]' in text
 
 def test_data_sets_stand_apart(tmp_path):
@@ -204,6 +204,22 @@ def test_missing_files_are_named_in_one_line(tmp_path, fails, monkeypatch):
     write_results('results')
     open('results/curves.csv', 'w').close()
     assert 'results/curves.csv cannot be read (No columns' in fails('plot_xe.py')
+    write_results('results')
+    write_results('other', ['another'])
+    os.replace('other/xe_by_component.csv', 'results/xe_by_component.csv')
+    assert 'results: files of several evaluations, or of other code' in fails('plot_xe.py')
+    fails('plot_xe.py', '--results_dir=mistyped')
+    assert not os.path.exists('mistyped')
+
+def test_a_run_whose_number_is_not_known_of_all_its_components_has_no_dot(tmp_path):
+    write_results(str(tmp_path))
+    frame = plot_xe.read_csv(str(tmp_path), 'xe_by_component')
+    frame.loc[(frame['run'] == 'r41') & (frame['component'] == 'b'), 'delta_xe'] = np.nan
+    frame.to_csv(tmp_path / 'xe_by_component.csv', index=False)
+    (_, tables), = plot_xe.read_settings_shown(str(tmp_path)).values()
+    fig = plot_xe.draw_vs_k('d', tables)
+    dots = [[*ax.collections[0].get_offsets()[:, 0]] for ax in fig.axes[:2]]
+    assert dots == [[1, 1, 2, 2, 4, 4], [1, 1, 2, 2, 4]]  # of XE, of ΔXE
 
 def test_the_picture_of_a_data_set_is_drawn_without_torch(small, tmp_path):
     code = ("import json, sys; sys.modules['torch'] = None; import plot_xe\n"

@@ -407,8 +407,8 @@ def test_a_data_sets_name_is_that_of_a_folder(tmp_path, monkeypatch, fails, name
     (['--tokenizer=missing.json'], 'write bpe, gpt2 or the path of one'),
     (['--tokenizer=corpus/train.parquet'], 'is no tokenizer.json'),
     (['--source=corpus/none'], 'cannot be loaded'),  # as a hub that cannot be reached
-    (['--source=none.csv'], '--source=none.csv: there is no such file or folder'),
-    (['--source=/no/such/folder'], 'there is no such file or folder'),
+    (['--source=none.csv'], '--source=none.csv: no such file or folder'),
+    (['--source=/no/such/folder'], 'no such file or folder'),
     (['--source=corpus/none'], 'a local folder or file of parquet, json lines, csv or .txt works'),
     (['--dataset=small'], 'data/small is there already'),
     (['--num_proc=-1'], '--num_proc at least 0'),

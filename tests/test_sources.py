@@ -333,7 +333,7 @@ def test_a_text_file_that_cannot_be_read(refused, content, says):
 @pytest.mark.parametrize('name', ['csv', 'json', 'parquet', 'text'])
 def test_a_folder_called_as_a_reader(refused, name):
     write('some.jsonl', lines(('b', 'y')))
-    assert f'--source={name}: there is no such file or folder' in refused(name)
+    assert f'--source={name}: no such file or folder' in refused(name)
     write(f'{name}/train.jsonl', lines(('a', 'x')))
     assert read(name) == {'train': [('x', 'a')]}
 

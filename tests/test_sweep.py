@@ -112,7 +112,7 @@ def test_sets_are_the_runs_that_they_name_and_no_others(listed, capsys):
     folders = {value_of('out_dir', args) for args in lines}
     assert len(folders) == 8 and {os.path.dirname(folder) for folder in folders} == {'there'}
     for wrong, words in ((f'{a} n_layer=2', 'n_layer is none of'), (f'{a},nowhere', 'nowhere'),
-                         (f'{a} tag=2', 'expected a value of type bool')):
+                         (f'{a} tag=2', 'expected bool')):
         with pytest.raises(SystemExit) as e:
             run('sweep.py', 'tiny.py', '--list=True', f'--sets={wrong}')
         assert e.value.code == 2 and words in capsys.readouterr().err
@@ -211,6 +211,10 @@ def test_defaults_edited_in_train_change_the_steps(project, listed, monkeypatch)
     (['--k=2', '--n_head=3'], 'does not divide into --n_head=3 heads'),
     (['--k=2', '--max_iters=-3'], '--max_iters=-3: at least 0'),
     (['--jobs=0'], '--jobs=0: at least 1'),
+    (['--k=0 1'], '--k=0: at least 1'),
+    (['--sets=;'], 'no set is there'),
+    (['--out_dir=a,b'], '--out_dir=a,b: a folder, printable, without commas'),
+    (['--runs=out/*'], 'runs is not a key of this script: it belongs to eval_xe.py'),
     (['--n_layers=4'], 'did you mean --n_layer?'),
 ])
 def test_mistakes_end_in_one_line(project, fails, args, says):
@@ -334,7 +338,7 @@ def test_a_sweep_goes_on_past_a_failure_and_the_same_command_mends_it(project, f
             run('sweep.py', *RUN, *args)
         return e.value.code or 0, ''.join(capsys.readouterr())
     stand_in(monkeypatch, play_here)
-    mixtures = ['--k=2', '--parts=False', '--seeds=0 1']
+    mixtures = ['--k=2', '--parts=False', '--seeds=0 1', '--split=val']
     good, bad = 'out/small-k2-s0', 'out/small-k2-s1-m1'
     os.mkdir('out')
     with open(bad, 'w'):  # a file where a run's folder should be
@@ -345,6 +349,8 @@ def test_a_sweep_goes_on_past_a_failure_and_the_same_command_mends_it(project, f
     assert output.count(reason) == 2 and '1 of 2 runs failed' in output  # at once, and at the end
     with open('results/tiny/xe_vs_k.csv') as f:
         assert next(csv.DictReader(f))['n_runs'] == '1'
+    with open('results/tiny/xe_by_component.csv') as f:  # tiny.py has 8, the arguments the split
+        assert {(row['n_windows'], row['split']) for row in csv.DictReader(f)} == {('8', 'val')}
 
     # other settings are refused before anything starts, or such runs are replaced
     os.remove(bad)
@@ -468,7 +474,7 @@ def test_what_a_run_lacks_is_trained_and_evaluated_with_it(project, capsys, monk
     assert torch.load('out/elsewhere/ckpt.pt')['iter_num'] == 6
     with open('out/elsewhere/log.csv') as f:
         assert 'resumed at step 3' in f.read()
-    with open('results/small/xe_vs_k.csv') as f:
+    with open('results/parts-small/xe_vs_k.csv') as f:
         row, = [row for row in csv.DictReader(f) if row['dilution']]
     assert row['k'] == '2' and row['delta_xe'] and row['transfer'] and row['ambiguity']
     assert list_parts(capsys, '--parts_of=out/*/') == []
@@ -485,6 +491,23 @@ def test_runs_of_several_settings_lack_parts_of_their_own(project, capsys):
     assert found == [('16', '400', 1, False)] * 2 + [('16', '800', 1, False)] * 2 + [
         ('8', '1600', 1, False)] * 2 + [('8', '800', 1, False)] * 2 + [('8', '800', 3, True)]
     assert len({value_of('out_dir', args) for args in lines}) == len(lines)
+
+def test_parts_of_two_settings_that_want_one_folder_have_two(project, capsys):
+    """Together, and where the first setting's part is there already."""
+    run('train.py', 'tiny.py', '--k=2')
+    run('train.py', 'tiny.py', '--k=3', '--learning_rate=1e-3')
+    names = 'out/small-k2-s0', 'out/small-k3-s0'
+    lacking = [list_parts(capsys, f'--parts_of={name}') for name in names]
+    both = list_parts(capsys, f'--parts_of={",".join(names)}')
+    folders = [value_of('out_dir', args) for args in both]
+    assert len({*folders}) == len(both) == sum(map(len, lacking))
+    shared, = {value_of('out_dir', args) for args in lacking[0]} & {
+        value_of('out_dir', args) for args in lacking[1]}  # P_a
+    first, = [args for args in lacking[0] if value_of('out_dir', args) == shared]
+    run('train.py', *first)
+    now = {value_of('out_dir', args) for args in list_parts(capsys, f'--parts_of={names[1]}')}
+    assert len(now) == len(lacking[1]) and shared not in now
+    assert now <= {*folders}  # of the same name as above
 
 @pytest.mark.parametrize('args, says', [
     (['--n_layer=6'], 'n_layer of each run itself: leave it out'),  # train.py's default too
