@@ -154,7 +154,7 @@ def draw_vs_k(title, tables):
     for quantity, ax in axes.items():
         column, label = PANELS[quantity]
         dots = runs.groupby(['run', 'k'])[column].agg('mean', skipna=False).dropna().reset_index()
-        ax.scatter(dots['k'], dots[column], 18, 'tab:orange', alpha=0.7, zorder=3, label='a run')
+        ax.scatter(dots['k'], dots[column], s=18, c='C1', alpha=0.7, zorder=3, label='a run')
         joined = comparable or quantity != 'xe'
         rows = vs_k.dropna(subset=[column])
         draw_intervals(ax, *rows[['k', *with_ends(column)]].to_numpy().T, color='black', ms=4,
