@@ -63,9 +63,10 @@ def read_settings_shown(folder):
     """Returns {(dataset, setting): (words, tables)} of the settings that have curves: 'key=value,
     key=value', which tell it from the others of its data set, and {file: the rows of it}."""
     frames = {name: read_csv(folder, name) for name in ('curves', 'xe_vs_k', 'xe_by_component')}
-    runs = frames['xe_by_component']
-    runs = runs[runs['in_training'].astype(str) == 'True']  # those with all of their components
-    frames['xe_by_component'] = runs[runs.groupby('run')['k'].transform('size') == runs['k']]
+    rows = frames['xe_by_component']
+    rows = rows[rows['in_training'].astype(str) == 'True']  # of runs with all of their components
+    n = rows.groupby(['dataset', 'setting', 'run'])['k'].transform('size')
+    frames['xe_by_component'] = rows[n == rows['k']]
     frames = {name: frame.groupby(['dataset', 'setting']) for name, frame in frames.items()}
     shown = {}
     for key in frames['curves'].groups:
@@ -282,7 +283,7 @@ def table(folder):
 
 if __name__ == '__main__':
     try:
-        read_settings_shown(results_dir)  # before a lock makes the folder
+        os.path.isdir(results_dir) or read_settings_shown(results_dir)  # a lock makes the folder
         results_lock = lock(os.path.join(results_dir, '.lock'), results_dir)
         print(*draw(results_dir), *table(results_dir), sep='\n')
     except KeyError as e:
