@@ -222,8 +222,8 @@ def summarise(members, means):
         row |= ci_columns(quantity, [c[quantity].over_positions() for c in curves], sets)
     # efficiency, of means over runs, is undefined unless ambiguity is significantly above zero
     if row.get('ambiguity_ci_low', 0) > 0 and row.get('bayes_ambiguity', 0) > 1e-9:
-        a, ratio = row['ambiguity'], row['bayes_ambiguity'] / row['ambiguity']
-        row |= ci_columns('efficiency', [Curve(*(ratio + (y - ratio * x).mean(-1) / a for x, y in zip(
+        a, r = row['ambiguity'], row['bayes_ambiguity'] / row['ambiguity']
+        row |= ci_columns('efficiency', [Curve(*(r + (y - r * x).mean(-1) / a for x, y in zip(
             c['ambiguity'], c['bayes_ambiguity']))) for c in curves], sets)
     if 'bayes' in mean:  # synthetic components
         bayes, bins = mean['bayes'].mean, log_bins(run['block_size'])

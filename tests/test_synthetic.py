@@ -180,7 +180,7 @@ def test_what_a_process_cannot_emit_costs_it_everything_and_the_mixture_nothing(
     (['--processes=coins:2,coins:3'], 'two components of the same name'),
     (['--processes=leaky.npy'], 'the least is 0.45, and those of state 0 sum to 0.9'),
     (['--processes=split.npy'], 'is not ergodic: 2 groups of states are never left'),
-    (['--processes=flat.npy'], 'it must be T[v, i, j], (V, S, S)'),
+    (['--processes=flat.npy'], 'not (V, S, S) of T[v, i, j]'),
     (['--processes=huge.npy'], 'V <= 65,534'),
     (['--processes=negative.npy'], 'must be probabilities that sum to 1; the least is -0.5'),
     (['--processes=markov:1', '--markov_vocab=70000'], '--markov_vocab 8 to 1000'),
