@@ -381,6 +381,13 @@ def test_a_run_whose_best_step_is_0_is_named_under_the_table(one_run, capsys):
     assert table in capsys.readouterr().out
     assert 'untrained: the best step is 0' in table and table.endswith(': out/untrained\n')
 
+def test_a_run_that_the_table_has_not_is_named_below_it():
+    run = {'folder': 'out/x', 'untrained': False,
+           'mix': {'token_budget': 16, 'constant_per_component': False, 'tokens': 16}}
+    line, = eval_xe.notes([run], {'out/y': {}})
+    assert line == '\nin xe_by_component.csv alone, as they lack components: out/x'
+    assert eval_xe.notes([run], {}) == eval_xe.notes([run], {'out/x': {}}) == []  # all are printed
+
 def test_a_budget_that_k_does_not_divide_is_said_beside_the_table(one_run, capsys):
     saved = torch.load('out/first/ckpt.pt', weights_only=True)
     for name, read in (('whole', 20_480), ('little', 20_464), ('much', 16_384)):
