@@ -461,9 +461,25 @@ def test_parts_are_means_over_mixtures_with_their_interval(tmp_path, capsys):
         pd.DataFrame([row | other for row in rows]).assign(dilution=None, transfer=None).to_csv(
             path)
     run('studies/parts.py', *paths)
-    lines = capsys.readouterr().out.splitlines()[-3:]
-    assert all('4 +0.010 ± 0.002' in ' '.join(line.split()) for line in lines)
-    assert all('+0.010 ± 0.013' in line for line in lines)  # over two mix_seeds
+    lines = [' '.join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    found = [line for line in lines if '4 +0.010 ± 0.002' in line]
+    assert len(found) == 3 and all('+0.010 ± 0.013' in line for line in found)  # two mix_seeds
+
+    # but it is what the ambiguity is set against: here .01 below zero, and twice as far apart
+    control = pd.DataFrame(rows).assign(ambiguity=lambda x: 0.002 * (x['run'].str[1:].astype(int)
+                                                                     - 1.5) - 0.01)
+    control.assign(shuffle_components=True, dilution=None, transfer=None).to_csv(paths[1])
+    run('studies/parts.py', *paths)
+    line, = [line for line in capsys.readouterr().out.splitlines() if 'less control' in line]
+    assert '4 +0.020 ± 0.004 +0.050 ± 0.004' in ' '.join(line.split())
+    control.to_csv(tmp_path / 'decomposition.csv')
+    values = [parts.by_mixture(path, 'ambiguity')
+              for path in (paths[0], tmp_path / 'decomposition.csv')]
+    less = parts.less_control(*values)
+    half = 2.6772 * 0.001 * np.sqrt(5 * 5 / 3) / 2  # Welch: t of 75 / 17 degrees of freedom
+    np.testing.assert_allclose(less['high'] - less['mean'], half, rtol=1e-4)
+    np.testing.assert_allclose(less['mean'] - less['low'], half, rtol=1e-4)
+    np.testing.assert_allclose(less['mean'], [0.02, 0.05, 0.05, 0.01, 0.01], atol=1e-12)
 
 LAW = f'{ROOT}/studies/law'
 
