@@ -61,8 +61,21 @@ python eval_xe.py --runs='out/seed2/*' --windows_per_component=256 \
     --results_dir=results/parts2  # decomposition.csv: decomposition-2.csv.gz
 python sweep.py config/cpu.py config/arxiv32.py --k=4 --seeds=3 config/dealt.py --jobs=2 \
     --out_dir=out/seed3 --results_dir=results/seed3-runs
-python sweep.py --parts_of='out/seed3/*' --list=True | grep -e --tag=True | sh -e  # M_tag alone
-python eval_xe.py --runs='out/seed3/*' --windows_per_component=256 --results_dir=results/seed3
+tagged() {  # M_tag alone of the runs in a folder
+    python sweep.py --parts_of="out/$1/*" --list=True | grep -e --tag=True | sh -e
+    python eval_xe.py --runs="out/$1/*" --windows_per_component=256 --results_dir=results/$1
+}
+tagged seed3
+for seed in 3 4 5 6; do  # decomposition-4.csv.gz: eights of more seeds, nine minutes each
+    python sweep.py config/cpu.py config/arxiv32.py --k=8 --seeds=$seed config/dealt.py --jobs=2 \
+        --out_dir=out/k8 --results_dir=results/k8-runs
+done
+tagged k8
+# decomposition-control.csv.gz: the same sets and more, their documents dealt out at random
+dealt() { python sweep.py config/cpu.py config/arxiv32.py --k=$1 --seeds=$2 config/dealt.py \
+    --out_dir=out/control --list=True | sed 's/ --components/ --shuffle_components=True&/'; }
+(dealt 4 1; dealt 4 2; for seed in 1 2 3 4 5 6; do dealt 8 $seed; done) | sh -e
+tagged control
 python sweep.py config/cpu.py config/arxiv32.py --k=2 --seeds=2 --jobs=2 --out_dir=out/shares2 \
     --results_dir=results/shares2-runs --sets='
     cs.CL,cs.CG shares=1,15; stat.AP,cs.NE shares=1,15; physics.bio-ph,cs.DB shares=15,1;
@@ -78,7 +91,7 @@ python eval_xe.py --runs='out/shares2/*' --windows_per_component=256 --results_d
 # k32-0-pairs.csv.gz: K = 2 of seed 0, whose specialists docs/results.md (The commands) has
 python sweep.py config/cpu.py config/arxiv32.py --k=2 --seeds=0 config/dealt.py --jobs=2 \
     --out_dir=out/k2s0 --results_dir=results/k2s0-runs
-python eval_xe.py --runs='out/k2s0/*' --windows_per_component=256 --results_dir=results/k2s0
+tagged k2s0  # its rows are in decomposition-0.csv.gz
 
 # at384.csv.gz and at384-cross.csv.gz: four times the tokens, an hour and a half the specialists,
 # three quarters of an hour the mixtures
