@@ -497,7 +497,8 @@ LAW = f'{ROOT}/studies/law'
     (['shares', *(f'{LAW}/k32-{i}.csv.gz,{LAW}/k32-cross-{i}.csv.gz' for i in (0, 1)),
       f'{LAW}/shares-2.csv.gz,{LAW}/k32-cross-2.csv.gz'],
      'soft minimum root 0.519 0.963 0.0406 48 0.0439 0.0017 -0.0266'),
-    (['parts', *(f'{LAW}/decomposition-{i}.csv.gz' for i in range(4))], '32 +0.023 ± 0.005'),
+    (['parts', *(f'{LAW}/decomposition-{i}.csv.gz' for i in [*range(5), 'control'])],
+     'less control False 8 28 +0.028 ± 0.006'),
     (['efficiency', f'{LAW}/efficiency-by-position.csv.gz'],
      '102400 2 2 0.0217 0.0300 0.0027 0.7223')])
 def test_the_losses_that_are_there_give_the_numbers_of_the_docs(tmp_path, monkeypatch, capsys,
