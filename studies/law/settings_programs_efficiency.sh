@@ -145,7 +145,7 @@ of_programs --runs='out/programs-k[248]-*' --results_dir=results/programs
 
 chains() { seq -s, -f 'markov-%g' 0 $(($1 - 1)); }
 sets=
-for B in 51200 204800 819200; do  # the first two, 32 of these runs, were done
+for B in 51200 102400 204800 409600 819200; do  # the first three, 48 of these runs, were done
     for K in 16 8 4 2; do
         sets="$sets; $(chains $K) token_budget=$B; $(chains $K) token_budget=$B tag=True"
     done
