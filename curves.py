@@ -220,7 +220,7 @@ def summarise(members, means):
         'unfinished': sum(run['unfinished'] for run in members), **ci_columns('icl', icl, sets)}
     for quantity in mean if run['k'] > 1 else mean.keys() & {'xe', 'delta', 'excess'}:
         row |= ci_columns(quantity, [c[quantity].over_positions() for c in curves], sets)
-    # efficiency, of means over runs, is undefined unless ambiguity is significantly above zero
+    # a ratio of means, spread by the delta method, unless the ambiguity's interval reaches zero
     if row.get('ambiguity_ci_low', 0) > 0 and row.get('bayes_ambiguity', 0) > 1e-9:
         a, r = row['ambiguity'], row['bayes_ambiguity'] / row['ambiguity']
         row |= ci_columns('efficiency', [Curve(*(r + (y - r * x).mean(-1) / a for x, y in zip(

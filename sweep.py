@@ -256,7 +256,7 @@ if __name__ == '__main__':
         if not sets and any(budget % (K * T) > 0.001 * budget for K in ks):
             print(f'--token_budget={budget}: not every K can use all of it, as of a multiple of'
                   f' {T * math.lcm(*ks)}', file=sys.stderr)
-        wanted or fail(f'--sets={sets}: no set is there')
+        wanted or fail('there is no run to train: --sets names none, or none holds the budget')
         base = {key: settings[key] for key in TRAIN_DEFAULTS} | {
             'max_iters': max_iters, 'lr_decay_iters': settings['lr_decay_iters'] or max_iters}
         wanted = {folder: base | keys for folder, keys in wanted.items()}
@@ -348,7 +348,7 @@ if __name__ == '__main__':
         results_dir = results_dir or os.path.join('results', '-'.join(names))
         words = [f'--{key}={settings[key]}' for key in ('device', 'compile', 'any_code', *OF_EVAL)]
         with tempfile.NamedTemporaryFile('w', suffix='.py') as file:  # for a command line too many
-            print(f'runs = {",".join(folders)!r}', file=file, flush=True)
+            print(f'runs = {",".join(folders)!a}', file=file, flush=True)
             process = start(['eval_xe.py', file.name, f'--results_dir={results_dir}', *words])
             while process.poll() is None:
                 stop_signal = pause([process]) or stop_signal

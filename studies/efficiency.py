@@ -84,7 +84,7 @@ def fit_curves(means):
         row = {'mean absolute error': np.abs(curve(n, *fitted) - efficiency).mean()}
         for end, values in (('', fitted), (' low', fitted - half), (' high', fitted + half)):
             ln_n0, p = [*values, 1][:2]
-            row |= {'n0' + end: math.exp(ln_n0), 'p' + end: p}
+            row |= {'n0' + end: np.exp(ln_n0), 'p' + end: p}
         rows.append(row)
     return pd.DataFrame(rows)
 

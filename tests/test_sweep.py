@@ -212,7 +212,7 @@ def test_defaults_edited_in_train_change_the_steps(project, listed, monkeypatch)
     (['--k=2', '--max_iters=-3'], '--max_iters=-3: at least 0'),
     (['--jobs=0'], '--jobs=0: at least 1'),
     (['--k=0 1'], '--k=0: at least 1'),
-    (['--sets=;'], 'no set is there'),
+    (['--sets=;'], 'there is no run to train: --sets names none'),
     (['--out_dir=a,b'], '--out_dir=a,b: a folder, printable, without commas'),
     (['--runs=out/*'], 'runs is not a key of this script: it belongs to eval_xe.py'),
     (['--n_layers=4'], 'did you mean --n_layer?'),

@@ -1,11 +1,11 @@
 #!/bin/sh
-# The runs of 2026-11-29 and 30 (LOG.md) behind set-*.csv.gz, large.csv.gz, k32-*2 and k32-0-pairs,
-# shares-[02].csv.gz, decomposition-[23].csv.gz, at384*.csv.gz, second-*, third-*, rest-*.csv.gz,
-# width256-384.csv.gz, programs*.csv.gz and efficiency-by-position.csv.gz, on two cores: ten to
-# twenty-five minutes a setting, three quarters of an hour width 256, seven minutes a seed of large,
-# fifteen minutes the shares of a seed, half an hour the programs or the specialists of a seed, an
-# hour and a half its parts, a minute or two each run on chains. The data: config/arxiv32.py and
-# studies/programs.py say how, and
+# The runs of 2026-11-29 and 30 (LOG.md) behind set-*.csv.gz, large.csv.gz, k32-*2 and
+# k32-0-pairs, shares-[02].csv.gz, decomposition-[234]*, -control.csv.gz, at384*.csv.gz, second-*,
+# third-*, rest-*.csv.gz, width256-384.csv.gz, programs*.csv.gz and efficiency-by-position.csv.gz,
+# on two cores: ten to twenty-five minutes a setting, three quarters of an hour width 256, seven
+# minutes a seed of large, fifteen minutes the shares of a seed, half an hour the programs or the
+# specialists of a seed, an hour and a half its parts, a minute or two each run on chains. The
+# data: config/arxiv32.py and studies/programs.py say how, and
 #     python prepare.py config/demo.py --dataset=demo16 --processes=markov:16
 export OMP_NUM_THREADS=1
 five=cs.DS,cs.NE,cs.PL,math.AC,math.ST
@@ -74,7 +74,7 @@ tagged k8
 # decomposition-control.csv.gz: the same sets and more, their documents dealt out at random
 dealt() { python sweep.py config/cpu.py config/arxiv32.py --k=$1 --seeds=$2 config/dealt.py \
     --out_dir=out/control --list=True | sed 's/ --components/ --shuffle_components=True&/'; }
-(dealt 4 1; dealt 4 2; for seed in 1 2 3 4 5 6; do dealt 8 $seed; done) | sh -e
+(dealt 4 1; dealt 4 2; dealt 4 3 | head -4; for seed in 1 2 3 4 5 6; do dealt 8 $seed; done) | sh -e
 tagged control
 python sweep.py config/cpu.py config/arxiv32.py --k=2 --seeds=2 --jobs=2 --out_dir=out/shares2 \
     --results_dir=results/shares2-runs --sets='
