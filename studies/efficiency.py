@@ -8,13 +8,16 @@ the mean over the window and over runs before the ratio is taken, as a run's own
 near zero: 1 where a mixture infers as the Bayes reader does. Prints a row for each K and number of
 tokens that a component gives of an epoch: runs, least and measured ambiguity with the standard
 deviation of a run, efficiency. Then, at equal tokens, the efficiency of K less that of K / 2 and
-of K / 4; one curve for all K, efficiency = 1 / (1 + (n0 / n)^p) at n tokens of a component, with
-p = 1 and free, and 95% intervals; and what inference costs above the least possible, in nats, by
-tokens of context. Draws results/efficiency.png: each run as a dot, the curve with p = 1 dotted.
+of K / 4; curves through all rows, with 95% intervals of their constants, where what inference costs
+above the least possible is, at n tokens of a component, n0 / n of it (efficiency n / (n + n0)); a
+power of that; with a floor, nats that more tokens do not bring down; and with n0 a power of K
+besides; and what it costs, in nats, by tokens of context. Draws results/efficiency.png: each run as
+a dot, the first of the curves black, the last dotted for each K.
 """
 import math
 import os
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -27,6 +30,9 @@ sys.path.insert(0, ROOT)
 from configurator import fail, replace_file
 from plot_xe import figure, plt
 from studies.parts import KIND, bin_means, by_mixture
+
+FORMS = {'n / (n + n0)': {}, 'p free': {'p': 1}, 'floor': {'floor': 1e-3},
+         'n0 by K, floor': {'a': 0.1, 'floor': 1e-3}}  # what is fitted but n0, and where it starts
 
 def read_runs(paths):
     """Returns (a DataFrame with a row for each mixture: k, tokens of a component, least and
@@ -64,29 +70,40 @@ def compare(means):
                  for b in values.index if b in (2 * a, 4 * a)]
     return pd.DataFrame(rows, columns=['tokens', 'K', 'larger K', 'difference'])
 
-def curve(n, ln_n0, p=1):
-    """Returns 1 / (1 + (n0 / n)^p), an efficiency, of n tokens of a component."""
-    return 1 / (1 + np.exp(p * (ln_n0 - np.log(n))))
+def curve(means, n0, p=1, a=0, floor=0):
+    """Returns the efficiency of by_tokens' rows where what inference costs above the least possible
+    ambiguity is, in nats a token, (n0 K^a / n)^p times the least, and the floor."""
+    n, k = (means.index.get_level_values(name).to_numpy(float) for name in ('tokens', 'k'))
+    least = means['least'].to_numpy()
+    return least / (least * (1 + (n0 * k**a / n)**p) + floor)
 
 def fit_curves(means):
-    """Returns a DataFrame with a row for the curve with p = 1 and one with p free, by least squares
-    over by_tokens' rows: n0 in tokens and p with their 95% t-intervals, as if the rows' errors were
-    alike and independent, and the mean absolute error. Without rows where there are three or fewer,
-    or where no curve fits."""
-    n, efficiency = means.index.get_level_values('tokens').to_numpy(float), means['efficiency']
-    rows = []
-    for start in ([math.log(n.mean())], [math.log(n.mean()), 1]) if len(n) > 3 else ():
+    """Returns a DataFrame with a row for each constant of each of FORMS: form, constant, value (n0
+    in tokens, floor in nats), the ends of its 95% t-interval, as if the errors of by_tokens' rows
+    were alike and independent, and the form's mean absolute error of the efficiency. A form
+    whose constants the rows do not tell is left out."""
+    tables = []
+    for form, free in FORMS.items():
+        def efficiency(means, ln_n0, *values):
+            return curve(means, np.exp(ln_n0), **dict(zip(free, values)))
+        start = [math.log(means.index.get_level_values('tokens').to_numpy().mean()), *free.values()]
+        if len(means) <= len(start):
+            continue
         try:
-            fitted, cov = scipy.optimize.curve_fit(curve, n, efficiency, start)
-        except RuntimeError:
-            break
-        half = scipy.stats.t.ppf(0.975, len(n) - len(start)) * np.sqrt(np.diag(cov))
-        row = {'mean absolute error': np.abs(curve(n, *fitted) - efficiency).mean()}
-        for end, values in (('', fitted), (' low', fitted - half), (' high', fitted + half)):
-            ln_n0, p = [*values, 1][:2]
-            row |= {'n0' + end: np.exp(ln_n0), 'p' + end: p}
-        rows.append(row)
-    return pd.DataFrame(rows)
+            with warnings.catch_warnings():
+                warnings.simplefilter('error', scipy.optimize.OptimizeWarning)
+                fitted, cov = scipy.optimize.curve_fit(
+                    efficiency, means, means['efficiency'].to_numpy(), start)
+        except (RuntimeError, scipy.optimize.OptimizeWarning):
+            continue
+        half = scipy.stats.t.ppf(0.975, len(means) - len(start)) * np.sqrt(np.diag(cov))
+        values = np.stack([fitted, fitted - half, fitted + half])  # (3, constants)
+        values[:, 0] = np.exp(values[:, 0])
+        error = np.abs(efficiency(means, *fitted) - means['efficiency']).mean()
+        tables.append(pd.DataFrame({'form': form, 'constant': ['n0', *free], 'value': values[0],
+                                    'low': values[1], 'high': values[2],
+                                    'mean absolute error': error}))
+    return pd.concat(tables) if tables else pd.DataFrame()
 
 def above_by_context(table, above):
     """Returns what inference costs above the least possible, in nats, a DataFrame by (tokens, k)
@@ -95,8 +112,8 @@ def above_by_context(table, above):
     return bin_means(above).groupby(keys).mean().rename_axis(['tokens', 'k'])
 
 def draw(table, means, curves, path):
-    """Draws efficiency against the tokens of a component: a line for each K, each run's own, and
-    fit_curves' curve with p = 1, if there is one, with the interval of n0."""
+    """Draws efficiency against the tokens of a component: for each K a line, each run's own, and
+    dotted the last of fit_curves' forms; in black the first one, with the interval of n0."""
     fig, (ax,) = figure('efficiency of inference of the component',
                         'least possible ambiguity over the measured one; dots: single runs')
     ks = sorted({*table['k']})
@@ -105,11 +122,17 @@ def draw(table, means, curves, path):
         of_k, runs = means.xs(k, level='k'), table[table['k'] == k]
         ax.plot(of_k.index, of_k['efficiency'], color=color, lw=1.2, label=f'K = {k}')
         ax.plot(runs['tokens'], runs['least'] / runs['measured'], 'o', ms=4, alpha=0.7, color=color)
+        if len(curves):
+            last = curves[curves['form'] == curves['form'].iloc[-1]].set_index('constant')['value']
+            n = np.geomspace(of_k.index.min(), of_k.index.max())
+            grid = pd.MultiIndex.from_product([n, [k]], names=['tokens', 'k'])
+            grid = pd.DataFrame({'least': of_k['least'].mean()}, grid)
+            ax.plot(n, curve(grid, **last), ':', color=color, lw=1)
     if len(curves):
+        first = curves.iloc[0]
         n = np.geomspace(table['tokens'].min(), table['tokens'].max())
-        best, *ends = [curve(n, math.log(n0)) for n0 in curves.loc[0, ['n0', 'n0 low', 'n0 high']]]
-        ax.plot(n, best, ':', color='black', lw=1,
-                label=f'n / (n + {curves.loc[0, "n0"]:,.0f}), 95%')
+        best, *ends = [n / (n + first[name]) for name in ('value', 'low', 'high')]
+        ax.plot(n, best, ':', color='black', lw=1, label=f'n / (n + {first["value"]:,.0f}), 95%')
         ax.fill_between(n, *ends, color='black', alpha=0.1, lw=0)
     ax.set_xscale('log', base=2)
     ax.xaxis.set_major_formatter('{x:,.0f}')
@@ -129,7 +152,7 @@ if __name__ == '__main__':
     for title, rows in (
             ('ambiguity in nats a token, over the window', means.reset_index()),
             ('efficiency at equal tokens of a component', pairs),
-            ('one curve for all K', curves),
+            ('curves', curves),
             ('ambiguity above the least possible, in nats by tokens of context',
              above_by_context(table, above).reset_index())):
         print(f'{title}\n{rows.to_string(index=False, float_format="{:.4f}".format)}\n')
