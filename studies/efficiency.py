@@ -3,7 +3,7 @@
     python studies/efficiency.py results/efficiency/decomposition.csv
 
 The files are eval_xe.py's, of mixtures on synthetic processes and of their tagged runs, on several
-budgets. Efficiency is the least possible ambiguity over the measured one, XE(M) - XE(M_tag), each
+budgets, whose settings may differ, in steps say. Efficiency is the least possible ambiguity over the measured one, XE(M) - XE(M_tag), each
 the mean over the window and over runs before the ratio is taken, as a run's own ambiguity may be
 near zero: 1 where a mixture infers as the Bayes reader does. Prints a row for each K and number of
 tokens that a component gives of an epoch: runs, least and measured ambiguity with the standard
@@ -37,7 +37,7 @@ FORMS = {'n / (n + n0)': {}, 'p free': {'p': 1}, 'floor': {'floor': 1e-3},
 def read_runs(paths):
     """Returns (a DataFrame with a row for each mixture: k, tokens of a component, least and
     measured ambiguity in nats a token; the measured less the least, nats by position, a DataFrame
-    of the same rows). Fails where settings are mixed."""
+    of the same rows). Fails where a budget has runs of several settings."""
     ambiguity, least = (pd.concat([by_mixture(path, term) for path in paths])
                         for term in ('ambiguity', 'bayes_ambiguity'))
     least = least.reindex(ambiguity.index)
@@ -46,8 +46,10 @@ def read_runs(paths):
     if ambiguity.index.has_duplicates:
         fail(f'{" ".join(paths)}: a run is there twice: leave one of the files out')
     table = ambiguity.index.to_frame(index=False)
-    if len(table[KIND].drop(columns=['k', 'token_budget']).drop_duplicates()) > 1:
-        fail(f'{" ".join(paths)}: name runs that differ in K, seed and token_budget alone')
+    alike = table[KIND].drop(columns='k').drop_duplicates()
+    if (alike['token_budget'].duplicated().any()
+            or len(alike.drop(columns=['token_budget', 'setting_hash']).drop_duplicates()) > 1):
+        fail(f'{" ".join(paths)}: name runs of one setting for each token_budget')
     return table.assign(tokens=table['token_budget'] // table['k'],
                         least=least.mean(axis=1).to_numpy(),
                         measured=ambiguity.mean(axis=1).to_numpy()), ambiguity - least

@@ -388,6 +388,11 @@ def test_efficiency_by_the_tokens_of_a_component(tmp_path):
     efficiency.draw(table, means, efficiency.fit_curves(means), str(tmp_path / 'efficiency.png'))
     assert (tmp_path / 'efficiency.png').stat().st_size > 10_000
 
+    by_budget = pd.DataFrame(rows)  # budgets may have settings of their own
+    by_budget['setting_hash'] += by_budget['token_budget'].astype(str)
+    by_budget.to_csv(path)
+    pd.testing.assert_frame_equal(efficiency.by_tokens(efficiency.read_runs([path])[0]), means)
+
     # a run twice, other settings
     for changed in (rows * 2, *(rows + [row | {'run': 'x' + row['run']} | other for row in rows]
                                 for other in ({'setting_hash': 'i'}, {'tag': True}))):
