@@ -1,7 +1,7 @@
 #!/bin/sh
 # The runs of 2026-11-29 and 30 (LOG.md) behind set-*.csv.gz, large.csv.gz, k32-*2 and
 # k32-0-pairs, shares-[02].csv.gz, decomposition-[234]*, -control.csv.gz, at384*.csv.gz, second-*,
-# third-*, rest-*.csv.gz, width256-384.csv.gz, programs*.csv.gz and efficiency-by-position.csv.gz,
+# third-*, rest-*.csv.gz, width256-384.csv.gz, programs*.csv.gz and efficiency-*.csv.gz,
 # on two cores: ten to twenty-five minutes a setting, three quarters of an hour width 256, seven
 # minutes a seed of large, fifteen minutes the shares of a seed, half an hour the programs or the
 # specialists of a seed, an hour and a half its parts, a minute or two each run on chains. The
@@ -144,14 +144,30 @@ of_programs --runs='out/programs-k1-s0-*-84000tokens' --eval_components=all \
 of_programs --runs='out/programs-k[248]-*' --results_dir=results/programs
 
 chains() { seq -s, -f 'markov-%g' 0 $(($1 - 1)); }
-sets=
-for B in 51200 102400 204800 409600 819200; do  # the first three, 48 of these runs, were done
+chain_sets() {  # tokens an epoch: M and M_tag of 16, 8, 4 and 2 chains
     for K in 16 8 4 2; do
-        sets="$sets; $(chains $K) token_budget=$B; $(chains $K) token_budget=$B tag=True"
+        echo "$(chains $K) token_budget=$1; $(chains $K) token_budget=$1 tag=True;"
     done
+}
+on_chains() {  # folder, tokens an epoch, keys
+    folder=$1 B=$2; shift 2
+    python sweep.py config/demo.py --dataset=demo16 --candidates= --k=2 --seeds='0 1' --jobs=2 \
+        --sets="$(chain_sets $B | sed '$s/;$//')" --batch_size=32 --learning_rate=2e-3 \
+        --epochs=2000 --out_dir=out/$folder --results_dir=results/$folder-runs "$@"
+}
+for B in 51200 102400 204800 409600 819200 1638400; do  # efficiency-by-position.csv.gz
+    on_chains efficiency $B --decay_lr=False --eval_interval=200 --patience=5
 done
-python sweep.py config/demo.py --dataset=demo16 --candidates= --k=2 --seeds='0 1' --jobs=2 \
-    --sets="$sets" --batch_size=32 --learning_rate=2e-3 --decay_lr=False --epochs=2000 \
-    --eval_interval=200 --patience=5 --out_dir=out/efficiency --results_dir=results/efficiency-runs
-OMP_NUM_THREADS=2 python eval_xe.py --runs='out/efficiency/demo16*' \
-    --windows_per_component=1024 --results_dir=results/efficiency  # decomposition.csv
+on_chains decayed 51200 --max_iters=2500 --eval_interval=200  # efficiency-decayed.csv.gz
+on_chains decayed 102400 --max_iters=2500 --eval_interval=200
+on_chains decayed 204800 --max_iters=5000 --eval_interval=200
+on_chains decayed 409600 --max_iters=10000 --eval_interval=200
+on_chains decayed 819200 --max_iters=10000 --eval_interval=200
+on_chains epochs12 51200 --max_iters=625 --eval_interval=25  # efficiency-epochs12.csv.gz
+on_chains epochs12 102400 --max_iters=1250 --eval_interval=50
+on_chains epochs12 204800 --max_iters=2500 --eval_interval=100
+on_chains epochs12 409600 --max_iters=5000 --eval_interval=200
+for folder in efficiency decayed epochs12; do
+    OMP_NUM_THREADS=2 python eval_xe.py --runs="out/$folder/demo16*" \
+        --windows_per_component=1024 --results_dir=results/$folder  # decomposition.csv
+done
