@@ -3,16 +3,15 @@
     python studies/efficiency.py results/efficiency/decomposition.csv
 
 The files are eval_xe.py's, of mixtures on synthetic processes and of their tagged runs, on several
-budgets, whose settings may differ, in steps say. Efficiency is the least possible ambiguity over the measured one, XE(M) - XE(M_tag), each
-the mean over the window and over runs before the ratio is taken, as a run's own ambiguity may be
-near zero: 1 where a mixture infers as the Bayes reader does. Prints a row for each K and number of
-tokens that a component gives of an epoch: runs, least and measured ambiguity with the standard
-deviation of a run, efficiency. Then, at equal tokens, the efficiency of K less that of K / 2 and
-of K / 4; curves through all rows, with 95% intervals of their constants, where what inference costs
-above the least possible is, at n tokens of a component, n0 / n of it (efficiency n / (n + n0)); a
-power of that; with a floor, nats that more tokens do not bring down; and with n0 a power of K
-besides; and what it costs, in nats, by tokens of context. Draws results/efficiency.png: each run as
-a dot, the first of the curves black, the last dotted for each K.
+budgets, whose settings may differ (in steps, say). Efficiency is the least possible ambiguity over
+the measured one, XE(M) - XE(M_tag), each the mean over the window and over runs before the ratio is
+taken, as a run's own ambiguity may be near zero: 1 where a mixture infers as the Bayes reader does.
+Prints a row for each K and number of tokens that a component gives of an epoch: runs, least and
+measured ambiguity with the standard deviation of a run, efficiency. Then, at equal tokens, the
+efficiency of K less that of K / 2 and of K / 4; the curve efficiency = 1 / (1 + (n0 / n)^p) at n
+tokens of a component, for all K with p = 1 and free and for each K with p = 1, with 95% intervals;
+and what inference costs above the least possible, in nats, by tokens of context. Draws
+results/efficiency.png: each run as a dot, the curves with p = 1 dotted.
 """
 import math
 import os
@@ -30,9 +29,6 @@ sys.path.insert(0, ROOT)
 from configurator import fail, replace_file
 from plot_xe import figure, plt
 from studies.parts import KIND, bin_means, by_mixture
-
-FORMS = {'n / (n + n0)': {}, 'p free': {'p': 1}, 'floor': {'floor': 1e-3},
-         'n0 by K, floor': {'a': 0.1, 'floor': 1e-3}}  # what is fitted but n0, and where it starts
 
 def read_runs(paths):
     """Returns (a DataFrame with a row for each mixture: k, tokens of a component, least and
@@ -72,40 +68,36 @@ def compare(means):
                  for b in values.index if b in (2 * a, 4 * a)]
     return pd.DataFrame(rows, columns=['tokens', 'K', 'larger K', 'difference'])
 
-def curve(means, n0, p=1, a=0, floor=0):
-    """Returns the efficiency of by_tokens' rows where what inference costs above the least possible
-    ambiguity is, in nats a token, (n0 K^a / n)^p times the least, and the floor."""
-    n, k = (means.index.get_level_values(name).to_numpy(float) for name in ('tokens', 'k'))
-    least = means['least'].to_numpy()
-    return least / (least * (1 + (n0 * k**a / n)**p) + floor)
+def curve(n, ln_n0, p=1):
+    """Returns 1 / (1 + (n0 / n)^p), an efficiency, of n tokens of a component."""
+    return 1 / (1 + np.exp(p * (ln_n0 - np.log(n))))
 
 def fit_curves(means):
-    """Returns a DataFrame with a row for each constant of each of FORMS: form, constant, value (n0
-    in tokens, floor in nats), the ends of its 95% t-interval, as if the errors of by_tokens' rows
-    were alike and independent, and the form's mean absolute error of the efficiency. A form
-    whose constants the rows do not tell is left out."""
-    tables = []
-    for form, free in FORMS.items():
-        def efficiency(means, ln_n0, *values):
-            return curve(means, np.exp(ln_n0), **dict(zip(free, values)))
-        start = [math.log(means.index.get_level_values('tokens').to_numpy().mean()), *free.values()]
-        if len(means) <= len(start):
+    """Returns a DataFrame with a row for each constant of curves by least squares over by_tokens'
+    rows, those of all K with p = 1 and with p free, of one K with p = 1: K, constant, value (n0 in
+    tokens), the ends of its 95% t-interval, as if the rows' errors were alike and independent, and
+    the mean absolute error of the efficiency. A curve that the rows do not tell is left out."""
+    columns = ['K', 'constant', 'value', 'low', 'high', 'mean absolute error']
+    wanted = [('all', means, ['n0']), ('all', means, ['n0', 'p'])]
+    wanted += [(k, of_k, ['n0']) for k, of_k in means.groupby(level='k')]
+    tables = [pd.DataFrame(columns=columns)]
+    for k, of_k, names in wanted:
+        n, efficiency = of_k.index.get_level_values('tokens').to_numpy(float), of_k['efficiency']
+        if len(n) <= len(names):
             continue
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter('error', scipy.optimize.OptimizeWarning)
-                fitted, cov = scipy.optimize.curve_fit(
-                    efficiency, means, means['efficiency'].to_numpy(), start)
+                fitted, cov = scipy.optimize.curve_fit(curve, n, efficiency,
+                                                       [math.log(n.mean()), 1][:len(names)])
         except (RuntimeError, scipy.optimize.OptimizeWarning):
             continue
-        half = scipy.stats.t.ppf(0.975, len(means) - len(start)) * np.sqrt(np.diag(cov))
+        half = scipy.stats.t.ppf(0.975, len(n) - len(names)) * np.sqrt(np.diag(cov))
         values = np.stack([fitted, fitted - half, fitted + half])  # (3, constants)
         values[:, 0] = np.exp(values[:, 0])
-        error = np.abs(efficiency(means, *fitted) - means['efficiency']).mean()
-        tables.append(pd.DataFrame({'form': form, 'constant': ['n0', *free], 'value': values[0],
-                                    'low': values[1], 'high': values[2],
-                                    'mean absolute error': error}))
-    return pd.concat(tables) if tables else pd.DataFrame()
+        error = np.abs(curve(n, *fitted) - efficiency).mean()
+        tables.append(pd.DataFrame(dict(zip(columns, [k, names, *values, error]))))
+    return pd.concat(tables)
 
 def above_by_context(table, above):
     """Returns what inference costs above the least possible, in nats, a DataFrame by (tokens, k)
@@ -115,26 +107,24 @@ def above_by_context(table, above):
 
 def draw(table, means, curves, path):
     """Draws efficiency against the tokens of a component: for each K a line, each run's own, and
-    dotted the last of fit_curves' forms; in black the first one, with the interval of n0."""
+    dotted fit_curves' curve; in black that of all K with p = 1, and the interval of its n0."""
     fig, (ax,) = figure('efficiency of inference of the component',
                         'least possible ambiguity over the measured one; dots: single runs')
+    n0 = curves[curves['constant'] == 'n0'].drop_duplicates('K').set_index('K')
     ks = sorted({*table['k']})
     for i, k in enumerate(ks):
         color = plt.cm.viridis(0.85 * i / max(1, len(ks) - 1))
         of_k, runs = means.xs(k, level='k'), table[table['k'] == k]
         ax.plot(of_k.index, of_k['efficiency'], color=color, lw=1.2, label=f'K = {k}')
         ax.plot(runs['tokens'], runs['least'] / runs['measured'], 'o', ms=4, alpha=0.7, color=color)
-        if len(curves):
-            last = curves[curves['form'] == curves['form'].iloc[-1]].set_index('constant')['value']
+        if k in n0.index:
             n = np.geomspace(of_k.index.min(), of_k.index.max())
-            grid = pd.MultiIndex.from_product([n, [k]], names=['tokens', 'k'])
-            grid = pd.DataFrame({'least': of_k['least'].mean()}, grid)
-            ax.plot(n, curve(grid, **last), ':', color=color, lw=1)
-    if len(curves):
-        first = curves.iloc[0]
+            ax.plot(n, curve(n, math.log(n0['value'][k])), ':', color=color, lw=1)
+    if 'all' in n0.index:
         n = np.geomspace(table['tokens'].min(), table['tokens'].max())
-        best, *ends = [n / (n + first[name]) for name in ('value', 'low', 'high')]
-        ax.plot(n, best, ':', color='black', lw=1, label=f'n / (n + {first["value"]:,.0f}), 95%')
+        best, *ends = [curve(n, math.log(x)) for x in n0.loc['all', ['value', 'low', 'high']]]
+        ax.plot(n, best, ':', color='black', lw=1,
+                label=f'n / (n + {n0["value"]["all"]:,.0f}), 95%')
         ax.fill_between(n, *ends, color='black', alpha=0.1, lw=0)
     ax.set_xscale('log', base=2)
     ax.xaxis.set_major_formatter('{x:,.0f}')

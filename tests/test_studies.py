@@ -404,31 +404,24 @@ def test_efficiency_by_the_tokens_of_a_component(tmp_path):
 
 def test_curves_of_efficiency():
     """Rows on a curve give its constants back; off it, n0's interval is the linear model's."""
-    n, k = np.array([(3_200, 16), (6_400, 8), (12_800, 4), (25_600, 2), (51_200, 2), (51_200, 8),
-                     (102_400, 4)]).T
-    means = pd.DataFrame({'least': 0.02 * np.log2(k)},
-                         pd.MultiIndex.from_arrays([n, k], names=['tokens', 'k']))
-    for form, free in {'n / (n + n0)': {}, 'p free': {'p': 0.8}, 'floor': {'floor': 0.004},
-                       'n0 by K, floor': {'a': 0.2, 'floor': 0.004}}.items():
-        means['efficiency'] = efficiency.curve(means, 20_000, **free)
-        fitted = efficiency.fit_curves(means)
-        assert [*fitted['form'].unique()] == [*efficiency.FORMS]
-        fitted = fitted[fitted['form'] == form].set_index('constant')
-        assert dict(fitted['value']) == pytest.approx({'n0': 20_000, **free}, rel=1e-4)
-        assert (fitted['mean absolute error'] < 1e-6).all()
-    at = means['least'] / (means['least'] * (1 + 20_000 * k**0.2 / n) + 0.004)
-    np.testing.assert_allclose(means['efficiency'], at)
-
-    means['efficiency'] = n / (n + 20_000) + 0.03 * (-1)**np.arange(7)
-    one = efficiency.fit_curves(means).iloc[0]
+    n = np.array([3_200, 6_400, 12_800, 25_600, 51_200])
+    index = pd.MultiIndex.from_arrays([n, [16, 8, 4, 2, 2]], names=['tokens', 'k'])
+    for p in (1, 0.8):
+        exact = pd.DataFrame({'efficiency': 1 / (1 + (20_000 / n)**p)}, index)
+        one, *free, of_2 = efficiency.fit_curves(exact).to_dict('records')
+        assert [(row['constant'], row['value']) for row in free] == [
+            ('n0', pytest.approx(20_000, rel=1e-4)), ('p', pytest.approx(p, rel=1e-4))]
+        assert (one['mean absolute error'] < 1e-6) == (p == 1)
+        assert (one['K'], of_2['K']) == ('all', 2)  # a K with one row has no curve
+    off = exact['efficiency'] + 0.03 * (-1)**np.arange(5)
+    one = efficiency.fit_curves(off.to_frame('efficiency')).iloc[0]
     at = n / (n + one['value'])
     slopes = -at * (1 - at)  # of ln n0
-    se = math.sqrt(((means['efficiency'] - at)**2).sum() / 6 / (slopes**2).sum())
-    for ratio in (one['high'] / one['value'], one['value'] / one['low']):
-        assert math.log(ratio) == pytest.approx(2.4469 * se, rel=1e-3)  # t of 6 degrees
-    assert one['mean absolute error'] == pytest.approx(np.abs(means['efficiency'] - at).mean())
-    assert [*efficiency.fit_curves(means[:2])['form']] == ['n / (n + n0)']
-    assert efficiency.fit_curves(means[:1]).empty
+    se = math.sqrt(((off - at)**2).sum() / 4 / (slopes**2).sum())
+    assert math.log(one['high'] / one['value']) == pytest.approx(2.7764 * se, rel=1e-3)  # t, 4 d.f.
+    assert math.log(one['value'] / one['low']) == pytest.approx(2.7764 * se, rel=1e-3)
+    assert one['mean absolute error'] == pytest.approx(np.abs(off - at).mean())
+    assert efficiency.fit_curves(exact[:1]).empty
 
 def test_how_far_runs_are_from_the_known_answer(tmp_path):
     """Two runs on two components: one is .03 above the optimum at positions 2 and 3 alone."""
