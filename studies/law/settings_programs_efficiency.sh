@@ -167,7 +167,8 @@ on_chains epochs12 51200 --max_iters=625 --eval_interval=25  # efficiency-epochs
 on_chains epochs12 102400 --max_iters=1250 --eval_interval=50
 on_chains epochs12 204800 --max_iters=2500 --eval_interval=100
 on_chains epochs12 409600 --max_iters=5000 --eval_interval=200
-for folder in efficiency decayed epochs12; do
-    OMP_NUM_THREADS=2 python eval_xe.py --runs="out/$folder/demo16*" \
-        --windows_per_component=1024 --results_dir=results/$folder  # decomposition.csv
-done
+chains_eval() { OMP_NUM_THREADS=2 python eval_xe.py --windows_per_component=1024 "$@"; }
+chains_eval --runs='out/efficiency/demo16*' --results_dir=results/efficiency  # decomposition.csv
+chains_eval --runs='out/decayed/demo16*' --results_dir=results/decayed
+chains_eval --runs='out/epochs12/demo16*,out/decayed/demo16*-819200tokens' \
+    --results_dir=results/epochs12
