@@ -508,7 +508,9 @@ LAW = f'{ROOT}/studies/law'
     (['parts', *(f'{LAW}/decomposition-{i}.csv.gz' for i in [*range(5), 'control'])],
      'less control False 8 28 +0.028 ± 0.006'),
     (['efficiency', f'{LAW}/efficiency-by-position.csv.gz'],
-     '102400 2 2 0.0217 0.0300 0.0027 0.7223')])
+     '102400 2 2 0.0217 0.0300 0.0027 0.7223'),
+    (['efficiency', f'{LAW}/efficiency-epochs12.csv.gz'],
+     'all n0 24372.9734 21519.4621 27604.8644 0.0279')])
 def test_the_losses_that_are_there_give_the_numbers_of_the_docs(tmp_path, monkeypatch, capsys,
                                                                 command, says):
     monkeypatch.chdir(tmp_path)

@@ -171,4 +171,4 @@ chains_eval() { OMP_NUM_THREADS=2 python eval_xe.py --windows_per_component=1024
 chains_eval --runs='out/efficiency/demo16*' --results_dir=results/efficiency  # decomposition.csv
 chains_eval --runs='out/decayed/demo16*' --results_dir=results/decayed
 chains_eval --runs='out/epochs12/demo16*,out/decayed/demo16*-819200tokens' \
-    --results_dir=results/epochs12
+    --results_dir=results/epochs12  # cells with too few steps: efficiency-epochs12-few.csv.gz
