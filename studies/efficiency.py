@@ -42,12 +42,13 @@ def read_runs(paths):
     if ambiguity.index.has_duplicates:
         fail(f'{" ".join(paths)}: a run is there twice: leave one of the files out')
     table = ambiguity.index.to_frame(index=False)
+    table['tokens'] = table['token_budget'] // table['k']
     alike = table[KIND].drop(columns='k').drop_duplicates()
     if (alike['token_budget'].duplicated().any()
+            or table.drop_duplicates(KIND).duplicated(['tokens', 'k']).any()
             or len(alike.drop(columns=['token_budget', 'setting_hash']).drop_duplicates()) > 1):
         fail(f'{" ".join(paths)}: name runs of one setting for each token_budget')
-    return table.assign(tokens=table['token_budget'] // table['k'],
-                        least=least.mean(axis=1).to_numpy(),
+    return table.assign(least=least.mean(axis=1).to_numpy(),
                         measured=ambiguity.mean(axis=1).to_numpy()), ambiguity - least
 
 def by_tokens(table):

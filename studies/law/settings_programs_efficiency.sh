@@ -167,8 +167,13 @@ on_chains epochs12 51200 --max_iters=625 --eval_interval=25  # efficiency-epochs
 on_chains epochs12 102400 --max_iters=1250 --eval_interval=50
 on_chains epochs12 204800 --max_iters=2500 --eval_interval=100
 on_chains epochs12 409600 --max_iters=5000 --eval_interval=200
+python sweep.py config/demo.py --dataset=demo16 --candidates= --k=2 --seeds='0 1' --jobs=2 \
+    --sets="$(chain_sets 819200 | head -1 | sed 's/;$//')" --batch_size=32 --learning_rate=2e-3 \
+    --epochs=2000 --max_iters=20000 --eval_interval=200 --out_dir=out/longer \
+    --results_dir=results/longer-runs
 chains_eval() { OMP_NUM_THREADS=2 python eval_xe.py --windows_per_component=1024 "$@"; }
 chains_eval --runs='out/efficiency/demo16*' --results_dir=results/efficiency  # decomposition.csv
 chains_eval --runs='out/decayed/demo16*' --results_dir=results/decayed
 chains_eval --runs='out/epochs12/demo16*,out/decayed/demo16*-819200tokens' \
-    --results_dir=results/epochs12  # cells with too few steps: efficiency-epochs12-few.csv.gz
+    --results_dir=results/epochs12  # K = 16 and cells with too few steps: files of their own
+chains_eval --runs='out/longer/demo16*' --results_dir=results/longer  # efficiency-longer-16.csv.gz
