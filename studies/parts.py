@@ -6,13 +6,16 @@
 The files are eval_xe.py's. A mixture is one value, the mean over its components, and a mean over n
 mixtures has a 95% t-interval over them. Sets that are dealt share no component within a mix_seed,
 but their weights start alike, and another mix_seed has the components again; so `seeds` has one
-over the means of mix_seeds. Printed are, for each split, setting and K, mean and half-width of
-the interval in nats a token, over the window and in bins of context; of the ambiguity also how many
-tokens of context make the component as good as known: from there on the interval of each bin lies
-within 0.01 nats of zero. Where the files have the shuffled control of a setting and K too, whose
-tags say nothing, `less control` is the ambiguity less the control's, with Welch's interval: what
-knowing the component is worth without what a tag costs or brings in training.
+over the means of mix_seeds, and `p` says whether these differ by more than their mixtures do.
+Printed are, for each split, setting and K, mean and half-width of the interval in nats a token,
+over the window and in bins of context; of the ambiguity also how many tokens of context make the
+component as good as known: from there on the interval of each bin lies within 0.01 nats of zero.
+`less K = 2` is the ambiguity less that at K = 2. Where the files have the shuffled control of a
+setting and K too, whose tags say nothing, `less control` is the ambiguity less the control's: what
+knowing the component is worth without what a tag costs or brings in training. Intervals of such
+differences are Welch's, those of `seeds` of the differences in the mix_seeds that both have.
 """
+import math
 import os
 import sys
 
@@ -64,17 +67,32 @@ def summarise(values):
                          for name, x in window_and_bins(values).items()},
                         index=['mean', 'low', 'high']).T
 
-def less_control(values, control):
-    """Returns summarise's DataFrame of the mean of mixtures less that of others, the control: 95%
-    intervals of a difference of two means with unequal variances (Welch 1947)."""
-    a, b = window_and_bins(values), window_and_bins(control)
+def difference(values, others):
+    """Returns summarise's DataFrame of the mean of mixtures less that of others: 95% intervals of a
+    difference of two means with unequal variances (Welch 1947)."""
+    a, b = window_and_bins(values), window_and_bins(others)
     low, high = scipy.stats.ttest_ind(a, b, equal_var=False).confidence_interval()
     return pd.DataFrame({'mean': a.mean() - b.mean(), 'low': low, 'high': high})
 
-def cells(table):
-    """Returns {bin: 'mean ± half-width'} of a table of summarise."""
-    return {name: f'{row["mean"]:+.3f} ± {row["high"] - row["mean"]:.3f}'
-            for name, row in table.iterrows()}
+def seed_means(values):
+    """Returns the means over the window and the mixtures of each mix_seed, a Series by mix_seed."""
+    return values.mean(axis=1).groupby(level='mix_seed').mean()
+
+def seeds_p(values):
+    """Returns the p of the one-way analysis of variance (Fisher) of mixtures' means over the window
+    by mix_seed; nan of a single mix_seed, or where each has one mixture."""
+    groups = [group for _, group in values.mean(axis=1).groupby(level='mix_seed')]
+    return scipy.stats.f_oneway(*groups).pvalue if 1 < len(groups) < len(values) else math.nan
+
+def cells(mixtures, table, seeds):
+    """Returns a line of what is printed, a dict: the number of mixtures, {bin: 'mean ± half-width'}
+    of a table of summarise, and of two or more seeds (S,) the same over them."""
+    def text(mean, high):
+        return f'{mean:+.4f} ± {high - mean:.4f}'
+
+    return {'mixtures': len(mixtures),
+            **{name: text(row['mean'], row['high']) for name, row in table.iterrows()},
+            'seeds': text(seeds.mean(), t_interval(seeds)[1]) if len(seeds) > 1 else '-'}
 
 def known_from(table):
     """Returns the tokens of context from which on the component is as good as known, or None, by
@@ -94,18 +112,19 @@ if __name__ == '__main__':
             fail(f'{" ".join(paths)}: a run is there twice: leave one of the files out')
         groups = {key: group for key, group in values.groupby(level=KIND) if len(group) > 1}
         for key, mixtures in groups.items():
-            table = summarise(mixtures)
-            found[term, *key] = {'mixtures': len(mixtures), **cells(table)}
-            seeds = mixtures.mean(axis=1).groupby(level='mix_seed').mean()
-            if len(seeds) > 1:
-                _, high = t_interval(seeds)
-                found[term, *key]['seeds'] = f'{seeds.mean():+.3f} ± {high - seeds.mean():.3f}'
-            if term == 'ambiguity':
-                found[term, *key]['known from'] = known_from(table)
+            table, seeds = summarise(mixtures), seed_means(mixtures)
+            found[term, *key] = cells(mixtures, table, seeds) | {'p': round(seeds_p(mixtures), 3)}
+            if term != 'ambiguity':
+                continue
+            found[term, *key]['known from'] = known_from(table)
+            others = {f'less K = {other[-1]}': other for other in groups
+                      if other[:-1] == key[:-1] and other[-1] < key[-1]}
             control = tuple(name == 'shuffle_components' or x for name, x in zip(KIND, key))
-            if term == 'ambiguity' and control != key and control in groups:
-                found['less control', *key] = {
-                    'mixtures': len(mixtures), **cells(less_control(mixtures, groups[control]))}
+            if control != key and control in groups:
+                others['less control'] = control
+            for name, other in others.items():
+                found[name, *key] = cells(mixtures, difference(mixtures, groups[other]),
+                                          (seeds - seed_means(groups[other])).dropna())
     if not found:
         fail(f'{" ".join(paths)}: no two mixtures of a K with tagged or diluted runs (sweep.py'
              ' --parts_of= trains them)')

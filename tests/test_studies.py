@@ -471,20 +471,30 @@ def test_parts_are_means_over_mixtures_with_their_interval(tmp_path, capsys):
             path)
     run('studies/parts.py', *paths)
     lines = [' '.join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    found = [line for line in lines if '4 +0.010 ± 0.002' in line]
-    assert len(found) == 3 and all('+0.010 ± 0.013' in line for line in found)  # two mix_seeds
+    found = [line for line in lines if '4 +0.0100 ± 0.0021' in line]
+    assert len(found) == 3  # over two mix_seeds, .002 apart: F = 8 of 1 and 2 degrees of freedom
+    assert all('+0.0100 ± 0.0127 0.106' in line for line in found)
 
-    # but it is what the ambiguity is set against: here .01 below zero, and twice as far apart
+    # fours, twice as far apart: a difference over mixtures is Welch's, over seeds it is of each
+    fours = pd.DataFrame(rows).assign(k=4, ambiguity=lambda x: 0.002 * (x['run'].str[1:].astype(int)
+                                                                        - 1.5) + 0.03)
+    fours.assign(run=fours['run'] + 'k4', dilution=None, transfer=None).to_csv(paths[2])
+    run('studies/parts.py', paths[0], paths[2])
+    line, = [line for line in capsys.readouterr().out.splitlines() if 'less K = 2' in line]
+    line = ' '.join(line.split())
+    assert line.startswith('less K = 2 4 4 +0.0200 ± 0.0039') and '+0.0200 ± 0.0127' in line
+
+    # the control is what the ambiguity is set against: here .01 below zero, and as far apart
     control = pd.DataFrame(rows).assign(ambiguity=lambda x: 0.002 * (x['run'].str[1:].astype(int)
                                                                      - 1.5) - 0.01)
     control.assign(shuffle_components=True, dilution=None, transfer=None).to_csv(paths[1])
-    run('studies/parts.py', *paths)
+    run('studies/parts.py', *paths[:2])
     line, = [line for line in capsys.readouterr().out.splitlines() if 'less control' in line]
-    assert '4 +0.020 ± 0.004 +0.050 ± 0.004' in ' '.join(line.split())
+    assert '4 +0.0200 ± 0.0039 +0.0500 ± 0.0039' in ' '.join(line.split())
     control.to_csv(tmp_path / 'decomposition.csv')
     values = [parts.by_mixture(path, 'ambiguity')
               for path in (paths[0], tmp_path / 'decomposition.csv')]
-    less = parts.less_control(*values)
+    less = parts.difference(*values)
     half = 2.6772 * 0.001 * np.sqrt(5 * 5 / 3) / 2  # Welch: t of 75 / 17 degrees of freedom
     np.testing.assert_allclose(less['high'] - less['mean'], half, rtol=1e-4)
     np.testing.assert_allclose(less['mean'] - less['low'], half, rtol=1e-4)
@@ -507,7 +517,7 @@ LAW = f'{ROOT}/studies/law'
       f'{LAW}/shares-2.csv.gz,{LAW}/k32-cross-2.csv.gz'],
      'soft minimum root 0.519 0.963 0.0406 48 0.0439 0.0017 -0.0266'),
     (['parts', *(f'{LAW}/decomposition-{i}.csv.gz' for i in [*range(5), 'control'])],
-     'less control False 8 28 +0.028 ± 0.006'),
+     'less control False 8 28 +0.0275 ± 0.0064'),
     (['efficiency', f'{LAW}/efficiency-by-position.csv.gz'],
      '102400 2 2 0.0217 0.0300 0.0027 0.7223'),
     (['efficiency', f'{LAW}/efficiency-epochs12.csv.gz'],
