@@ -76,9 +76,9 @@ def curve(n, ln_n0, p=1):
 def fit_curves(means):
     """Returns a DataFrame with a row for each constant of curves by least squares over by_tokens'
     rows, those of all K with p = 1 and with p free, of one K with p = 1: K, constant, value (n0 in
-    tokens), the ends of its 95% t-interval, as if the rows' errors were alike and independent, and
-    the mean absolute error of the efficiency. A curve that the rows do not tell is left out."""
-    columns = ['K', 'constant', 'value', 'low', 'high', 'mean absolute error']
+    tokens), the ends of its 95% t-interval, as if the rows' errors were alike and independent, the
+    mean and largest absolute error of the efficiency. A curve that is not told is left out."""
+    columns = ['K', 'constant', 'value', 'low', 'high', 'mean absolute error', 'largest']
     wanted = [('all', means, ['n0']), ('all', means, ['n0', 'p'])]
     wanted += [(k, of_k, ['n0']) for k, of_k in means.groupby(level='k')]
     tables = [pd.DataFrame(columns=columns)]
@@ -96,8 +96,9 @@ def fit_curves(means):
         half = scipy.stats.t.ppf(0.975, len(n) - len(names)) * np.sqrt(np.diag(cov))
         values = np.stack([fitted, fitted - half, fitted + half])  # (3, constants)
         values[:, 0] = np.exp(values[:, 0])
-        error = np.abs(curve(n, *fitted) - efficiency).mean()
-        tables.append(pd.DataFrame(dict(zip(columns, [k, names, *values, error]))))
+        error = np.abs(curve(n, *fitted) - efficiency)
+        tables.append(pd.DataFrame(dict(zip(
+            columns, [k, names, *values, error.mean(), error.max()]))))
     return pd.concat(tables)
 
 def above_by_context(table, above):
@@ -149,4 +150,6 @@ if __name__ == '__main__':
             ('ambiguity above the least possible, in nats by tokens of context',
              above_by_context(table, above).reset_index())):
         print(f'{title}\n{rows.to_string(index=False, float_format="{:.4f}".format)}\n')
-    print(f'of {len(pairs)} differences {(pairs["difference"] < 0).sum()} are below zero | {path}')
+    off = pairs['difference']
+    print(f'{len(off)} differences, {(off < 0).sum()} below zero: {off.mean():+.3f} in the mean,'
+          f' in size {off.abs().mean():.3f}, {off.abs().max():.3f} at most | {path}')

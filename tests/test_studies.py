@@ -422,6 +422,7 @@ def test_curves_of_efficiency():
     assert math.log(one['high'] / one['value']) == pytest.approx(2.7764 * se, rel=1e-3)  # t, 4 d.f.
     assert math.log(one['value'] / one['low']) == pytest.approx(2.7764 * se, rel=1e-3)
     assert one['mean absolute error'] == pytest.approx(np.abs(off - at).mean())
+    assert one['largest'] == pytest.approx(np.abs(off - at).max())
     assert efficiency.fit_curves(exact[:1]).empty
 
 def test_how_far_runs_are_from_the_known_answer(tmp_path):
