@@ -6,6 +6,7 @@ import errno
 import glob
 import json
 import os
+import pathlib
 import platform
 import subprocess
 import sys
@@ -25,7 +26,7 @@ NOT_PART_OF_A_SETTING = {
     'out_dir', 'init_from', 'overwrite', 'epochs', 'log_interval', 'snapshots', 'verify',
     'wandb_log', 'wandb_project', 'wandb_run_name', 'device', 'compile', 'compile_mode', 'backend',
     'any_code'}
-MAY_CHANGE_ON_RESUME = {'max_iters', 'lr_decay_iters', 'eval_interval', 'patience'}
+MAY_CHANGE_ON_RESUME = {'max_iters', 'patience'}
 VARIES_IN_A_SETTING = {'k', 'components', 'candidates', 'mix_seed', 'seed'}
 # What keys of train.py, and jobs, must be: (the rule, whether a value keeps it, keys).
 RULES = (
@@ -42,6 +43,7 @@ RULES = (
      lambda x: x in ('default', 'reduce-overhead', 'max-autotune'), 'compile_mode'))
 CODE = ('machine.py', 'model.py', 'sample_mix.py', 'train.py')  # what decides a run's numbers
 WEIGHTS = {'best': 'best', 'last': 'model'}  # of ckpt.pt
+OF_A_RUN = ('ckpt.pt', 'best.pt', 'config.json', 'mix.json')  # the first of a new run comes first
 
 def check_ranges(config):
     """Fails where a key of train.py, or jobs, is outside the range that RULES gives it."""
@@ -84,13 +86,11 @@ def usual_folder(config, record):
     known = config | record
     return os.path.join('out', run_name(*(known[key] for key in tells), only, record['shares']))
 
-def read_code():
-    """Returns {file: text} of the files that decide a run's numbers, as they are now."""
-    texts = {}
-    for name in CODE:
-        with open(os.path.join(configurator.ROOT, name), encoding='utf-8') as f:
-            texts[name] = f.read()
-    return texts
+def read_code(script='train.py'):
+    """Returns {file: text} of what decides a run's numbers, now; script is train.py or a copy."""
+    paths = {name: script if name == 'train.py' else name for name in CODE}
+    return {name: pathlib.Path(configurator.ROOT, path).read_text('utf-8')
+            for name, path in paths.items()}
 
 def describe_process():
     """Returns the versions, command and commit that a run is trained with, a dict."""
@@ -107,8 +107,8 @@ def describe_process():
 def tidy_folder(folder, is_new):
     """Removes what killed processes left in a run's folder, and where it is new the old run."""
     # the checkpoint to resume from first: what is left of a run is not taken for one
-    patterns = ['*.tmp'] + ['ckpt.pt', 'best.pt', 'config.json', 'mix.json', 'log.csv', 'step-*.pt',
-                            'losses-*.npz', 'xe_windows.npz'] * is_new
+    patterns = ['*.[0-9]*.tmp'] + [*OF_A_RUN, 'log.csv', 'step-[0-9]*.pt', 'losses-*.npz',
+                                   'xe_windows.npz'] * is_new
     for path in [path for name in patterns for path in glob.glob(name, root_dir=folder)]:
         os.remove(os.path.join(folder, path))
 
@@ -194,8 +194,10 @@ def why_another(checkpoint, config, components, mix=None, may_change=frozenset()
     before = (defaults or train_defaults()) | checkpoint['config']
     before['components'], now = checkpoint['mix']['components'], config | {'components': components}
     ignored = NOT_PART_OF_A_SETTING | may_change | {'candidates', 'k'}
-    changed = [f'{key}={before[key]!r}, not {now[key]!r}' for key in sorted(now.keys() - ignored)
-               if now[key] != before[key] and (key, now[key]) != ('dtype', '')]
+    ignored |= {key for key in ('dtype', 'lr_decay_iters') if not now.get(key)}  # then the run's
+    changed = [f'{key}={before.get(key)!r}, not {now.get(key)!r}'
+               for key in sorted((now.keys() | before.keys()) - ignored)
+               if now.get(key) != before.get(key)]
     if changed:
         return f'was trained with {", ".join(changed)}'
     if mix not in (None, checkpoint['mix']):
@@ -208,7 +210,7 @@ def find_checkpoint(folder, config, components, mix, script):
     there is nothing left to train. config, components and mix are those of why_another."""
     init_from, overwrite = config['init_from'], config['overwrite']
     checkpoint = None if init_from == 'scratch' else read_checkpoint(folder, mmap=False)
-    there = [name for name in ('ckpt.pt', 'best.pt') if os.path.exists(os.path.join(folder, name))]
+    there = [name for name in OF_A_RUN if os.path.exists(os.path.join(folder, name))]
     if init_from == 'resume' and not checkpoint:
         fail(f'--init_from=resume: there is no {folder}/ckpt.pt; start the run anew by'
              ' --init_from=scratch --overwrite=True')

@@ -17,6 +17,7 @@ import io
 import json
 import math
 import os
+import pathlib
 import re
 import shlex
 import signal
@@ -34,13 +35,12 @@ END_OF_SETTINGS = '\nfrom configurator import override\n'
 def read_settings(path):
     """Returns {key: (default, comment)} of a script: what it assigns above its call of override.
     That part of it is run. Fails where it raises, or a default is no plain value."""
-    with open(path, encoding='utf-8') as f:
-        head = f.read().partition(END_OF_SETTINGS)[0]
+    head = pathlib.Path(path).read_text('utf-8').partition(END_OF_SETTINGS)[0]
     values = {'__file__': path, '__name__': 'settings'}
     run_source(head, path, values)
     comments = dict(re.findall(r'^(\w+)\b[^#\n]*# *(.*)', head, re.MULTILINE))
     settings = {key: (value, comments.get(key, '')) for key, value in values.items()
-                if key[0] != '_' and not hasattr(value, '__name__')}  # no module or function
+                if key[0] != '_' and getattr(value, '__name__', '') not in (key, *sys.modules)}
     for key, (value, _) in settings.items():
         if not isinstance(value, (bool, int, float, str, tuple, list, type(None))):
             fail(f'{path}: {key} is no plain value: assign it below override(globals())')
@@ -88,8 +88,7 @@ def run_file(path, known):
         fail(f'no config file {path}{nearest(path, files) or "."} There are {", ".join(files)}; to'
              ' set a key, write --key=value')
     values = dict(known)
-    with open(full_path, 'rb') as f:
-        run_source(f.read(), path, values)
+    run_source(pathlib.Path(full_path).read_bytes(), path, values)
     return {key: value for key, value in values.items() if key[0] != '_'
             and value is not known.get(key, ...) and not hasattr(value, '__name__')}  # no module
 
@@ -248,8 +247,7 @@ def lock(path, what, wait=False):
         fail(f'{what} is being written by {lock_holder(path)}: wait for it, or choose another name')
     except OSError as e:
         say(f'{what} cannot be locked on this file system ({e.strerror}): start no second writer')
-    with open(path, 'w', encoding='utf-8') as f:
-        f.write(f'process {os.getpid()} on {socket.gethostname()}')
+    pathlib.Path(path).write_text(f'process {os.getpid()} on {socket.gethostname()}', 'utf-8')
     return held
 
 def lock_holder(path):
@@ -261,8 +259,7 @@ def lock_holder(path):
         with filelock.FileLock(path, is_singleton=True, fallback_to_soft=False).acquire(timeout=.1):
             return ''  # others look for an instant too
     except filelock.Timeout:
-        with open(path, encoding='utf-8') as f:
-            return f.read() or 'another process'
+        return pathlib.Path(path).read_text('utf-8') or 'another process'
     except OSError:  # a folder that cannot be written has no writer
         return ''
 

@@ -207,7 +207,9 @@ if __name__ == '__main__':
         curves[run['folder']] = bootstrap(run, losses)
         if dump:
             write_dump(run, losses)
-    evaluated = [run | {'split': split} for run in all_runs if run['folder'] in curves]
+    how = {'ckpt': ckpt, 'windows': windows_per_component}  # losses of others are not set beside
+    evaluated = [run | {'split': split, 'settings': run['settings'] | how} for run in all_runs
+                 if run['folder'] in curves]
     if not evaluated:
         fail(f'--runs={runs}: no run that this model.py can evaluate')
     words = setting_words(evaluated)

@@ -102,16 +102,15 @@ def read_results(patterns):
     """Returns the runs' losses, a DataFrame with the columns mixture, a sorted tuple of (component,
     share), tokens (of an epoch), component, seed, mix_seed and xe (nats). Left out are controls,
     unfinished runs, and tagged mixtures (with `tagged` the others). Fails at several settings."""
-    paths = sorted({path for name in patterns.split(',') for path in glob.glob(name.strip())})
-    if not paths:
-        fail(f'{patterns}: no such file {looked_in(patterns)}: write it with python eval_xe.py')
+    paths = sorted({path for name in patterns.split(',') for path in glob.glob(name.strip()) or
+                    fail(f'{name}: no such file {looked_in(name)}: python eval_xe.py writes it')})
     try:
         files = [pd.read_csv(path, keep_default_na=False, dtype=str) for path in paths]
         rows = pd.concat([of_file[WORDS + NUMBERS + SWITCHES].assign(
             shares=of_file.get('shares', '')) for of_file in files], ignore_index=True)  # if it has
         for name in NUMBERS + SWITCHES:  # a spreadsheet may have saved TRUE
             rows[name] = rows[name].str.lower().replace({'true': '1', 'false': '0'}).astype(float)
-    except (ValueError, KeyError, EOFError) as e:  # pandas' own errors are ValueErrors
+    except (OSError, ValueError, KeyError, EOFError) as e:  # pandas' own errors are ValueErrors
         fail(f'{patterns} cannot be read ({e}): write it with python eval_xe.py')
     rows = rows[(rows['tag'] == (tagged & (rows['k'] > 1))) & ~rows[SWITCHES[1:]].any(axis=1)]
     if not len(rows):

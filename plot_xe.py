@@ -286,5 +286,5 @@ if __name__ == '__main__':
         os.path.isdir(results_dir) or read_settings_shown(results_dir)  # a lock makes the folder
         results_lock = lock(os.path.join(results_dir, '.lock'), results_dir)
         print(*draw(results_dir), *table(results_dir), sep='\n')
-    except KeyError as e:
+    except (KeyError, TypeError, ValueError) as e:
         fail(f'{results_dir}: files of several evaluations, or of other code ({e}): run eval_xe.py')

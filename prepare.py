@@ -256,8 +256,7 @@ if __name__ == '__main__':
     held = lock(lock_file, out)
     try:
         shutil.rmtree(work, ignore_errors=True)  # of one that was killed
-        is_data = os.path.isfile(data_path(dataset, 'meta.json'))
-        if os.path.exists(out) and not (overwrite and is_data):
+        if os.path.exists(out) and not (overwrite and os.path.isfile(f'{out}/meta.json')):
             fail(f'{out} is there already: choose another --dataset, or set --overwrite=True (which'
                  ' replaces no folder without a meta.json)')
         folder = os.path.join(work, 'new')

@@ -32,7 +32,7 @@ def read_run(folder, components=(), any_code=False):
     settings = {key: value for key, value in config.items()
                 if key not in NOT_PART_OF_A_SETTING | VARIES_IN_A_SETTING}
     return config | {
-        'folder': folder, 'mix': mix, 'meta': meta,  # the last two as mix.json, meta.json
+        'folder': folder, 'config': config, 'mix': mix, 'meta': meta,  # as mix.json, meta.json
         # the components that it is evaluated on
         'evaluated': (sorted(meta['components']) if components == ['all'] else
                       [*components] or mix['components']),
@@ -59,9 +59,11 @@ def read_runs(patterns, components=(), any_code=False, unfinished=False, which='
     folder's name, or its path if two have that. Those that repeat others, lack the checkpoint
     `which` or, unless `unfinished`, have not ended are named and left out. any_code: see --help."""
     names = [patterns] if os.path.isdir(patterns) else map(str.strip, patterns.split(','))
-    folders = {os.path.normpath(folder) for name in names
-               for folder in ([name] if os.path.isdir(name) else glob.glob(name))}
+    found = {name: [name] if os.path.isdir(name) else glob.glob(name) for name in names}
+    folders = {os.path.normpath(folder) for name in found for folder in found[name]}
     chosen, left_out = {}, collections.defaultdict(list)
+    if missing := [name for name in found if folders and not found[name]]:
+        left_out['no such folder'] = missing
     for run in sorted(filter(None, [read_run(x, components, any_code) for x in sorted(folders)]),
                       key=lambda run: run.get('unfinished', False)):  # what has ended comes first
         folder = run['folder']

@@ -242,11 +242,10 @@ def draw_mix(meta, block_size, k=2, candidates='', components='', token_budget=0
         fail(f'--token_budget={token_budget} gives {K} components no window of {T} tokens each:'
              f' at least {math.ceil(T / min(share.values()))}')
     largest = {name: int(held[name] * T / share[name]) for name in chosen}  # budgets
-    smallest = min(chosen, key=largest.get)
-    if n[smallest] > held[smallest]:
-        fail(f'--token_budget={token_budget}: {smallest} holds {held[smallest] * T} tokens in'
-             f' windows of {T}, not its {share[smallest]} ({n[smallest] * T}); the largest budget'
-             f' for these components is {largest[smallest]}')
+    for name in [name for name in chosen if n[name] > held[name]]:
+        fail(f'--token_budget={token_budget}: {name} holds {held[name] * T} tokens in windows of'
+             f' {T}, not its {share[name]} ({n[name] * T}); the largest budget for these components'
+             f' is {min(largest.values())}')
 
     # the documents, and what mix.json says of them
     drawn = {name: draw_documents(docs[name], n[name], T,

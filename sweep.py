@@ -21,7 +21,7 @@ The same command goes on where it was stopped (docs/outputs.md: Runs that are cu
 # -----------------------------------------------------------------------------
 k = '1 2 3 4 5'          # K of the mixtures; 1 = the specialists of all candidates
 seeds = '0 1 2'          # seed and mix_seed of the runs
-control = -1             # K of the shuffled control; 0 = none, -1 = the largest
+control = -1             # K of the shuffled control; 0 = none, -1 = the largest K with its parts
 parts = True             # False: the mixtures alone, without what they are compared with
 sets = ''                # exactly these runs: components key=value .., with ; or new lines between
 parts_of = ''            # exactly what these lack: folders of runs, patterns, with commas between
@@ -135,7 +135,7 @@ def list_parts(compared):
             fail(f'{run["folder"]} is of other code than today, and runs are compared only where'
                  ' their code is the same: train it again, or --any_code=True')
         for folder, keys in missing.values():
-            config = {key: run[key] for key in TRAIN_DEFAULTS} | keys
+            config = {key: run['config'][key] for key in TRAIN_DEFAULTS} | keys
             config |= {key: settings[key] for key in OF_NO_RUN}
             config |= {key: TRAIN_DEFAULTS[key] for key in ('k', 'candidates', 'epochs', 'out_dir')}
             found.setdefault(configurator.short_hash(config), (folder, config, run['settings']))
@@ -167,10 +167,9 @@ def read_state(folder, config):
 
 # ---- running them ------------------------------------------------------------
 
-# What a run is started by. It leaves a process beside the run that reads a pipe of the sweep's. A
-# line comes when the run has ended. The pipe's end comes when the sweep has ended, by a kill too:
-# then the run gets SIGTERM. The kernel's own way, PR_SET_PDEATHSIG, sends one for each thread of
-# the sweep, and a run that gets two does not save.
+# What a run is started by. It leaves a process beside the run that reads a pipe of the sweep's: a
+# line when the run has ended, the pipe's end when the sweep has, by a kill too. Then the run gets
+# SIGTERM. PR_SET_PDEATHSIG would send one for each thread, and a run that gets two does not save.
 LAUNCHER = 'exec 3<&0; (read -r _ <&3 || kill $$) & exec "$@" </dev/null 3<&-'
 signals = []  # that ask the sweep to end, and are not handed on to the runs yet
 
@@ -230,7 +229,7 @@ if __name__ == '__main__':
             fail(f'--{key}={settings[key]}: a list of whole numbers, such as 1 2 3')
     ks, seeds = (sorted({int(n) for n in re.findall(r'\d+', text)}) for text in (k, seeds))
     if control < 0:
-        control = ks[-1] if ks[-1] > 1 else 0
+        control = ks[-1] if ks[-1] > 1 and parts and not sets else 0
 
     # the runs, each with all keys of train.py; `base` are those that a command need not say
     out_dir = settings['out_dir'] = os.path.normpath(out_dir or 'out')
@@ -343,7 +342,7 @@ if __name__ == '__main__':
     n_done, status = sum(share == 1 for share in progress.values()), 0
     if (n_done or compared) and not stop_signal:
         folders = dict.fromkeys([*(run['folder'] for run in compared), *wanted])
-        names = names or [settings['dataset']]
+        names = names + [x[10:] for x in sys.argv if '--dataset=' in x] or [settings['dataset']]
         names += [configurator.safe_name(out_dir)] * (out_dir != 'out')
         results_dir = results_dir or os.path.join('results', '-'.join(names))
         words = [f'--{key}={settings[key]}' for key in ('device', 'compile', 'any_code', *OF_EVAL)]

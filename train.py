@@ -119,7 +119,7 @@ mix, record = sample_mix.draw_mix(meta, block_size, k, candidates, components, t
 names, token_budget, shares = (record[key] for key in ('components', 'token_budget', 'shares'))
 k, T, windows_per_step = len(names), block_size, gradient_accumulation_steps * batch_size
 max_iters = checkpoint.count_steps(config, token_budget)
-lr_decay_iters = lr_decay_iters or max_iters
+lr_decay_iters = lr_decay_iters or max_iters * (init_from != 'resume')
 train_tokens = torch.from_numpy(mix['tokens'].view(np.int16)).to(device)  # (N,)
 tags = dict(zip(names, sample_mix.first_tokens(meta, names, tag)))  # BOS for all without --tag
 first = torch.tensor([*tags.values()], dtype=torch.int32, device=device)  # (K,)
@@ -144,8 +144,9 @@ if master:
     held = configurator.lock(os.path.join(out_dir, 'lock'), out_dir)  # until the process ends
 config = {key: globals()[key] for key in config}  # with what was derived above
 saved = checkpoint.find_checkpoint(out_dir, config, names, record, __file__)
-if saved and not dtype:  # then the run's: another machine would choose another
-    dtype = saved['config']['dtype']
+if saved:  # another machine would choose another dtype, a longer run another learning rate
+    dtype, old = dtype or saved['config']['dtype'], saved['config']['lr_decay_iters']
+    config['lr_decay_iters'] = lr_decay_iters = lr_decay_iters or (old if decay_lr else max_iters)
 config['dtype'], autocast = choose_dtype(dtype, device)
 
 # the model and its optimizer
@@ -165,7 +166,7 @@ lr = torch.zeros((), device=device)  # a tensor, so that no kernel waits for the
 iter_num, best_val_loss, best_iter, best = 0, math.inf, 0, None  # best: the weights of best_iter
 loss_sum, loss_steps = torch.zeros((), device=device), 0  # since the last row of log.csv
 rows, events = [], []  # of log.csv; what has happened since the last of them
-code = [checkpoint.read_code()]  # that has trained it, one after the other
+code = [checkpoint.read_code(__file__)]  # that has trained it, one after the other
 if saved:
     iter_num, best_val_loss, best_iter, best, loss_steps, rows = (saved[key] for key in (
         'iter_num', 'best_val_loss', 'best_iter', 'best', 'loss_steps', 'log'))

@@ -72,6 +72,18 @@ def test_a_new_key_does_not_lock_an_old_run_out_of_resume(edit, small, fails):
     run(path, *args, '--max_iters=2', '--init_from=resume')
     said = fails(path, *args, '--max_iters=3', '--init_from=resume', '--rope=True')
     assert 'was trained with rope=False, not True' in said
+    said = fails('train.py', *args, '--max_iters=3', '--init_from=resume')  # which has it no more
+    assert 'was trained with rope=False, not None' in said
+
+def test_a_copy_of_the_loop_is_the_code_of_its_runs(edit, small):
+    path = edit('train.py', 'optimizer.step()', 'optimizer.step(closure=None)')
+    os.rename(path, path.replace('train.py', 'train_late.py'))
+    shutil.copy(os.path.join(ROOT, 'train.py'), path)
+    for script, is_changed in (('train_late.py', True), ('train.py', False)):
+        run(path.replace('train.py', script), *TRAIN, '--max_iters=1', '--out_dir=edited/copy',
+            '--overwrite=True')
+        code, = read_checkpoint('edited/copy')['code']
+        assert ('closure=None' in code['train.py']) == is_changed
 
 def test_a_resume_by_another_model_is_refused_and_by_another_loop_recorded(edit, small, fails):
     args = [*TRAIN, '--lr_decay_iters=9', '--out_dir=edited/code', '--compile=False']
@@ -109,6 +121,10 @@ def test_the_code_of_a_script_is_its_code_alone(edit):
 def test_a_default_that_is_no_plain_value_is_named(edit, fails):
     path = edit('train.py', 'bias = False ', 'kinds = {1, 2}\nbias = False ')
     assert 'kinds is no plain value' in fails(path)
+
+def test_a_function_among_the_defaults_is_named(edit, fails):
+    path = edit('train.py', 'bias = False ', 'import math\nact = math.tanh\nbias = False ')
+    assert 'act is no plain value' in fails(path)
 
 def test_every_config_file_sets_known_keys():
     known = {key for script in SCRIPTS for key in read_settings(os.path.join(ROOT, script))}

@@ -23,7 +23,7 @@ from curves import (Curve, average, cluster_bootstrap, log_bins, mean_over_runs,
                     summarise, t_interval, tell_apart)
 from model import GPT
 from processes import build_processes, component_losses, mixture_losses, sample_process
-from runs import match_parts
+from runs import match_parts, read_run
 
 def clustered(n_docs=400, per_doc=5, seed=0):
     """Windows whose documents differ with variance 1 and that differ within one by .25: (xe (N, 3),
@@ -258,6 +258,20 @@ def test_runs_in_two_folders_of_one_name_are_two(one_run, monkeypatch):
     vs_k, by_component = evaluate('--runs=out/first,out/later/first')
     assert [row['n_runs'] for row in vs_k] == ['2'] and drawn[0] == 2
     assert {row['run'] for row in by_component} == {'out/first', 'out/later/first'}
+
+def test_a_folder_that_is_not_there_is_named(one_run, capsys):
+    evaluate('--runs=out/first,out/frist')
+    assert 'left out, no such folder: out/frist\n' in capsys.readouterr().out
+
+def test_a_key_of_the_user_may_be_called_as_what_a_run_has(one_run):
+    one_run('keyed', state='warm')
+    run = read_run('out/keyed')
+    assert (run['config']['state'], run['state']) == ('warm', 'finished')
+
+def test_losses_of_other_windows_or_weights_are_of_another_setting(one_run):
+    hashes = [evaluate(*args)[1][0]['setting_hash'] for args in (
+        [], ['--results_dir=results'], ['--ckpt=last'], ['--windows_per_component=2'])]
+    assert hashes[0] == hashes[1] and len(set(hashes)) == 3
 
 def test_a_run_that_does_not_know_a_key_has_its_default(one_run):
     one_run('other_seed', without=('constant_per_component', 'patience'), seed=1)

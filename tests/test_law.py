@@ -2,6 +2,7 @@
 import itertools
 import math
 import os
+import pathlib
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -222,6 +223,9 @@ def test_a_mistake_is_one_line(here, fails):
     rows = make_rows('line', top=3)
     alone, mixed = rows[rows['k'] == 1], rows[rows['k'] > 1]
     assert 'no such file' in fails('fit_law.py', '--results=y.csv')
+    assert 'y.csv: no such file' in line(rows, '--results=x.csv,y.csv')
+    pathlib.Path('x.csv.gz').write_text('no archive')
+    assert 'x.csv.gz cannot be read' in fails('fit_law.py', '--results=x.csv.gz')
     without = line(make_rows('line', cross=False))
     assert 'no losses of specialists on others' in without and '--eval_components=all' in without
     assert '1 without a specialist on 84,000 tokens' in line(rows[

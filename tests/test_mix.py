@@ -70,6 +70,21 @@ def test_a_mistake_in_shares_is_one_line(small, fails):
     record = draw_mix(read_meta('small'), T, components='a,c', shares='3,1', token_budget=largest)
     assert largest * 3 // 4 - record[1]['of_each']['a']['tokens'] < T
 
+def test_no_component_gives_more_windows_than_it_holds(small, fails):
+    """As shares are rounded to windows, the first to lack one need not be the component whose
+    tokens allow the smallest budget."""
+    meta = read_meta('small')
+    a, c = ((list_documents(meta, name, 'train')['length'] // T).sum() for name in ('a', 'c'))
+    budgets = range((a + c) * T - 3 * T, (a + c) * T + 3 * T)
+    for shares in (f'{a},{c - 1}', f'{a - 1},{c}', f'{a},{c}'):
+        for budget in budgets:
+            try:
+                _, record = draw_mix(meta, T, components='a,c', shares=shares, token_budget=budget)
+            except SystemExit:
+                continue
+            given = record['of_each']
+            assert given['a']['windows'] <= a and given['c']['windows'] <= c
+
 def test_automatic_budget_is_what_the_smallest_candidate_holds(small):
     meta = read_meta('small')
     held = min((list_documents(meta, name, 'train')['length'] // T).sum()

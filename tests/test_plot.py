@@ -205,6 +205,11 @@ def test_missing_files_are_named_in_one_line(tmp_path, fails, monkeypatch):
     open('results/curves.csv', 'w').close()
     assert 'results/curves.csv cannot be read (No columns' in fails('plot_xe.py')
     write_results('results')
+    table = pd.read_csv('results/xe_vs_k.csv').astype({'xe': object})
+    table.loc[0, 'xe'] = '3,5'  # a spreadsheet's
+    table.to_csv('results/xe_vs_k.csv', index=False)
+    assert fails('plot_xe.py').startswith('plot_xe.py: results: files of')
+    write_results('results')
     write_results('other', ['another'])
     os.replace('other/xe_by_component.csv', 'results/xe_by_component.csv')
     assert 'results: files of several evaluations, or of other code' in fails('plot_xe.py')

@@ -9,6 +9,7 @@ import io
 import itertools
 import json
 import os
+import pathlib
 import pickle
 import random
 import re
@@ -116,10 +117,31 @@ def test_a_resume_names_all_that_differs(whole, fails):
     for other in ('--components=a,b.B', '--token_budget=3200', '--n_embd=32', '--tag=True',
                   '--mix_seed=1'):
         assert 'was trained with' in fails('train.py', *resume, other)
+    longer = [*ARGS, '--max_iters=50', '--epochs=9', '--out_dir=survive/longer']
     shutil.copytree('survive/whole', 'survive/longer')
-    run('train.py', *ARGS, '--out_dir=survive/longer', '--init_from=resume', '--max_iters=50',
-        '--eval_interval=50', '--epochs=9')
+    for other in ('--eval_interval=50', '--lr_decay_iters=50'):
+        assert 'was trained with' in fails('train.py', *longer, '--init_from=resume', other)
+    run('train.py', *longer, '--init_from=resume')
     assert rows('survive/longer/log.csv')[-1]['iter'] == '50'
+    # it is the run that had these steps, and the shorter cosine, from the start, and no other
+    weights = load('survive/longer/ckpt.pt')['model']
+    assert 'was trained with lr_decay_iters=47, not 50' in fails('train.py', *longer,
+                                                                 '--init_from=auto')
+    run('train.py', *longer, '--lr_decay_iters=47', '--overwrite=True')
+    assert equal(weights, load('survive/longer/ckpt.pt')['model'])
+
+def test_what_is_not_of_a_run_stays_in_its_folder(small, fails):
+    os.makedirs('survive/mine', exist_ok=True)
+    mine = ('notes.tmp', 'step-final.pt', 'config.json')
+    for name in mine:
+        pathlib.Path('survive/mine', name).write_text('mine')
+    args = [*ARGS, '--max_iters=1', '--out_dir=survive/mine']
+    assert 'holds a run already (config.json)' in fails('train.py', *args)
+    os.rename('survive/mine/config.json', 'survive/mine/other.json')
+    run('train.py', *args)
+    run('train.py', *args, '--max_iters=2', '--init_from=resume')
+    assert all(pathlib.Path('survive/mine', name).read_text() == 'mine'
+               for name in (*mine[:2], 'other.json'))
 
 # ---- killed, or out of disk
 

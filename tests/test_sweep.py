@@ -196,6 +196,12 @@ def test_defaults_edited_in_train_change_the_steps(project, listed, monkeypatch)
     assert {value_of('max_iters', args) for args in lines} == {str(40 * 640 // 64)}
     assert {value_of('token_budget', args) for args in lines} == {'10240', '5120'}
 
+def test_the_control_is_of_a_sweep_with_parts_alone(listed):
+    def shuffled(*args):
+        return sum('--shuffle_components=True' in line for line in listed(*args, '--seeds=0'))
+    assert shuffled('--k=2') > 0 and shuffled('--k=2', '--control=2', '--parts=False') == 1
+    assert shuffled('--k=2', '--parts=False') == shuffled('--sets=a,c; a; c') == 0
+
 @pytest.mark.parametrize('args, says', [
     (['--k= '], 'a list of whole numbers, such as 1 2 3'),
     (['--seeds=0 x'], 'a list of whole numbers, such as 1 2 3'),
@@ -338,7 +344,7 @@ def test_a_sweep_goes_on_past_a_failure_and_the_same_command_mends_it(project, f
             run('sweep.py', *RUN, *args)
         return e.value.code or 0, ''.join(capsys.readouterr())
     stand_in(monkeypatch, play_here)
-    mixtures = ['--k=2', '--parts=False', '--seeds=0 1', '--split=val']
+    mixtures = ['--k=2', '--parts=False', '--seeds=0 1', '--split=val', '--dataset=small']
     good, bad = 'out/small-k2-s0', 'out/small-k2-s1-m1'
     os.mkdir('out')
     with open(bad, 'w'):  # a file where a run's folder should be
@@ -347,9 +353,9 @@ def test_a_sweep_goes_on_past_a_failure_and_the_same_command_mends_it(project, f
     assert status == 1, output
     reason = f'{bad} failed (status 2), {bad}.log ends: train.py: {bad}: File exists'
     assert output.count(reason) == 2 and '1 of 2 runs failed' in output  # at once, and at the end
-    with open('results/tiny/xe_vs_k.csv') as f:
+    with open('results/tiny-small/xe_vs_k.csv') as f:
         assert next(csv.DictReader(f))['n_runs'] == '1'
-    with open('results/tiny/xe_by_component.csv') as f:  # tiny.py has 8, the arguments the split
+    with open('results/tiny-small/xe_by_component.csv') as f:  # tiny.py has 8
         assert {(row['n_windows'], row['split']) for row in csv.DictReader(f)} == {('8', 'val')}
 
     # other settings are refused before anything starts, or such runs are replaced

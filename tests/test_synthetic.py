@@ -182,6 +182,9 @@ def test_what_a_process_cannot_emit_costs_it_everything_and_the_mixture_nothing(
     (['--processes=split.npy'], 'is not ergodic: 2 groups of states are never left'),
     (['--processes=flat.npy'], 'not (V, S, S) of T[v, i, j]'),
     (['--processes=huge.npy'], 'V <= 65,534'),
+    (['--processes=none.npy'], 'V <= 65,534'),
+    (['--processes=complex.npy'], 'complex.npy is not an array of numbers'),
+    (['--processes=archive.npy'], 'archive.npy is not an array of numbers'),
     (['--processes=negative.npy'], 'must be probabilities that sum to 1; the least is -0.5'),
     (['--processes=markov:1', '--markov_vocab=70000'], '--markov_vocab 8 to 1000'),
     (['--documents_per_process=1'], '--documents_per_process at least 10'),
@@ -193,6 +196,10 @@ def test_a_mistake_in_a_process_writes_nothing(tmp_path, monkeypatch, fails, arg
     np.save('split.npy', edges((0, 0, 0, 1.0), (1, 1, 1, 1.0)))
     np.save('flat.npy', np.ones((2, 2)))
     np.save('huge.npy', np.full((65535, 1, 1), 1 / 65535))
+    np.save('none.npy', np.ones((0, 2, 2)))
+    np.save('complex.npy', coin(0.5) * 1j)
+    np.savez('archive.npz', coin(0.5))
+    os.rename('archive.npz', 'archive.npy')
     assert says in fails('prepare.py', '--source=synthetic', '--dataset=bad', *args)
     assert not os.path.exists('data')
 
