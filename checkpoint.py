@@ -43,7 +43,7 @@ RULES = (
      lambda x: x in ('default', 'reduce-overhead', 'max-autotune'), 'compile_mode'))
 CODE = ('machine.py', 'model.py', 'sample_mix.py', 'train.py')  # what decides a run's numbers
 WEIGHTS = {'best': 'best', 'last': 'model'}  # of ckpt.pt
-OF_A_RUN = ('ckpt.pt', 'best.pt', 'config.json', 'mix.json')  # the first of a new run comes first
+OF_A_RUN = ('ckpt.pt', 'best.pt', 'config.json', 'mix.json')  # as they come, and go
 
 def check_ranges(config):
     """Fails where a key of train.py, or jobs, is outside the range that RULES gives it."""
@@ -106,7 +106,6 @@ def describe_process():
 
 def tidy_folder(folder, is_new):
     """Removes what killed processes left in a run's folder, and where it is new the old run."""
-    # the checkpoint to resume from first: what is left of a run is not taken for one
     patterns = ['*.[0-9]*.tmp'] + [*OF_A_RUN, 'log.csv', 'step-[0-9]*.pt', 'losses-*.npz',
                                    'xe_windows.npz'] * is_new
     for path in [path for name in patterns for path in glob.glob(name, root_dir=folder)]:
@@ -115,7 +114,7 @@ def tidy_folder(folder, is_new):
 def write_checkpoint(folder, name, state, tensors):
     """Writes a checkpoint: `state`, a dict of plain Python, under a seal, and `tensors` beside it.
     With ckpt.pt go best.pt, config.json and mix.json, for people and other tools. They come before
-    it, as a run that is done writes nothing more; but best.pt alone is taken for another's run."""
+    it, as a run that is done writes nothing more; but alone they are another's."""
     def content(state, tensors):
         plain = sealed(state)
         return lambda f: torch.save(plain | tensors | {'sealed': [*plain]}, f)
@@ -178,9 +177,9 @@ def run_state(checkpoint):
     patience = config.get('patience', 0) * config['eval_interval']
     return 'stopped early' if 0 < patience <= step - checkpoint['best_iter'] else 'unfinished'
 
-def why_other_code(before, name='model.py'):
-    """Returns how the code of a file differs from its text `before`, a clause, or ''."""
-    old, new = (code_of(text).splitlines() for text in (before, read_code()[name]))
+def why_other_code(before, name='model.py', code=None):
+    """Returns how a file of read_code's, or of today's, differs from its text `before`, or ''."""
+    old, new = (code_of(text).splitlines() for text in (before, (code or read_code())[name]))
     if old == new:
         return ''
     lines = [' '.join(line.split()) for line in difflib.ndiff(old, new) if line[0] in '+-']

@@ -169,8 +169,8 @@ sys.stderr = sys.stderr or open(os.devnull, 'w')  # a service has it closed
 os.environ['MPLBACKEND'] = 'Agg'  # whatever a notebook has set
 
 def is_master():
-    """Returns whether this process speaks: of torchrun's, which run train.py, the first does."""
-    is_of_several = os.environ.get('WORLD_SIZE', '1') != '1' and sys.argv[0].endswith('train.py')
+    """Returns whether this process speaks: of torchrun's, of train.py or a copy, the first does."""
+    is_of_several = os.environ.get('WORLD_SIZE', '1') != '1' and 'train' in sys.argv[0]
     rank = os.environ.get('RANK', '0')
     return not (is_of_several and rank.isdigit() and int(rank))
 

@@ -102,7 +102,7 @@ def read_results(patterns):
     """Returns the runs' losses, a DataFrame with the columns mixture, a sorted tuple of (component,
     share), tokens (of an epoch), component, seed, mix_seed and xe (nats). Left out are controls,
     unfinished runs, and tagged mixtures (with `tagged` the others). Fails at several settings."""
-    paths = sorted({path for name in patterns.split(',') for path in glob.glob(name.strip()) or
+    paths = sorted({path for name in split_names(patterns) for path in glob.glob(name) or
                     fail(f'{name}: no such file {looked_in(name)}: python eval_xe.py writes it')})
     try:
         files = [pd.read_csv(path, keep_default_na=False, dtype=str) for path in paths]

@@ -8,7 +8,7 @@ import os
 from checkpoint import (NOT_PART_OF_A_SETTING, VARIES_IN_A_SETTING, WEIGHTS, name_components,
                         read_checkpoint, run_name, run_state)
 from configurator import (code_of, fail, join_names, lock_holder, looked_in, short_hash,
-                          train_defaults)
+                          split_names, train_defaults)
 from sample_mix import data_path, held_windows, list_documents, read_meta
 
 # ---- runs --------------------------------------------------------------------
@@ -58,7 +58,7 @@ def read_runs(patterns, components=(), any_code=False, unfinished=False, which='
     """Returns read_run's runs in the folders that match patterns, with commas between; `run` is a
     folder's name, or its path if two have that. Those that repeat others, lack the checkpoint
     `which` or, unless `unfinished`, have not ended are named and left out. any_code: see --help."""
-    names = [patterns] if os.path.isdir(patterns) else map(str.strip, patterns.split(','))
+    names = [patterns] if os.path.isdir(patterns) else split_names(patterns)
     found = {name: [name] if os.path.isdir(name) else glob.glob(name) for name in names}
     folders = {os.path.normpath(folder) for name in found for folder in found[name]}
     chosen, left_out = {}, collections.defaultdict(list)

@@ -21,13 +21,13 @@ The same command goes on where it was stopped (docs/outputs.md: Runs that are cu
 # -----------------------------------------------------------------------------
 k = '1 2 3 4 5'          # K of the mixtures; 1 = the specialists of all candidates
 seeds = '0 1 2'          # seed and mix_seed of the runs
-control = -1             # K of the shuffled control; 0 = none, -1 = the largest K with its parts
+control = -1             # K of the shuffled control; 0 = none, -1 = the largest, where it has parts
 parts = True             # False: the mixtures alone, without what they are compared with
 sets = ''                # exactly these runs: components key=value .., with ; or new lines between
 parts_of = ''            # exactly what these lack: folders of runs, patterns, with commas between
 jobs = 1                 # runs at a time, on each GPU where there are GPUs
 out_dir = ''             # the folder of the runs' folders; '' = out
-results_dir = ''         # where eval_xe.py writes; '' = results/<names of config files or of runs>
+results_dir = ''         # where eval_xe.py writes; '' = results/<config files, --dataset, or run>
 list = False             # True: print the runs' commands, one a line, and run nothing
 # -----------------------------------------------------------------------------
 from configurator import override
@@ -342,7 +342,7 @@ if __name__ == '__main__':
     n_done, status = sum(share == 1 for share in progress.values()), 0
     if (n_done or compared) and not stop_signal:
         folders = dict.fromkeys([*(run['folder'] for run in compared), *wanted])
-        names = names + [x[10:] for x in sys.argv if '--dataset=' in x] or [settings['dataset']]
+        names += [settings['dataset']] * (not names or '--dataset=' in ' '.join(sys.argv))
         names += [configurator.safe_name(out_dir)] * (out_dir != 'out')
         results_dir = results_dir or os.path.join('results', '-'.join(names))
         words = [f'--{key}={settings[key]}' for key in ('device', 'compile', 'any_code', *OF_EVAL)]

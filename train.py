@@ -119,7 +119,7 @@ mix, record = sample_mix.draw_mix(meta, block_size, k, candidates, components, t
 names, token_budget, shares = (record[key] for key in ('components', 'token_budget', 'shares'))
 k, T, windows_per_step = len(names), block_size, gradient_accumulation_steps * batch_size
 max_iters = checkpoint.count_steps(config, token_budget)
-lr_decay_iters = lr_decay_iters or max_iters * (init_from != 'resume')
+lr_decay_iters = lr_decay_iters or max_iters * (init_from != 'resume')  # 0: the run's own
 train_tokens = torch.from_numpy(mix['tokens'].view(np.int16)).to(device)  # (N,)
 tags = dict(zip(names, sample_mix.first_tokens(meta, names, tag)))  # BOS for all without --tag
 first = torch.tensor([*tags.values()], dtype=torch.int32, device=device)  # (K,)
@@ -173,7 +173,7 @@ if saved:
     loss_sum += saved['loss_sum']
     checkpoint.load_weights(model, saved['model'], out_dir)
     optimizer.load_state_dict(saved['optimizer'])
-    new = [name for name in code[0] if checkpoint.why_other_code(saved['code'][-1][name], name)]
+    new = [x for x in code[0] if checkpoint.why_other_code(saved['code'][-1][x], x, code[0])]
     events.append(' by another '.join([f'resumed at step {iter_num}', *new]))
     code = saved['code'] + code * bool(new)
 torch.manual_seed(int(random_stream('dropout', seed, rank, iter_num).integers(2**62)))
@@ -278,7 +278,8 @@ def request_stop(number, frame):
 
 def end_on_error(kind, error, trace):
     """sys.excepthook in the loop: one line for what a signal broke, and for one of processes."""
-    go_on = f'{out_dir} goes on by --init_from=auto, with any number of processes'
+    how = 'resume' if saved else 'auto'  # a run made longer is another to auto
+    go_on = f'{out_dir} goes on by --init_from={how}, with any number of processes'
     if world_size > 1:  # torchrun ends the others
         reason = f'{kind.__name__}: {" ".join(str(error).split())[:300]}'
         say(f'process {rank} of {world_size} cannot go on ({reason}); {go_on}', by_all=True)

@@ -84,6 +84,13 @@ def test_a_copy_of_the_loop_is_the_code_of_its_runs(edit, small):
             '--overwrite=True')
         code, = read_checkpoint('edited/copy')['code']
         assert ('closure=None' in code['train.py']) == is_changed
+    for script, n in (('train.py', 1), ('train_late.py', 2), ('train_late.py', 2)):
+        steps = read_checkpoint('edited/copy')['iter_num'] + 1
+        run(path.replace('train.py', script), *TRAIN, f'--max_iters={steps}',
+            '--out_dir=edited/copy', '--init_from=resume')
+        assert len(read_checkpoint('edited/copy')['code']) == n
+    with open('edited/copy/log.csv') as f:
+        assert f.read().count('by another train.py') == 1
 
 def test_a_resume_by_another_model_is_refused_and_by_another_loop_recorded(edit, small, fails):
     args = [*TRAIN, '--lr_decay_iters=9', '--out_dir=edited/code', '--compile=False']

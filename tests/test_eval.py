@@ -270,7 +270,7 @@ def test_a_key_of_the_user_may_be_called_as_what_a_run_has(one_run):
 
 def test_losses_of_other_windows_or_weights_are_of_another_setting(one_run):
     hashes = [evaluate(*args)[1][0]['setting_hash'] for args in (
-        [], ['--results_dir=results'], ['--ckpt=last'], ['--windows_per_component=2'])]
+        [], ['--batch_size=2'], ['--ckpt=last'], ['--windows_per_component=2'])]
     assert hashes[0] == hashes[1] and len(set(hashes)) == 3
 
 def test_a_run_that_does_not_know_a_key_has_its_default(one_run):

@@ -200,7 +200,10 @@ def test_the_control_is_of_a_sweep_with_parts_alone(listed):
     def shuffled(*args):
         return sum('--shuffle_components=True' in line for line in listed(*args, '--seeds=0'))
     assert shuffled('--k=2') > 0 and shuffled('--k=2', '--control=2', '--parts=False') == 1
-    assert shuffled('--k=2', '--parts=False') == shuffled('--sets=a,c; a; c') == 0
+    assert shuffled('--k=2', '--parts=False') == 0
+    budgets = {value_of('token_budget', line) for args in ([], ['--control=0'])
+               for line in listed('--sets=a,c; a; c', '--seeds=0', '--token_budget=0', *args)}
+    assert len(budgets) == 1  # of an automatic budget none is kept for a control
 
 @pytest.mark.parametrize('args, says', [
     (['--k= '], 'a list of whole numbers, such as 1 2 3'),
