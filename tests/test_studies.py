@@ -517,7 +517,7 @@ LAW = f'{ROOT}/studies/law'
     (['shares', *(f'{LAW}/k32-{i}.csv.gz,{LAW}/k32-cross-{i}.csv.gz' for i in (0, 1)),
       f'{LAW}/shares-2.csv.gz,{LAW}/k32-cross-2.csv.gz'],
      'soft minimum root 0.519 0.963 0.0406 48 0.0439 0.0017 -0.0266'),
-    (['parts', *(f'{LAW}/decomposition-{i}.csv.gz' for i in [*range(5), 'control'])],
+    (['parts', *(f'{LAW}/decomposition-{i}.csv.gz' for i in [*range(6), 'control'])],
      'less control False 8 40 +0.0267 ± 0.0057'),
     (['efficiency', f'{LAW}/efficiency-by-position.csv.gz'],
      '102400 2 2 0.0217 0.0300 0.0027 0.7223'),
