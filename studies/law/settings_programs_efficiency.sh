@@ -1,6 +1,6 @@
 #!/bin/sh
 # The runs of 2026-11-29 and 30 (LOG.md) behind set-*.csv.gz, large.csv.gz, k32-*2 and
-# k32-0-pairs, shares-[02].csv.gz, decomposition-[234]*, -control.csv.gz, at384*.csv.gz, second-*,
+# k32-0-pairs, shares-[02].csv.gz, decomposition-[2345]*, -large, -control.csv.gz, at384*.csv.gz, second-*,
 # third-*, rest-*.csv.gz, width256-384.csv.gz, programs*.csv.gz and efficiency-*.csv.gz,
 # on two cores: ten to twenty-five minutes a setting, three quarters of an hour width 256, seven
 # minutes a seed of large, fifteen minutes the shares of a seed, half an hour the programs or the
@@ -71,10 +71,21 @@ for seed in 3 4 5 6; do  # decomposition-4.csv.gz: eights of more seeds, nine mi
         --out_dir=out/k8 --results_dir=results/k8-runs
 done
 tagged k8
+dealt() { python sweep.py config/cpu.py config/arxiv32.py --k="$1" --seeds=$2 config/dealt.py \
+    --out_dir=out/$3 --list=True; }
+# decomposition-5.csv.gz: the first sets of more seeds, an hour and a quarter two at a time
+for seed in 1 3 4 5 6 7 8 9; do dealt 2 $seed seeds | head -2; done | sh -e
+for seed in 4 5 6 7 8 9; do dealt 4 $seed seeds | head -2; done | sh -e
+for seed in 7 8 9; do dealt 8 $seed seeds; done | sh -e
+tagged seeds
+for seed in 2 3; do dealt '16 32' $seed large2; done | sh -e  # decomposition-large.csv.gz
+tagged large2
 # decomposition-control.csv.gz: the same sets and more, their documents dealt out at random
-dealt() { python sweep.py config/cpu.py config/arxiv32.py --k=$1 --seeds=$2 config/dealt.py \
-    --out_dir=out/control --list=True | sed 's/ --components/ --shuffle_components=True&/'; }
-(dealt 4 1; dealt 4 2; dealt 4 3 | head -4; for seed in 1 2 3 4 5 6; do dealt 8 $seed; done) | sh -e
+(dealt 4 1 control; dealt 4 2 control; dealt 4 3 control | head -4
+    for seed in 1 2 3 4 5 6; do dealt 8 $seed control; done
+    for seed in 0 4 5 6 7 8 9; do dealt 4 $seed control | head -1; done
+    for seed in 0 7 8 9; do dealt 8 $seed control | head -1; done) |
+    sed 's/ --components/ --shuffle_components=True&/' | sh -e
 tagged control
 python sweep.py config/cpu.py config/arxiv32.py --k=2 --seeds=2 --jobs=2 --out_dir=out/shares2 \
     --results_dir=results/shares2-runs --sets='
