@@ -1,11 +1,11 @@
 #!/bin/sh
-# The runs of 2026-11-29 and 30 (LOG.md) behind set-*.csv.gz, large.csv.gz, k32-*2 and
-# k32-0-pairs, shares-[02].csv.gz, decomposition-[2345]*, -large, -control.csv.gz, at384*.csv.gz, second-*,
-# third-*, rest-*.csv.gz, width256-384.csv.gz, programs*.csv.gz and efficiency-*.csv.gz,
-# on two cores: ten to twenty-five minutes a setting, three quarters of an hour width 256, seven
-# minutes a seed of large, fifteen minutes the shares of a seed, half an hour the programs or the
-# specialists of a seed, an hour and a half its parts, a minute or two each run on chains. The
-# data: config/arxiv32.py and studies/programs.py say how, and
+# The runs of 2026-11-29 and 30 (LOG.md) behind set-*.csv.gz, large.csv.gz, k32-*2 and k32-0-pairs,
+# shares-[02].csv.gz, decomposition-[2345]*, -large, -control.csv.gz, at384*.csv.gz, second-*,
+# third-*, rest-*.csv.gz, width256-384.csv.gz, programs*.csv.gz and efficiency-*.csv.gz, on two
+# cores: ten to twenty-five minutes a setting, three quarters of an hour width 256, seven minutes a
+# seed of large, fifteen minutes the shares of a seed, half an hour the programs or the specialists
+# of a seed, an hour and a half its parts, a minute or two each run on chains. The data:
+# config/arxiv32.py and studies/programs.py say how, and
 #     python prepare.py config/demo.py --dataset=demo16 --processes=markov:16
 export OMP_NUM_THREADS=1
 five=cs.DS,cs.NE,cs.PL,math.AC,math.ST
