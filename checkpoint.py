@@ -88,9 +88,8 @@ def usual_folder(config, record):
 
 def read_code(script='train.py'):
     """Returns {file: text} of what decides a run's numbers, now; script is train.py or a copy."""
-    paths = {name: script if name == 'train.py' else name for name in CODE}
-    return {name: pathlib.Path(configurator.ROOT, path).read_text('utf-8')
-            for name, path in paths.items()}
+    return {name: pathlib.Path(configurator.ROOT, script if name == 'train.py' else name)
+            .read_text('utf-8') for name in CODE}
 
 def describe_process():
     """Returns the versions, command and commit that a run is trained with, a dict."""

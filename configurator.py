@@ -170,8 +170,8 @@ os.environ['MPLBACKEND'] = 'Agg'  # whatever a notebook has set
 
 def is_master():
     """Returns whether this process speaks: of torchrun's, of train.py or a copy, the first does."""
-    is_of_several = os.environ.get('WORLD_SIZE', '1') != '1' and 'train' in sys.argv[0]
-    rank = os.environ.get('RANK', '0')
+    script, rank = os.path.basename(sys.argv[0]), os.environ.get('RANK', '0')
+    is_of_several = os.environ.get('WORLD_SIZE', '1') != '1' and 'train' in script
     return not (is_of_several and rank.isdigit() and int(rank))
 
 def say(message, by_all=False):

@@ -49,7 +49,7 @@ beta2 = 0.95                # decay of its mean square
 grad_clip = 1.0             # largest norm of the gradient; 0 = any
 decay_lr = True             # False: constant after the warm-up
 warmup_iters = 100          # steps of linear warm-up
-lr_decay_iters = 0          # the cosine reaches min_lr here; 0 = at the last step
+lr_decay_iters = 0          # the cosine reaches min_lr here; 0 = at the last step before a resume
 min_lr = 5e-5               # a tenth of learning_rate
 # evaluation and logging
 eval_interval = 250         # steps between evaluations on the validation split, and checkpoints
